@@ -1,0 +1,197 @@
+// Package daemontest runs a program as a process of its own: signals, exit codes, what it prints. Only tests import it.
+//
+// The process is the test binary once more, which calls the program's main at once: nothing is built, and what is tested is
+// what was compiled for the test, race detector included.
+//
+//	func TestMain(m *testing.M) { daemontest.Main(m, main) }
+//
+//	p := daemontest.Start(t, map[string]string{"ADMIN_ADDR": "127.0.0.1:0"})
+//	p.Signal(syscall.SIGTERM)
+//	code := p.Wait()
+package daemontest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// marker in the environment makes the test binary the program.
+const marker = "ENTITLED_TEST_IS_THE_PROGRAM"
+
+// deadline bounds every wait; it is generous because tests share their machine.
+const deadline = 30 * time.Second
+
+// Main is the whole of a TestMain: main where [Start] has started this process, else the tests.
+func Main(m *testing.M, main func()) {
+	if os.Getenv(marker) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// A Program is a running process.
+type Program struct {
+	tb     testing.TB
+	cmd    *exec.Cmd
+	stdout bytes.Buffer // read after exited only
+	exited chan struct{}
+
+	mu      sync.Mutex
+	stderr  []string      // lines
+	changed chan struct{} // closed and replaced with each line, closed for good after the last
+}
+
+// Start starts the program with no environment but env. It is killed when the test ends, if it still runs.
+func Start(tb testing.TB, env map[string]string, args ...string) *Program {
+	tb.Helper()
+	p := &Program{tb: tb, cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{}), changed: make(chan struct{})}
+	p.cmd.Env = []string{marker + "=1"}
+	for k, v := range env {
+		p.cmd.Env = append(p.cmd.Env, k+"="+v)
+	}
+	p.cmd.Stdout = &p.stdout
+	stderr, err := p.cmd.StderrPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go func() { // the cleanup below waits for it
+		defer close(p.exited)
+		p.read(stderr)
+		_ = p.cmd.Wait() // the test asks for the exit code
+	}()
+	tb.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it may be gone
+		<-p.exited
+		if tb.Failed() {
+			tb.Logf("the program's standard error:\n%s", p.Stderr())
+		}
+	})
+	return p
+}
+
+func (p *Program) read(stderr io.Reader) {
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		p.mu.Lock()
+		p.stderr = append(p.stderr, lines.Text())
+		close(p.changed)
+		p.changed = make(chan struct{})
+		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.changed)
+}
+
+// Signal sends a signal.
+func (p *Program) Signal(s syscall.Signal) {
+	p.tb.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.tb.Fatalf("signal %v: %v", s, err)
+	}
+}
+
+// Wait waits for the program's end and returns its exit code, or -1 if a signal ended it.
+func (p *Program) Wait() int {
+	p.tb.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(deadline):
+		p.tb.Fatalf("still running after %s", deadline)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Stdout is what an ended program wrote to its standard output.
+func (p *Program) Stdout() string {
+	<-p.exited
+	return p.stdout.String()
+}
+
+// Stderr is what it has written to its standard error.
+func (p *Program) Stderr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var b bytes.Buffer
+	for _, l := range p.stderr {
+		b.WriteString(l + "\n")
+	}
+	return b.String()
+}
+
+// Logged waits for a line of the log with a message and returns its attributes.
+func (p *Program) Logged(message string) map[string]any {
+	p.tb.Helper()
+	end := time.After(deadline)
+	for seen := 0; ; {
+		p.mu.Lock()
+		lines, changed := p.stderr[seen:], p.changed
+		p.mu.Unlock()
+		for _, l := range lines {
+			var attrs map[string]any
+			if json.Unmarshal([]byte(l), &attrs) == nil && attrs["msg"] == message {
+				return attrs
+			}
+		}
+		seen += len(lines)
+		select {
+		case <-changed:
+			if err := p.over(seen); err != nil {
+				p.tb.Fatalf("%q was not logged: %v", message, err)
+			}
+		case <-end:
+			p.tb.Fatalf("%q was not logged within %s", message, deadline)
+		}
+	}
+}
+
+// over is an error when the program has ended and all its lines were seen.
+func (p *Program) over(seen int) error {
+	select {
+	case <-p.exited:
+	default:
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if seen < len(p.stderr) {
+		return nil
+	}
+	return errors.New("it ended: " + p.cmd.ProcessState.String())
+}
+
+// Golden compares text with a file under testdata, which update writes anew.
+func Golden(tb testing.TB, name, got string, update bool) {
+	tb.Helper()
+	file := filepath.Join("testdata", name)
+	if update {
+		err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(file, []byte(got), 0o644))
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		tb.Error(fmt.Sprintf("differs from %s (-want +got); go test -update accepts it:\n", file) + d)
+	}
+}

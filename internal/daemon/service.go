@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// A Service is what surrounds the work of a process: one connection, one admin listener, one readiness and one registry,
+// whether the work is one component or several.
+type Service struct {
+	Name string
+	NATS NATS
+	// AdminAddr is where /healthz, /readyz and /metrics are served (setting ADMIN_ADDR).
+	AdminAddr string
+	// Ready is shared with the work, which sets conditions of its own.
+	Ready *Readiness
+	// Metrics is what /metrics shows; see [NewRegistry].
+	Metrics *prometheus.Registry
+	Log     *slog.Logger
+	// OnError is told every asynchronous error of the connection; see [Connection].
+	OnError func(error)
+	// Options are for the connection, for example [nats.InProcessServer].
+	Options []nats.Option
+}
+
+// NewRegistry returns a registry with what every process reports of itself.
+func NewRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	return r
+}
+
+// lostError ends the work although nobody asked to stop.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+var errStopping = errors.New("stopping")
+
+// Run does work until ctx ends. The order at the start: the admin listener is bound and answers, the connection is made,
+// work begins. The order at the end: not ready, work stops, the connection is drained, the admin listener is closed.
+//
+// Work gets the connection whether it is established or not. It must return once its context has ended, nil if it stopped in order.
+// That context also ends when the admin listener or the connection is lost for good; Run then returns why.
+func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn) error) error {
+	l, err := Listen("ADMIN_ADDR", s.AdminAddr)
+	if err != nil {
+		return err
+	}
+	s.Metrics.MustRegister(s.Ready)
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	adminDone := make(chan error, 1)
+	go func() { // Run receives from adminDone before it returns
+		err := admin{ready: s.Ready, metrics: s.Metrics, log: s.Log}.run(adminCtx, l)
+		if err != nil {
+			lose(lostError{err})
+		}
+		adminDone <- err
+	}()
+	s.Log.Info("admin listener is open", "addr", l.Addr().String())
+
+	err = s.connected(ctx, lose, work)
+	stopAdmin()
+	if adminErr := <-adminDone; !errors.Is(err, adminErr) {
+		err = errors.Join(err, adminErr)
+	}
+	return err
+}
+
+// connected makes the connection, does work and drains the connection.
+func (s Service) connected(ctx context.Context, lose func(error), work func(context.Context, *nats.Conn) error) error {
+	closed := make(chan struct{})
+	nc, err := Connect(Connection{
+		NATS: s.NATS, Name: s.Name, Log: s.Log, Ready: s.Ready, OnError: s.OnError, Options: s.Options,
+		OnClosed: func(err error) {
+			lose(lostError{fmt.Errorf("NATS connection ended by the server: %w", err)})
+			close(closed)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.Metrics.Register(connectionMetrics(nc)); err != nil {
+		nc.Close()
+		return fmt.Errorf("metrics of the NATS connection: %w", err)
+	}
+	s.Log.Info("started", "version", Version())
+
+	unready := context.AfterFunc(ctx, func() {
+		s.Ready.Set("process", errStopping)
+		s.Log.Info("stopping; a second signal ends the process at once", "cause", context.Cause(ctx))
+	})
+	err = work(ctx, nc)
+	unready()
+	if lost := (lostError{}); errors.As(context.Cause(ctx), &lost) {
+		err = errors.Join(lost.error, err)
+	}
+	return errors.Join(err, drain(nc, closed))
+}
+
+// drain sends what is still to be sent and closes the connection. A connection that is not established is just closed.
+func drain(nc *nats.Conn, closed <-chan struct{}) error {
+	if err := nc.Drain(); err != nil {
+		nc.Close()
+	}
+	deadline := time.NewTimer(2 * drainTimeout)
+	defer deadline.Stop()
+	select {
+	case <-closed:
+		return nil
+	case <-deadline.C:
+		nc.Close()
+		return fmt.Errorf("drain the NATS connection: not done after %s", 2*drainTimeout)
+	}
+}
+
+func connectionMetrics(nc *nats.Conn) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "entitled_nats_reconnects_total",
+		Help: "How often the NATS connection was lost and made again.",
+	}, func() float64 { return float64(nc.Stats().Reconnects) })
+}

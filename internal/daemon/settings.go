@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Parse fills settings, a pointer to a struct, from the command line, else the environment (an empty variable counts as
+// unset), else the defaults. Its fields are strings, so that no bad value stops the reading before all were read;
+// the returned [Checker] turns them into values. Tags, as kong has them:
+//
+//	Timeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"…"`
+//	Key     string `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" help:"…"`
+//
+// The flag is the variable's name in lower case with dashes. A field tagged secret is logged as set or not.
+//
+// It answers --help and --version on Stdout; the error is then one that [Main] takes for success. It returns
+// a [*SettingsError] for a command line that it cannot read.
+func (p Process) Parse(about string, settings any) (*Checker, error) {
+	var common struct {
+		Help    bool `short:"h" help:"Show this text and exit."`
+		Version bool `help:"Show the version and exit."`
+	}
+	k, err := kong.New(settings,
+		kong.Name(p.Name),
+		kong.Description(about),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.NoDefaultHelp(),
+		kong.Embed(&common),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),
+		kong.ValueFormatter(withVariable),
+		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+			for _, name := range f.Envs {
+				if v := p.Getenv(name); v != "" {
+					return v, nil
+				}
+			}
+			return nil, nil
+		})),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", p.Name, err)
+	}
+	for _, f := range k.Model.Flags {
+		if len(f.Envs) > 0 && FlagOf(f.Envs[0]) != "--"+f.Name {
+			return nil, fmt.Errorf("settings of %s: flag --%s and variable %s do not go together", p.Name, f.Name, f.Envs[0])
+		}
+		f.Tag.Envs = nil // kong would ask the process's own environment; the resolver above asks p.Getenv
+	}
+
+	kctx, err := k.Parse(p.Args)
+	if err != nil {
+		return nil, p.commandLine(err)
+	}
+	switch {
+	case common.Help:
+		if err := kctx.PrintUsage(false); err != nil {
+			return nil, fmt.Errorf("print help: %w", err)
+		}
+		return nil, errDone
+	case common.Version:
+		fmt.Fprintln(p.Stdout, p.Name, Version())
+		return nil, errDone
+	}
+	return &Checker{Program: p.Name, resolved: resolved(k.Model.Flags)}, nil
+}
+
+// commandLine is the error for arguments that kong refuses. A stray argument is not repeated: it may be the second half of
+// a secret that lacked its quotes.
+func (p Process) commandLine(err error) error {
+	reason := err.Error()
+	if strings.HasPrefix(reason, "unexpected argument") {
+		reason = "an argument that belongs to no flag"
+	} else if flag, _, ok := strings.Cut(reason, ": expected string value"); ok {
+		reason = flag + ": no value"
+	}
+	hint := fmt.Sprintf("%s --help lists the flags; every one of them takes a value", p.Name)
+	return &SettingsError{Program: p.Name, Problems: []Problem{{Reason: reason, Hint: hint}}}
+}
+
+// withVariable puts the environment variable before the help of a flag.
+func withVariable(v *kong.Value) string {
+	if v.Flag == nil || len(v.Flag.Envs) == 0 {
+		return v.Help
+	}
+	return v.Flag.Envs[0] + ": " + v.Help
+}
+
+// resolved is what may be logged of the settings.
+func resolved(flags []*kong.Flag) []any {
+	var attrs []any
+	for _, f := range flags {
+		if len(f.Envs) == 0 {
+			continue
+		}
+		value := f.Target.String()
+		if f.Tag.Has("secret") {
+			value = count(value)
+		} else {
+			value = redact(value)
+		}
+		attrs = append(attrs, slog.String(f.Envs[0], value))
+	}
+	return attrs
+}
+
+func count(secret string) string {
+	switch n := strings.Count(secret, ",") + 1; {
+	case secret == "":
+		return "not set"
+	case n == 1:
+		return "set"
+	default:
+		return fmt.Sprintf("%d set", n)
+	}
+}
+
+// redact hides the credentials in a URL, or in a list of URLs. All of them: a token stands where a user name does.
+func redact(value string) string {
+	parts := strings.Split(value, ",")
+	for i, s := range parts {
+		if !strings.Contains(s, "@") {
+			continue
+		}
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil || u.User == nil {
+			parts[i] = "xxxxx" + s[strings.LastIndex(s, "@"):]
+			continue
+		}
+		u.User = url.User("xxxxx")
+		parts[i] = u.String()
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,196 @@
+// Package internal_test holds the direction of imports: who of this module may know whom, and who may know which library.
+package internal_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "entitled"
+
+// A graph is the packages of the module and what their files, without tests, import. Keys and the module's own packages
+// are written without "entitled/".
+type graph map[string][]string
+
+// A rule looks at one import, of a package by its importer, and says what is wrong with it, or nothing.
+type rule func(importer, imported string) string
+
+func rules() []rule {
+	return []rule{
+		only("github.com/gin-gonic/gin", "internal/ingest"),
+		only("github.com/nats-io/nats-server/v2", "cmd/entitled", "internal/natstest"),
+		only("github.com/alecthomas/kong", "cmd", "internal/daemon"),
+		only("testing", "internal/natstest", "internal/daemon/daemontest"),
+		// What is for tests must not be linked into a program.
+		only("internal/natstest"),
+		only("internal/daemon/daemontest"),
+		// The two meet in the streams, and in a process that runs both.
+		only("internal/ingest", "cmd/ingest", "cmd/entitled"),
+		only("internal/syncer", "cmd/syncer", "cmd/entitled"),
+		only("internal/daemon", "cmd"),
+		only("internal/stripesim", "cmd/entitled"),
+		only("cmd"),
+		knows("entitlement", "github.com/nats-io/nats.go"),
+		knows("internal/stripeevent", "entitlement"),
+		within("internal/daemon"),
+	}
+}
+
+// only: nobody imports what, or a package below it, but the importers, those below them, and what itself.
+func only(what string, importers ...string) rule {
+	return func(importer, imported string) string {
+		if !below(imported, what) || slices.ContainsFunc(append(importers, what), func(i string) bool { return below(importer, i) }) {
+			return ""
+		}
+		if importers == nil {
+			return "nobody may import " + what + " but tests"
+		}
+		return "only " + strings.Join(importers, " and ") + " may import " + what
+	}
+}
+
+// knows: the package imports, besides the standard library, nothing but these.
+func knows(importer string, imports ...string) rule {
+	return func(by, imported string) string {
+		if by != importer || standard(imported) || slices.ContainsFunc(imports, func(i string) bool { return below(imported, i) }) {
+			return ""
+		}
+		return importer + " may know the standard library and " + strings.Join(imports, ", ") + " only"
+	}
+}
+
+// within: the package and those below it know no other package of the module.
+func within(importer string) rule {
+	return func(by, imported string) string {
+		if !below(by, importer) || !own(imported) || below(imported, importer) {
+			return ""
+		}
+		return importer + " may know no other package of the module"
+	}
+}
+
+func below(pkg, tree string) bool { return pkg == tree || strings.HasPrefix(pkg, tree+"/") }
+
+func own(pkg string) bool {
+	return below(pkg, "cmd") || below(pkg, "internal") || below(pkg, "entitlement")
+}
+
+func standard(pkg string) bool {
+	first, _, _ := strings.Cut(pkg, "/")
+	return !own(pkg) && !strings.Contains(first, ".")
+}
+
+func violations(g graph) []string {
+	var found []string
+	for _, importer := range slices.Sorted(maps.Keys(g)) {
+		for _, imported := range g[importer] {
+			for _, r := range rules() {
+				if wrong := r(importer, imported); wrong != "" {
+					found = append(found, fmt.Sprintf("%s imports %s: %s", importer, imported, wrong))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// read parses the import clauses of all files but tests, whatever their build constraints.
+func read(root string) (graph, error) {
+	g := graph{}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && file != root && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		pkg := path.Clean(filepath.ToSlash(dir))
+		g[pkg] = append(g[pkg], []string{}...)
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if imported = strings.TrimPrefix(imported, module+"/"); !slices.Contains(g[pkg], imported) {
+				g[pkg] = append(g[pkg], imported)
+			}
+		}
+		return nil
+	})
+	return g, err
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	g, err := read("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A walk that finds nothing would find nothing wrong.
+	for _, want := range []string{"entitlement", "internal/daemon", "cmd/ingest"} {
+		if len(g[want]) == 0 {
+			t.Errorf("no import of %s was read", want)
+		}
+	}
+	for _, v := range violations(g) {
+		t.Error(v)
+	}
+}
+
+// Each rule refuses what it is for and lets pass what it is not.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	got := violations(graph{
+		"cmd/entitled":      {"internal/ingest", "internal/syncer", "internal/daemon", "internal/stripesim", "github.com/nats-io/nats-server/v2/server"},
+		"cmd/ingest":        {"internal/ingest", "internal/natstest", "internal/syncer", "github.com/alecthomas/kong"},
+		"entitlement":       {"context", "github.com/nats-io/nats.go/jetstream", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang/prometheus"},
+		"internal/daemon":   {"github.com/alecthomas/kong", "entitlement", "internal/daemonic"},
+		"internal/ingest":   {"github.com/gin-gonic/gin/binding", "internal/syncer", "internal/topology"},
+		"internal/natstest": {"testing", "github.com/nats-io/nats-server/v2/server"},
+		"internal/syncer":   {"internal/ingest", "github.com/gin-gonic/gin", "github.com/nats-io/nats-server/v2/server", "testing/synctest", "github.com/alecthomas/kong"},
+		"internal/topology": {"cmd/entitled", "internal/daemon", "entitlement", "internal/stripeevent"},
+
+		"internal/stripeevent": {"entitlement", "encoding/json", "internal/topology", "github.com/nats-io/nats.go"},
+	})
+	want := []string{
+		"cmd/ingest imports internal/natstest: nobody may import internal/natstest but tests",
+		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled may import internal/syncer",
+		"entitlement imports github.com/prometheus/client_golang/prometheus: entitlement may know the standard library and github.com/nats-io/nats.go only",
+		"internal/daemon imports entitlement: internal/daemon may know no other package of the module",
+		"internal/daemon imports internal/daemonic: internal/daemon may know no other package of the module",
+		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled may import internal/syncer",
+		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
+		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",
+		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled may import internal/ingest",
+		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest may import github.com/gin-gonic/gin",
+		"internal/syncer imports github.com/nats-io/nats-server/v2/server: only cmd/entitled and internal/natstest may import github.com/nats-io/nats-server/v2",
+		"internal/syncer imports testing/synctest: only internal/natstest and internal/daemon/daemontest may import testing",
+		"internal/syncer imports github.com/alecthomas/kong: only cmd and internal/daemon may import github.com/alecthomas/kong",
+		"internal/topology imports cmd/entitled: nobody may import cmd but tests",
+		"internal/topology imports internal/daemon: only cmd may import internal/daemon",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
