@@ -25,22 +25,13 @@ func (p Process) Parse(about string, settings any) (*Checker, error) {
 		Help    bool `short:"h" help:"Show this text and exit."`
 		Version bool `help:"Show the version and exit."`
 	}
-	k, err := kong.New(settings,
+	k, err := NewParser(p.Getenv, settings,
 		kong.Name(p.Name),
 		kong.Description(about),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.NoDefaultHelp(),
 		kong.Embed(&common),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),
-		kong.ValueFormatter(withVariable),
-		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
-			for _, name := range f.Envs {
-				if v := p.Getenv(name); v != "" {
-					return v, nil
-				}
-			}
-			return nil, nil
-		})),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", p.Name, err)
@@ -49,7 +40,6 @@ func (p Process) Parse(about string, settings any) (*Checker, error) {
 		if len(f.Envs) > 0 && FlagOf(f.Envs[0]) != "--"+f.Name {
 			return nil, fmt.Errorf("settings of %s: flag --%s and variable %s do not go together", p.Name, f.Name, f.Envs[0])
 		}
-		f.Tag.Envs = nil // kong would ask the process's own environment; the resolver above asks p.Getenv
 	}
 
 	kctx, err := k.Parse(p.Args)
@@ -67,6 +57,32 @@ func (p Process) Parse(about string, settings any) (*Checker, error) {
 		return nil, errDone
 	}
 	return &Checker{Program: p.Name, resolved: resolved(k.Model.Flags)}, nil
+}
+
+// NewParser is kong.New for flags with environment variables: those that the command line does not give are read from getenv, an empty variable counts as
+// unset, and the help of a flag names its variable. It is exported for programs with commands; others have [Process.Parse].
+func NewParser(getenv func(string) string, grammar any, options ...kong.Option) (*kong.Kong, error) {
+	k, err := kong.New(grammar, append(options,
+		kong.ValueFormatter(withVariable),
+		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+			for _, name := range f.Envs {
+				if v := getenv(name); v != "" {
+					return v, nil
+				}
+			}
+			return nil, nil
+		})),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	err = kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
+		if f, ok := node.(*kong.Flag); ok {
+			f.Tag.Envs = nil // kong would ask the process's own environment; the resolver above asks getenv
+		}
+		return next(nil)
+	})
+	return k, err
 }
 
 // commandLine is the error for arguments that kong refuses. A stray argument is not repeated: it may be the second half of

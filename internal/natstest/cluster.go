@@ -1,0 +1,138 @@
+package natstest
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A ServerCluster is servers that hold streams of up to as many replicas.
+type ServerCluster struct {
+	Servers []*Server
+	tb      testing.TB
+}
+
+// Cluster starts n servers, and waits until they have elected a meta leader that knows all of them: a stream
+// of n replicas can be created at once. Give each of them the same options.
+func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
+	tb.Helper()
+	// The routes must be known before the first server starts, for their number is the cluster's size. So the ports are
+	// chosen here, and chosen again if somebody else took one before its server did.
+	for range 5 {
+		c := &ServerCluster{tb: tb}
+		if c.start(n, options) {
+			c.WaitReady()
+			return c
+		}
+	}
+	tb.Fatalf("cluster of %d: no free ports for its routes", n)
+	return nil
+}
+
+func (c *ServerCluster) start(n int, options []Option) (ok bool) {
+	c.tb.Helper()
+	ports, err := freePorts(n)
+	if err != nil {
+		c.tb.Fatalf("cluster of %d: %v", n, err)
+	}
+	routes := make([]*url.URL, n)
+	for i, port := range ports {
+		routes[i] = &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)}
+	}
+	for i, port := range ports {
+		s := newServer(c.tb, append(options, func(o *server.Options) {
+			o.ServerName = fmt.Sprintf("n%d", i+1)
+			o.Cluster = server.ClusterOpts{Name: "natstest", Host: "127.0.0.1", Port: port}
+			o.Routes = routes
+		}))
+		c.Servers = append(c.Servers, s)
+		if err := s.launch(); err != nil {
+			c.tb.Fatal(err)
+		}
+	}
+	for _, s := range c.Servers {
+		if !s.ReadyForConnections(startDeadline / 10) {
+			for _, s := range c.Servers {
+				s.Shutdown()
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// WaitReady waits until every server runs and is up to date, and their meta leader knows all of them; also after a
+// restart. It fails the test if a server is stopped.
+func (c *ServerCluster) WaitReady() {
+	c.tb.Helper()
+	for _, s := range c.Servers {
+		s.awaitListening()
+	}
+	Eventually(c.tb, startDeadline, func() error {
+		leader := c.Leader()
+		if leader == nil {
+			return fmt.Errorf("cluster of %d: no meta leader", len(c.Servers))
+		}
+		if peers := leader.JetStreamClusterPeers(); len(peers) != len(c.Servers) {
+			return fmt.Errorf("cluster of %d: meta leader %s knows only %q", len(c.Servers), leader.Name(), peers)
+		}
+		for _, s := range c.Servers {
+			if !s.JetStreamIsCurrent() {
+				return fmt.Errorf("cluster of %d: %s is not up to date", len(c.Servers), s.Name())
+			}
+		}
+		return nil
+	})
+}
+
+// Leader is the server that leads the meta group, nil while there is none.
+func (c *ServerCluster) Leader() *Server {
+	for _, s := range c.Servers {
+		if s.Running() && s.JetStreamIsLeader() {
+			return s
+		}
+	}
+	return nil
+}
+
+// URL is where clients connect: all servers, separated by commas.
+func (c *ServerCluster) URL() string {
+	urls := make([]string, len(c.Servers))
+	for i, s := range c.Servers {
+		urls[i] = s.URL()
+	}
+	return strings.Join(urls, ",")
+}
+
+// Conn connects a client to any of the servers, as [Server.Conn] does.
+func (c *ServerCluster) Conn(tb testing.TB, options ...nats.Option) *nats.Conn {
+	tb.Helper()
+	return connect(tb, c.URL(), options)
+}
+
+// JetStream is [ServerCluster.Conn] with JetStream on it.
+func (c *ServerCluster) JetStream(tb testing.TB, options ...nats.Option) jetstream.JetStream {
+	tb.Helper()
+	return jetStream(tb, c.Conn(tb, options...))
+}
+
+// freePorts returns n ports of loopback that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		// Held until all are found, so that they differ.
+		defer l.Close()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}

@@ -1,0 +1,137 @@
+package topology
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Finding is an asset that is not as it must be: missing, or with differences.
+type Finding struct {
+	Asset       string
+	Missing     bool
+	Differences []Difference
+}
+
+// Check compares and changes nothing. No findings and no error mean that all is as it must be.
+func Check(ctx context.Context, js jetstream.JetStream, assets []Asset) ([]Finding, error) {
+	c, err := connected(js)
+	if err != nil {
+		return nil, err
+	}
+	var findings []Finding
+	for _, a := range assets {
+		diffs, err := a.check(ctx, c)
+		switch {
+		case errors.Is(err, errMissing):
+			findings = append(findings, Finding{Asset: a.String(), Missing: true})
+		case err != nil:
+			return findings, fmt.Errorf("%s: %w", a, err)
+		case len(diffs) > 0:
+			findings = append(findings, Finding{Asset: a.String(), Differences: diffs})
+		}
+	}
+	return findings, nil
+}
+
+// An Action is what [Apply] did to an asset.
+type Action string
+
+const (
+	Created   Action = "created"
+	Updated   Action = "updated"
+	Recreated Action = "re-created"
+)
+
+// A Change is what [Apply] did to one asset, and which differences that removed.
+type Change struct {
+	Asset       string
+	Action      Action
+	Differences []Difference
+}
+
+// ApplyOptions of [Apply].
+type ApplyOptions struct {
+	// Recreate lets it delete and create again what cannot be changed in place and whose content the system makes good:
+	// STRIPE_SYNC, stripe_pace and the consumers. While STRIPE_SYNC is away, ingest answers 503 and Stripe sends again.
+	Recreate bool
+}
+
+// Apply creates what is missing and mends what differs, as far as that can be done in place. It returns what it changed, also when it
+// fails, and a [*NotAppliedError] with what it could not change. To go from one replica to more (STRIPE_SYNC)
+// needs Recreate. Give it [All], or the consumers of a re-created stream come back only with their syncers.
+func Apply(ctx context.Context, js jetstream.JetStream, assets []Asset, o ApplyOptions) ([]Change, error) {
+	c, err := connected(js)
+	if err != nil {
+		return nil, err
+	}
+	var changes []Change
+	var left NotAppliedError
+	for _, a := range assets {
+		change, rest, err := applyOne(ctx, c, a, o)
+		if change.Action != "" {
+			changes = append(changes, change)
+		}
+		if err != nil {
+			return changes, fmt.Errorf("%s: %w", a, err)
+		}
+		if len(rest) > 0 {
+			left.Differences = append(left.Differences, rest...)
+			left.Recreatable = left.Recreatable || a.replaceable() != ""
+		}
+	}
+	if len(left.Differences) > 0 {
+		return changes, &left
+	}
+	return changes, nil
+}
+
+// applyOne returns what it changed and what is left.
+func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, []Difference, error) {
+	change := Change{Asset: a.String()}
+	diffs, err := a.check(ctx, c)
+	if errors.Is(err, errMissing) {
+		if err := a.create(ctx, c); err != nil {
+			return change, nil, fmt.Errorf("create: %w", err)
+		}
+		change.Action = Created
+		return change, nil, nil
+	}
+	if err != nil || len(diffs) == 0 {
+		return change, nil, err
+	}
+	var rest []Difference
+	for _, d := range diffs {
+		if !d.InPlace {
+			rest = append(rest, d)
+		}
+	}
+	if len(rest) > 0 && o.Recreate && a.replaceable() != "" {
+		if err := a.remove(ctx, c); err != nil {
+			return change, nil, fmt.Errorf("remove in order to re-create: %w", err)
+		}
+		// A program that waits for it may be faster; if it wants what we want, that is as good.
+		if err := a.create(ctx, c); err != nil && !errors.Is(err, errExists) {
+			return change, nil, fmt.Errorf("removed, but create: %w", err)
+		}
+		change.Action, change.Differences = Recreated, diffs
+		left, err := a.check(ctx, c)
+		return change, left, err
+	}
+	if len(rest) == len(diffs) {
+		return change, rest, nil
+	}
+	if err := a.mend(ctx, c); err != nil {
+		return change, rest, fmt.Errorf("update: %w", err)
+	}
+	change.Action = Updated
+	for _, d := range diffs {
+		if d.InPlace {
+			change.Differences = append(change.Differences, d)
+		}
+	}
+	left, err := a.check(ctx, c)
+	return change, left, err
+}

@@ -1,0 +1,180 @@
+package topology
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+)
+
+// Options is what an operator decides about the topology. The zero value is the default.
+type Options struct {
+	// Replicas of every stream and bucket. Defaults to 1; 3 in a cluster.
+	Replicas int
+	// EventsMaxAge is how long events and the records of syncs are kept. Defaults to 90 days.
+	EventsMaxAge time.Duration
+	// Duplicates is the window in which a repeated event is stored once. Defaults to 2 h, or EventsMaxAge if that is less.
+	Duplicates time.Duration
+	// Modes are those that [All] covers. Defaults to both.
+	Modes []entitlement.Mode
+}
+
+func (o Options) resolved() Options {
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.EventsMaxAge == 0 {
+		o.EventsMaxAge = 90 * 24 * time.Hour
+	}
+	if o.Duplicates == 0 {
+		o.Duplicates = 2 * time.Hour
+	}
+	// The server refuses a window longer than the age.
+	o.Duplicates = min(o.Duplicates, o.EventsMaxAge)
+	if len(o.Modes) == 0 {
+		o.Modes = []entitlement.Mode{entitlement.Live, entitlement.Test}
+	}
+	return o
+}
+
+// Ingest is what ingest needs.
+func Ingest(o Options) []Asset {
+	o = o.resolved()
+	return []Asset{o.events(), o.sync()}
+}
+
+// Syncer is what the syncers of a mode need.
+func Syncer(o Options, m entitlement.Mode) []Asset {
+	o.Modes = []entitlement.Mode{m}
+	return All(o)
+}
+
+// All is everything, for all modes of the options. Streams come before their consumers.
+func All(o Options) []Asset {
+	o = o.resolved()
+	assets := []Asset{o.events(), o.sync(), o.synced(), o.pace(), o.state()}
+	for _, m := range o.Modes {
+		assets = append(assets, o.entitlements(m))
+	}
+	for _, m := range o.Modes {
+		assets = append(assets, consumers(m)...)
+	}
+	return assets
+}
+
+func (o Options) events() Asset {
+	c := o.log(EventsStream, "stripe.event.>")
+	c.Duplicates = o.Duplicates
+	return &stream{label: "stream " + c.Name, config: c}
+}
+
+func (o Options) synced() Asset {
+	c := o.log(SyncedStream, "stripe.synced.>")
+	return &stream{label: "stream " + c.Name, config: c}
+}
+
+// log is a stream that is read again and again. Its messages may be deleted: forgetting a customer erases them.
+func (o Options) log(name, subjects string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:       name,
+		Subjects:   []string{subjects},
+		Retention:  jetstream.LimitsPolicy,
+		Storage:    jetstream.FileStorage,
+		Discard:    jetstream.DiscardOld,
+		MaxAge:     o.EventsMaxAge,
+		MaxMsgSize: -1,
+		// MaxMsgs and MaxBytes are the operator's.
+		MaxMsgsPerSubject: -1,
+		Replicas:          o.Replicas,
+		Compression:       jetstream.S2Compression,
+		AllowDirect:       true,
+	}
+}
+
+// sync: one message a subject and discard-old are the deduplication per customer. Its bounds are none, for a bound would
+// drop markers.
+func (o Options) sync() Asset {
+	c := jetstream.StreamConfig{
+		Name:              SyncStream,
+		Subjects:          []string{"stripe.sync.>", "stripe.wake.>", "stripe.cron.>", "stripe.job.>"},
+		Retention:         jetstream.WorkQueuePolicy,
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardOld,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgSize:        -1,
+		Storage:           jetstream.FileStorage,
+		Replicas:          o.Replicas,
+		AllowDirect:       true,
+		AllowMsgSchedules: true,
+		// The server turns it on with schedules, whose firing is a roll-up.
+		AllowRollup: true,
+	}
+	if o.Replicas == 1 {
+		// A webhook then pays for one fsync, not two: the coverage check rebuilds markers from the events. Replicated
+		// streams cannot have it.
+		c.PersistMode = jetstream.AsyncPersistMode
+	}
+	return &stream{label: "stream " + c.Name, config: c, rebuilt: "coverage marks again whoever it held, and every syncer restores the schedules"}
+}
+
+func (o Options) pace() Asset {
+	c := o.bucket(PaceBucket)
+	c.Storage, c.MaxAge, c.Duplicates = jetstream.MemoryStorage, PaceTTL, PaceTTL
+	return &stream{label: "bucket " + PaceBucket, config: c, rebuilt: "its loss costs a few requests to Stripe"}
+}
+
+func (o Options) state() Asset {
+	return &stream{label: "bucket " + StateBucket, config: o.bucket(StateBucket)}
+}
+
+func (o Options) entitlements(m entitlement.Mode) Asset {
+	name := entitlement.Bucket(m)
+	return &stream{label: "bucket " + name, config: o.bucket(name)}
+}
+
+// bucket is the stream that a KV client makes for a bucket with a history of 1.
+func (o Options) bucket(name string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              "KV_" + name,
+		Subjects:          []string{"$KV." + name + ".>"},
+		Retention:         jetstream.LimitsPolicy,
+		MaxMsgsPerSubject: 1,
+		Discard:           jetstream.DiscardNew,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgSize:        -1,
+		Storage:           jetstream.FileStorage,
+		Replicas:          o.Replicas,
+		Duplicates:        2 * time.Minute,
+		AllowRollup:       true,
+		DenyDelete:        true,
+		AllowDirect:       true,
+	}
+}
+
+// consumers are those of a mode. Consumers of a work queue may not overlap, so there is one per lane and one for the jobs.
+func consumers(m entitlement.Mode) []Asset {
+	return []Asset{
+		puller(LaneConsumer(m, stripeevent.Now), "stripe.sync."+string(m)+"."+string(stripeevent.Now)+".>"),
+		puller(LaneConsumer(m, stripeevent.Bulk), "stripe.sync."+string(m)+"."+string(stripeevent.Bulk)+".>"),
+		puller(JobConsumer(m), stripeevent.JobSubject(m, ">")),
+	}
+}
+
+func puller(name, filter string) Asset {
+	return &consumer{stream: SyncStream, config: jetstream.ConsumerConfig{
+		Durable:       name,
+		Name:          name,
+		FilterSubject: filter,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		// A nak'ed message keeps its place while it is delayed: a bound would let a few of them stop the fleet.
+		MaxAckPending: -1,
+		// Who gives up on a message is the syncer, which parks its customer.
+		MaxDeliver: -1,
+	}}
+}

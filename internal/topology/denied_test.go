@@ -1,0 +1,115 @@
+package topology_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"entitled/internal/natstest"
+)
+
+// What each user must not do, by subject; the API of JetStream is subjects too.
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	s := shipped(t)
+	// What nobody but ops may do to any stream.
+	const streams = "STRIPE_EVENTS STRIPE_SYNC STRIPE_SYNCED KV_stripe_pace KV_stripe_state KV_entitlements_live KV_entitlements_test"
+	var everybody []string
+	for stream := range strings.FieldsSeq(streams) {
+		for _, verb := range []string{"DELETE", "UPDATE", "MSG.DELETE", "SNAPSHOT", "RESTORE", "PEER.REMOVE", "LEADER.STEPDOWN"} {
+			everybody = append(everybody, "$JS.API.STREAM."+verb+"."+stream)
+		}
+		if stream != "STRIPE_SYNC" {
+			everybody = append(everybody, "$JS.API.STREAM.PURGE."+stream)
+		}
+	}
+	everybody = append(everybody,
+		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.INFO",
+		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC", "$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine",
+		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine.stripe.sync.live.now.>",
+		"$JS.API.CONSUMER.DURABLE.CREATE.STRIPE_SYNC.mine",
+		"$JS.API.CONSUMER.DELETE.STRIPE_SYNC.syncer_live_now",
+		"$JS.API.CONSUMER.PAUSE.STRIPE_SYNC.syncer_live_now",
+		"$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING", "other",
+		"_INBOX.somebody.1", "_INBOX_ops.somebody.1")
+
+	read := func(stream string) []string {
+		return []string{
+			"$JS.API.STREAM.INFO." + stream, "$JS.API.DIRECT.GET." + stream, "$JS.API.DIRECT.GET." + stream + ".a.b",
+			"$JS.API.STREAM.MSG.GET." + stream, "$JS.API.CONSUMER.CREATE." + stream + ".mine",
+			"$JS.API.CONSUMER.CREATE." + stream + ".mine.a.>", "$JS.API.CONSUMER.DURABLE.CREATE." + stream + ".mine",
+			"$JS.API.CONSUMER.MSG.NEXT." + stream + ".mine",
+		}
+	}
+
+	writes := []string{
+		"$KV.entitlements_live.cus_1", "$KV.entitlements_test.cus_1", "$KV.stripe_pace.cus_1", "$KV.stripe_state.budget.live",
+		"stripe.synced.live.self.cus_1", "stripe.sync.live.bulk.self.cus_1", "stripe.wake.live.self.cus_1",
+		"stripe.cron.live.sweep", "stripe.job.live.sweep", "$JS.API.STREAM.PURGE.STRIPE_SYNC",
+		"$JS.ACK.STRIPE_SYNC.syncer_live_now.1.1.1.1.0",
+		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.syncer_live_now.stripe.sync.live.now.>",
+		"$JS.API.CONSUMER.MSG.NEXT.STRIPE_SYNC.syncer_live_now",
+	}
+	listens := []string{">", "*", "stripe.>", "stripe.event.live.>", "$KV.>", "$KV.entitlements_live.>", "$JS.>", "$JS.API.>",
+		"$JS.ACK.>", "_INBOX_ops.>", "$SYS.>"}
+	for _, user := range []struct {
+		name                 string
+		publishes, subscribe []string
+	}{{
+		name: "ingest",
+		publishes: slices.Concat(everybody, writes, read("STRIPE_SYNCED"), read("KV_entitlements_live"), read("KV_stripe_state"),
+			read("STRIPE_EVENTS")[1:], read("STRIPE_SYNC")[1:],
+			[]string{"entitled.sync.live", "$JS.API.STREAM.CREATE.STRIPE_SYNCED", "$JS.API.STREAM.CREATE.KV_entitlements_live"}),
+		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_app.>"}),
+	}, {
+		name: "syncer",
+		publishes: slices.Concat(everybody, []string{"stripe.sync.live.now.self.cus_1", "entitled.sync.live", "$KV.other.cus_1",
+			"$JS.API.STREAM.CREATE.KV_other", "$JS.API.DIRECT.GET.OTHER"}),
+		subscribe: slices.Concat(listens, []string{"entitled.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
+	}, {
+		name: "app",
+		publishes: slices.Concat(everybody, writes, read("STRIPE_EVENTS"), read("STRIPE_SYNC"), read("STRIPE_SYNCED"), read("KV_stripe_state"),
+			read("KV_stripe_pace"),
+			[]string{"stripe.event.live.self.cus_1.invoice.paid", "stripe.sync.live.now.self.cus_1", "$SRV.PING",
+				"$JS.API.STREAM.CREATE.STRIPE_EVENTS", "$JS.API.STREAM.CREATE.KV_entitlements_live",
+				"$JS.API.CONSUMER.DURABLE.CREATE.KV_entitlements_live.mine"}),
+		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_ingest.>"}),
+	}} {
+		nc := s.Conn(t, as(user.name))
+		for _, subject := range user.publishes {
+			if err := denied(nc, func() error { return nc.Publish(subject, nil) }); err != nil {
+				t.Errorf("%s publishes %s: %v", user.name, subject, err)
+			}
+		}
+		for _, subject := range user.subscribe {
+			if err := denied(nc, func() error { _, err := nc.SubscribeSync(subject); return err }); err != nil {
+				t.Errorf("%s subscribes to %s: %v", user.name, subject, err)
+			}
+		}
+	}
+	// The way of asking can tell: ops is denied nothing.
+	ops := natstest.Run(t)
+	nc := ops.Conn(t)
+	if err := denied(nc, func() error { return nc.Publish("other", nil) }); err == nil {
+		t.Error("a user without permissions set is denied a subject")
+	}
+}
+
+// denied returns nil if the server refuses what act sends.
+func denied(nc *nats.Conn, act func() error) error {
+	before := nc.LastError()
+	if err := act(); err != nil {
+		return err
+	}
+	// The server speaks in order: a refusal arrives before the answer to this.
+	if err := nc.Flush(); err != nil {
+		return err
+	}
+	if last := nc.LastError(); last == before || !errors.Is(last, nats.ErrPermissionViolation) {
+		return errors.New("allowed")
+	}
+	return nil
+}

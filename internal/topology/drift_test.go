@@ -1,0 +1,275 @@
+package topology_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (run with -update if this is right): -want +got\n%s", file, diff)
+	}
+}
+
+// wrong makes servers' worth of assets that differ in every field.
+func wrong(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	ctx := t.Context()
+	streams := []jetstream.StreamConfig{
+		{
+			Name: topology.EventsStream, Subjects: []string{"stripe.event.live.>", "other.>"}, Retention: jetstream.InterestPolicy,
+			Storage: jetstream.MemoryStorage, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 5, MaxMsgSize: 1000, MaxAge: 24 * time.Hour,
+			Duplicates: time.Minute, AllowRollup: true, NoAck: true,
+		}, {
+			Name: topology.SyncStream, Subjects: []string{"stripe.sync.>", "stripe.wake.>", "stripe.cron.>", "stripe.job.>"},
+			MaxMsgs: 10, MaxBytes: 1000, Storage: jetstream.FileStorage,
+		}, {
+			Name: topology.SyncedStream, Subjects: []string{"stripe.synced.>"}, Storage: jetstream.FileStorage, DenyDelete: true, DenyPurge: true,
+			AllowMsgSchedules: true, AllowDirect: true, Compression: jetstream.S2Compression,
+			// The operator's own affair.
+			MaxBytes: 1 << 30, Description: "ours", Metadata: map[string]string{"team": "billing"},
+		},
+	}
+	for _, c := range streams {
+		if _, err := js.CreateStream(ctx, c); err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+	}
+	sealed := jetstream.StreamConfig{Name: "KV_" + topology.StateBucket, Subjects: []string{"$KV.stripe_state.>"}, Storage: jetstream.FileStorage}
+	if _, err := js.CreateStream(ctx, sealed); err != nil {
+		t.Fatal(err)
+	}
+	sealed.Sealed = true
+	if _, err := js.UpdateStream(ctx, sealed); err != nil {
+		t.Fatal(err)
+	}
+	now := topology.LaneConsumer(entitlement.Live, stripeevent.Now)
+	if _, err := js.CreateConsumer(ctx, topology.SyncStream, jetstream.ConsumerConfig{
+		Durable: now, FilterSubjects: []string{"stripe.sync.live.>", "stripe.sync.test.>"}, AckPolicy: jetstream.AckAllPolicy,
+		DeliverPolicy: jetstream.DeliverNewPolicy, AckWait: time.Minute, MaxAckPending: 5, MaxDeliver: 9,
+		BackOff: []time.Duration{time.Second, time.Minute}, InactiveThreshold: time.Hour, HeadersOnly: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreatePushConsumer(ctx, topology.SyncStream, jetstream.ConsumerConfig{
+		Durable: topology.JobConsumer(entitlement.Live), FilterSubject: "stripe.job.live.>", AckPolicy: jetstream.AckExplicitPolicy,
+		DeliverSubject: "elsewhere", AckWait: topology.AckWait, MaxAckPending: -1,
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func liveOnly(replicas int) []topology.Asset {
+	return topology.Syncer(topology.Options{Replicas: replicas}, entitlement.Live)
+}
+
+func TestDriftIsReportedFieldByField(t *testing.T) {
+	t.Parallel()
+	js := natstest.Run(t).JetStream(t)
+	wrong(t, js)
+	var text strings.Builder
+	var fields []string
+	// Three replicas are wanted, so that their number differs too and STRIPE_SYNC's persist mode does not; then one.
+	for _, replicas := range []int{3, 1} {
+		// What is missing is in no need of the report, and three replicas cannot be made on one server.
+		assets := topology.Ingest(topology.Options{Replicas: replicas})
+		if replicas == 1 {
+			assets = liveOnly(1)
+		}
+		drift, ok := errors.AsType[*topology.DriftError](topology.Ensure(t.Context(), js, assets))
+		if !ok {
+			t.Fatal("no drift is reported")
+		}
+		for _, d := range drift.Differences {
+			fields = append(fields, d.Field)
+			text.WriteString(d.String() + "\n")
+		}
+		text.WriteString("\n")
+	}
+	golden(t, "testdata/drift.golden", text.String())
+	for _, name := range topology.FieldNames() {
+		if !slices.Contains(fields, name) {
+			t.Errorf("field %s differs nowhere in this test", name)
+		}
+	}
+}
+
+func TestDriftNamesTheWayOut(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	js := natstest.Run(t).JetStream(t)
+	if err := topology.Ensure(ctx, js, topology.Ingest(topology.Options{})); err != nil {
+		t.Fatal(err)
+	}
+	err := topology.Ensure(ctx, js, topology.Ingest(topology.Options{EventsMaxAge: 48 * time.Hour}))
+	const want = "stream STRIPE_EVENTS: max_age is 2160h0m0s, want 48h0m0s (can be mended in place): " +
+		"run `entitled topology apply`, or set this program as the others are (REPLICAS, EVENTS_MAX_AGE)"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
+func TestApplyMendsWhatCanBeMended(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	js := natstest.Run(t).JetStream(t)
+	wrong(t, js)
+	before, err := topology.Check(ctx, js, liveOnly(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := topology.Apply(ctx, js, liveOnly(1), topology.ApplyOptions{})
+	left, ok := errors.AsType[*topology.NotAppliedError](err)
+	if !ok || !left.Recreatable {
+		t.Fatalf("apply: %v, want what is left", err)
+	}
+	// What it did not say it left, it changed, and nothing else.
+	var fixed []topology.Difference
+	for _, f := range before {
+		for _, d := range f.Differences {
+			if !d.InPlace {
+				fixed = append(fixed, d)
+			}
+		}
+	}
+	if diff := cmp.Diff(fixed, left.Differences); diff != "" {
+		t.Errorf("left: -want +got\n%s", diff)
+	}
+	if diff := cmp.Diff(fixed, differences(t, js)); diff != "" {
+		t.Errorf("found afterwards: -want +got\n%s", diff)
+	}
+	actions := map[topology.Action]int{}
+	for _, c := range changes {
+		actions[c.Action]++
+	}
+	// Created: two buckets (pace and entitlements) and the consumer of the bulk lane.
+	want := map[topology.Action]int{topology.Created: 3, topology.Updated: 4}
+	if diff := cmp.Diff(want, actions); diff != "" {
+		t.Errorf("changes: -want +got\n%s\n%+v", diff, changes)
+	}
+	s, err := js.Stream(ctx, topology.SyncedStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.CachedInfo().Config; c.MaxBytes != 1<<30 || c.Description != "ours" || c.Metadata["team"] != "billing" {
+		t.Errorf("apply changed what is the operator's: %+v", c)
+	}
+
+	// Only what the system can rebuild is made anew.
+	changes, err = topology.Apply(ctx, js, liveOnly(1), topology.ApplyOptions{Recreate: true})
+	var recreated []string
+	for _, c := range changes {
+		recreated = append(recreated, string(c.Action)+" "+c.Asset)
+	}
+	wantChanges := []string{
+		"re-created stream STRIPE_SYNC",
+		"created consumer syncer_live_now of STRIPE_SYNC",
+		"created consumer syncer_live_bulk of STRIPE_SYNC",
+		"created consumer syncer_live_job of STRIPE_SYNC",
+	}
+	if diff := cmp.Diff(wantChanges, recreated); diff != "" {
+		t.Errorf("re-created: -want +got\n%s", diff)
+	}
+	if left, ok := errors.AsType[*topology.NotAppliedError](err); !ok || left.Recreatable {
+		t.Errorf("apply with recreate: %v, want what nothing can rebuild", err)
+	}
+	for _, d := range differences(t, js) {
+		if strings.HasSuffix(d.Asset, " "+topology.SyncStream) {
+			t.Errorf("left after recreate: %s", d)
+		}
+	}
+}
+
+func differences(t *testing.T, js jetstream.JetStream) []topology.Difference {
+	t.Helper()
+	findings, err := topology.Check(t.Context(), js, liveOnly(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var diffs []topology.Difference
+	for _, f := range findings {
+		if f.Missing {
+			t.Errorf("%s is missing", f.Asset)
+		}
+		diffs = append(diffs, f.Differences...)
+	}
+	return diffs
+}
+
+func TestApplyRecreatesAConsumer(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	js := natstest.Run(t).JetStream(t)
+	if err := topology.Ensure(ctx, js, topology.Ingest(topology.Options{})); err != nil {
+		t.Fatal(err)
+	}
+	job := topology.JobConsumer(entitlement.Live)
+	if _, err := js.CreatePushConsumer(ctx, topology.SyncStream, jetstream.ConsumerConfig{
+		Durable: job, FilterSubject: "stripe.job.live.>", AckPolicy: jetstream.AckExplicitPolicy, DeliverSubject: "elsewhere",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := topology.Apply(ctx, js, liveOnly(1), topology.ApplyOptions{Recreate: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Consumer(ctx, topology.SyncStream, job); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFromOneReplicaToThree(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	js := natstest.Cluster(t, 3).JetStream(t)
+	one, three := topology.All(topology.Options{}), topology.All(topology.Options{Replicas: 3})
+	if err := topology.Ensure(ctx, js, one); err != nil {
+		t.Fatal(err)
+	}
+	_, err := topology.Apply(ctx, js, three, topology.ApplyOptions{})
+	const want = "stream STRIPE_SYNC: num_replicas is 1, want 3 (cannot be changed in place); " +
+		"stream STRIPE_SYNC: persist_mode is async, want default (cannot be changed in place): " +
+		"`entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+	if _, err := topology.Apply(ctx, js, three, topology.ApplyOptions{Recreate: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := topology.Ensure(ctx, js, three); err != nil {
+		t.Errorf("after apply: %v", err)
+	}
+	s, err := js.Stream(ctx, topology.SyncStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Consumers; n != 6 {
+		t.Errorf("%d consumers on the stream that was re-created, want 6", n)
+	}
+}
