@@ -1,0 +1,96 @@
+package ingest
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stripe/stripe-go/v76/webhook"
+)
+
+// FuzzSignedAt: the header is read as stripe-go reads it. With a tolerance so wide that no timestamp is too old, all its
+// answers but "no valid signature" are about the header; with a body signed under it, that one is too.
+func FuzzSignedAt(f *testing.F) {
+	for _, h := range []string{
+		"", ",", "t=1", "v1=", "v1=00", "t=1,v1=00", "t=1,v1=00,", "t=1,v1=0", "t=x,v1=00", "t=1,t=2,v1=zz,v1=aA,v0=1", "t=1=2,v1=00", "=,v1=00",
+		"t=-1,v1=00", "t=9223372036854775807,v1=00", "t=9223372036854775808,v1=00", "t=1, v1=00", "v1=00,t=+1", "V1=00", "t,v1=00", "t=1;v1=00",
+	} {
+		f.Add(h)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		at, ok := signedAt(header)
+		err := webhook.ValidatePayloadIgnoringTolerance([]byte("x"), header, secret)
+		// stripe-go answers ErrNoValidSignature both for no signature to check and for none that fits. What it would take can
+		// tell them apart: one more signature, of the time that we read.
+		if err != nil && !errors.Is(err, webhook.ErrNoValidSignature) {
+			if ok {
+				t.Fatalf("%q: read as %v, stripe-go says %v", header, at, err)
+			}
+			return
+		}
+		if !ok {
+			// No v1 in it: adding one that cannot fit must be all that was missing.
+			if at, ok = signedAt(header + ",v1=00"); !ok {
+				t.Fatalf("%q: refused, stripe-go reads it", header)
+			}
+		}
+		mac := sign("x", secret, at)
+		if at.IsZero() {
+			mac = noTime("x")
+			mac = "," + mac
+		}
+		if err := webhook.ValidatePayloadIgnoringTolerance([]byte("x"), header+mac[strings.Index(mac, ",v1"):], secret); err != nil {
+			t.Fatalf("%q: signed at %v, stripe-go says %v", header, at, err)
+		}
+	})
+}
+
+// FuzzDoor: no request panics, and none is answered 200 unless stripe-go accepts its signature.
+func FuzzDoor(f *testing.F) {
+	body := fixture(f, "invoice.paid")
+	now := time.Now()
+	f.Add([]byte(body), sign(body, secret, now), false)
+	f.Add([]byte(body), sign(body, otherSecret, now), true)
+	f.Add([]byte(body), sign(body, "", now), true)
+	f.Add([]byte(body), sign(body, secret, now.Add(time.Hour)), true)
+	f.Add([]byte(`{"id":"e","type":"t"}`), "", true)
+	f.Add([]byte(`{"id":"e","type":"..","data":{"object":{"customer":"\ud800."}},"account":"self"}`), "sign", true)
+	f.Add([]byte(`{`), "t=1,v1=", true)
+	p := &fakePublisher{}
+	in := fakeIngest(f, p, nil)
+	f.Fuzz(func(t *testing.T, body []byte, header string, chunked bool) {
+		p.msgs = nil
+		if header == "sign" {
+			header = sign(string(body), secret, time.Now())
+		}
+		r := httptest.NewRequest(http.MethodPost, Path, strings.NewReader(string(body)))
+		if chunked {
+			r.ContentLength = -1
+		}
+		r.Header["Stripe-Signature"] = []string{header}
+		w := httptest.NewRecorder()
+		in.Handler().ServeHTTP(w, r)
+		accepted := false
+		for _, s := range []string{secret, otherSecret} {
+			accepted = accepted || webhook.ValidatePayload(body, header, s) == nil
+		}
+		switch w.Code {
+		case http.StatusOK:
+			if !accepted || len(p.msgs) == 0 {
+				t.Fatalf("200 with %d messages; stripe-go accepts: %v", len(p.msgs), accepted)
+			}
+			if string(p.msgs[0].Data) != string(body) {
+				t.Fatal("stored other bytes")
+			}
+		case http.StatusBadRequest:
+			if len(p.msgs) > 0 {
+				t.Fatal("refused and stored")
+			}
+		default:
+			t.Fatalf("answer %d", w.Code)
+		}
+	})
+}

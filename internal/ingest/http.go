@@ -1,0 +1,201 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"entitled/internal/stripeevent"
+)
+
+// Path is where Stripe's webhook endpoint must point.
+const Path = "/webhooks/stripe"
+
+// answer is a whole response, made once.
+type answer struct {
+	status int
+	body   []byte
+}
+
+var received = answer{http.StatusOK, []byte(`{"received":true}`)}
+
+// refusals, by code.
+var answers = map[code]answer{
+	signatureMissing: refusal(http.StatusBadRequest, signatureMissing),
+	signatureInvalid: refusal(http.StatusBadRequest, signatureInvalid),
+	outOfTolerance:   refusal(http.StatusBadRequest, outOfTolerance),
+	notAnEvent:       refusal(http.StatusBadRequest, notAnEvent),
+	bodyUnreadable:   refusal(http.StatusBadRequest, bodyUnreadable),
+	notFound:         refusal(http.StatusNotFound, notFound),
+	methodNotAllowed: refusal(http.StatusMethodNotAllowed, methodNotAllowed),
+	bodyTooLarge:     refusal(http.StatusRequestEntityTooLarge, bodyTooLarge),
+	internalError:    refusal(http.StatusInternalServerError, internalError),
+	notStored:        refusal(http.StatusServiceUnavailable, notStored),
+}
+
+func refusal(status int, c code) answer {
+	return answer{status, []byte(`{"error":"` + string(c) + `"}`)}
+}
+
+var (
+	jsonType = []string{"application/json"}
+	// retryAfter, in seconds, is a lower bound for when asking again makes sense; Stripe's own schedule is slower.
+	retryAfter = []string{"5"}
+	closing    = []string{"close"}
+)
+
+func (a answer) write(w http.ResponseWriter) {
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // a sender that is gone gets no answer and asks again
+}
+
+// Handler is the public side: POST on [Path], and refusals. A gin.Context goes no further than this file.
+func (in *Ingest) Handler() http.Handler { return in.handler }
+
+func (in *Ingest) routes() http.Handler {
+	// Gin's mode is the process's, there is no other way to keep it from printing its routes; tests run in a mode of
+	// their own that is as quiet.
+	if gin.Mode() == gin.DebugMode {
+		gin.SetMode(gin.ReleaseMode)
+	}
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	// A redirect would make Stripe's sender give up: it follows none.
+	r.RedirectTrailingSlash = false
+	r.Use(func(c *gin.Context) {
+		defer in.recovered(c.Writer)
+		c.Next()
+	})
+	r.POST(Path, func(c *gin.Context) { in.webhook(c.Writer, c.Request) })
+	r.NoMethod(func(c *gin.Context) { in.refuse(c.Writer, methodNotAllowed) })
+	r.NoRoute(func(c *gin.Context) { in.refuse(c.Writer, notFound) })
+	return r
+}
+
+func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
+	body, refused := in.read(w, r)
+	if refused == "" {
+		refused = in.door.verify(body, r.Header.Get("Stripe-Signature"))
+	}
+	var e stripeevent.Envelope
+	if refused == "" {
+		var err error
+		if e, err = stripeevent.Parse(body); err != nil {
+			refused = notAnEvent
+		}
+	}
+	if refused != "" {
+		in.refuse(w, refused)
+		return
+	}
+	start := time.Now()
+	duplicate, err := in.store.put(&e, body)
+	in.metrics.count(e.Type, duplicate, err, time.Since(start))
+	if err != nil {
+		in.notStored(&e, err)
+		w.Header()["Retry-After"] = retryAfter
+		answers[notStored].write(w)
+		return
+	}
+	received.write(w)
+}
+
+// trusted, in bytes, is how much is allocated on a sender's word alone.
+const trusted = 64 << 10
+
+// read returns the body as it came: a Content-Encoding is not undone, since the signature is over the bytes sent.
+//
+// The buffer is not pooled: nats.go may still publish from it after the answer, and another webhook's bytes under this
+// one's name would be worse than any garbage.
+func (in *Ingest) read(w http.ResponseWriter, r *http.Request) ([]byte, code) {
+	if r.ContentLength > in.maxBody {
+		w.Header()["Connection"] = closing // rather than read on to the end
+		return nil, bodyTooLarge
+	}
+	// One byte more than announced lets the read that finds the end find it in place.
+	size := min(r.ContentLength, trusted) + 1
+	if r.ContentLength < 0 {
+		size = 8 << 10
+	}
+	body := make([]byte, 0, size)
+	limited := http.MaxBytesReader(w, r.Body, in.maxBody)
+	for {
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		var tooLarge *http.MaxBytesError
+		switch {
+		case err == nil:
+		case err == io.EOF:
+			return body, ""
+		case errors.As(err, &tooLarge):
+			w.Header()["Connection"] = closing
+			return nil, bodyTooLarge
+		default:
+			return nil, bodyUnreadable
+		}
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+	}
+}
+
+// refuse answers and counts a request that is not stored.
+func (in *Ingest) refuse(w http.ResponseWriter, c code) {
+	in.metrics.refused.WithLabelValues(string(c)).Inc()
+	answers[c].write(w)
+	if c == notFound || c == methodNotAllowed {
+		return // the internet's background noise
+	}
+	if held, ok := in.refusals.allow(time.Now()); ok {
+		in.log.Warn("webhook refused; entitled_ingest_refused_total counts them all", "code", string(c), "unlogged", held, "hint", refusalHint(c))
+	}
+}
+
+func refusalHint(c code) string {
+	switch c {
+	case signatureInvalid:
+		return "is the signing secret of this endpoint in STRIPE_WEBHOOK_SECRETS? else somebody is trying the door"
+	case outOfTolerance:
+		return "is this machine's clock right?"
+	case bodyTooLarge:
+		return "MAX_BODY_BYTES"
+	}
+	return ""
+}
+
+func (in *Ingest) notStored(e *stripeevent.Envelope, err error) {
+	if held, ok := in.failures.allow(time.Now()); ok {
+		in.log.Error("webhook not stored, Stripe will send it again", "event", e.ID, "type", e.Type, "err", err, "hint", hint(err), "unlogged", held)
+	}
+}
+
+// recovered ends a request that panicked. What was panicked with may hold a payload: only runtime errors, which
+// do not, are logged in full.
+func (in *Ingest) recovered(w gin.ResponseWriter) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	in.metrics.panics.Inc()
+	if held, ok := in.panics.allow(time.Now()); ok {
+		what := fmt.Sprintf("a %T", p)
+		if err, ok := p.(runtime.Error); ok {
+			what = err.Error()
+		}
+		in.log.Error("webhook handler panicked", "err", what, "stack", strconv.Quote(string(debug.Stack())), "unlogged", held)
+	}
+	if !w.Written() {
+		answers[internalError].write(w)
+	}
+}

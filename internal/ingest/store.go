@@ -1,0 +1,138 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+)
+
+// maxPending is how many PubAcks may be outstanding, two for a webhook. It bounds the bodies held while NATS is
+// slow or away; a webhook beyond it waits 200 ms for a place, then is not stored and Stripe sends it again.
+const maxPending = 16 << 10
+
+// NewPublisher returns the JetStream context that an [Ingest] with that PublishTimeout should publish with.
+//
+// Futures whose PubAck never comes are given up after the timeout, so that they hold no memory: nats.go keeps them until
+// the next reconnect otherwise. A PubAck that comes later is dropped by nats.go without a trace.
+func NewPublisher(nc *nats.Conn, timeout time.Duration) (jetstream.JetStream, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(timeout))
+	if err != nil {
+		return nil, fmt.Errorf("JetStream context for ingest: %w", err)
+	}
+	return js, nil
+}
+
+// store puts events where they are safe.
+type store struct {
+	publisher Publisher
+	timeout   time.Duration
+	types     stripeevent.Types
+	metrics   *metrics
+}
+
+// errNoAck is what is left when neither a PubAck nor an error has come.
+var errNoAck = errors.New("no PubAck")
+
+// put publishes the event and, if it marks its customer, the marker, and returns when both are acknowledged or one of them
+// cannot be within the timeout. duplicate says that the event had been stored before; its marker is stored again, since
+// the former delivery may have failed between the two.
+//
+// The marker follows the event's PubAck: a syncer that gets it finds the event below the end of the log, so that the
+// record of its sync covers the event. Published side by side, a marker that overtakes its event on the way through the
+// disk would lead to a second sync.
+//
+// nats.go may publish a body once more while its PubAck is outstanding: it must not change after put.
+func (s *store) put(e *stripeevent.Envelope, body []byte) (duplicate bool, err error) {
+	deadline := time.NewTimer(s.timeout)
+	defer deadline.Stop()
+
+	event, err := s.publisher.PublishMsgAsync(&nats.Msg{
+		Subject: stripeevent.EventSubject(e.Owner(), e.Type),
+		Header: nats.Header{
+			jetstream.MsgIDHeader:    {stripeevent.MsgID(e.Account, e.ID)},
+			stripeevent.DigestHeader: {stripeevent.BodyDigest(body)},
+		},
+		Data: body,
+	})
+	if err != nil {
+		return false, fmt.Errorf("publish event: %w", err)
+	}
+	ack, err := wait(event, deadline.C)
+	if err != nil {
+		return false, fmt.Errorf("publish event: %w", err)
+	}
+	if !s.marks(e) {
+		return ack.Duplicate, nil
+	}
+	// No message id: a window that drops repeats would drop the last marker of a burst, which is the one that counts.
+	marker, err := s.publisher.PublishMsgAsync(&nats.Msg{
+		Subject: stripeevent.SyncSubject(stripeevent.Now, e.Owner()),
+		Data: stripeevent.EncodeMarker(entitlement.Cause{
+			Trigger: stripeevent.TriggerWebhook, Event: e.ID, Type: e.Type,
+		}),
+	})
+	if err != nil {
+		return false, fmt.Errorf("publish marker: %w", err)
+	}
+	if _, err := wait(marker, deadline.C); err != nil {
+		return false, fmt.Errorf("publish marker: %w", err)
+	}
+	return ack.Duplicate, nil
+}
+
+// wait returns the PubAck of a future. It may be called again with the same deadline until it has fired.
+func wait(f jetstream.PubAckFuture, deadline <-chan time.Time) (*jetstream.PubAck, error) {
+	select {
+	case ack := <-f.Ok():
+		return ack, nil
+	case err := <-f.Err():
+		return nil, fmt.Errorf("%w: %w", errNoAck, err)
+	case <-deadline:
+		return nil, fmt.Errorf("%w within PUBLISH_TIMEOUT", errNoAck)
+	}
+}
+
+// marks reports whether the event marks its customer, and counts why not.
+func (s *store) marks(e *stripeevent.Envelope) bool {
+	if e.Odd != "" {
+		s.metrics.odd.WithLabelValues(string(e.Odd)).Inc()
+	}
+	switch {
+	case !s.types.Marks(e.Type):
+		s.metrics.unmarkedType.Inc()
+	case e.CustomerAccount:
+		s.metrics.unmarkedCustomerAccount.Inc()
+	case e.Customer == "" && e.Odd != "":
+		s.metrics.unmarkedOdd.Inc()
+	case e.Customer == "":
+		s.metrics.unmarkedNobody.Inc()
+	default:
+		s.metrics.marked.Inc()
+		return true
+	}
+	return false
+}
+
+// hint tells an operator what to do about an error of put, "" for nothing in particular.
+func hint(err error) string {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return "raise max_payload in nats.conf above MAX_BODY_BYTES plus 4096, or lower MAX_BODY_BYTES"
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return "no stream takes the subject: run `entitled topology apply`, and look whether JetStream has a leader"
+	case errors.Is(err, jetstream.ErrTooManyStalledMsgs):
+		return "NATS acknowledges too slowly: look at its disk and at the load"
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded):
+		return "NATS is away: look at NATS_URL and the server"
+	case errors.As(err, &api):
+		return "the server refused it: look at the limits of STRIPE_EVENTS and STRIPE_SYNC, and the disk"
+	}
+	return ""
+}
