@@ -1,0 +1,134 @@
+package stripeapi
+
+import (
+	"encoding/json"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// recovery is how long the rate takes to rise from a halving back to the full rate, in a straight line.
+	recovery = 20 * time.Second
+	// halveEvery is how close two halvings may be: the 429s in between come from requests sent before the first.
+	halveEvery = 500 * time.Millisecond
+	// depth is the size of the bucket in seconds of its rate. With what replicas may hold a little late (ahead, held)
+	// the fleet stays within bursts of one second's worth.
+	depth = 0.75
+	// ahead is how far places are promised that come due only later, in seconds of the rate: waiters of all replicas
+	// get their turn in the order of asking, and one write serves several.
+	ahead = 0.25
+)
+
+// A bucket is the fleet's allowance at one instant.
+type bucket struct {
+	// Places are what is left; below 0 they are promised.
+	Places float64 `json:"places"`
+	// Low is the rate right after the last halving, in requests/s.
+	Low float64 `json:"low"`
+	// Since is the time since the last halving, in seconds.
+	Since float64 `json:"since"`
+}
+
+// An entry is the KV value: the bucket as it was at Prev, and what the write did to it.
+//
+// Nobody's clock is in it. Prev is the server's timestamp of the revision before, the entry's own timestamp is the
+// server's too, and only their difference counts; a reader knows both, the writer did not.
+type entry struct {
+	bucket
+	Prev  int64 `json:"prev"`  // unix nanoseconds; 0: there was none
+	Taken int   `json:"taken"` // places taken by this write
+	Halve bool  `json:"halve,omitempty"`
+}
+
+// A change is what one write does to the bucket.
+type change struct {
+	take  int
+	halve bool
+}
+
+// A rule is the configured rate, in requests/s.
+type rule float64
+
+func (r rule) floor() float64 { return min(float64(r), max(float64(r)/10, 1)) }
+
+func (r rule) rate(b bucket) float64 {
+	low := min(b.Low, float64(r))
+	return low + (float64(r)-low)*min(b.Since/recovery.Seconds(), 1)
+}
+
+func (r rule) capacity(b bucket) float64 { return max(1, depth*r.rate(b)) }
+
+// promise is how many places may be promised ahead.
+func (r rule) promise(b bucket) float64 { return max(1, math.Floor(ahead*r.rate(b))) }
+
+// empty is the bucket to start from: a lost one must not be worth a burst.
+func (r rule) empty() bucket { return bucket{Low: float64(r), Since: recovery.Seconds()} }
+
+// after is the bucket d later.
+func (r rule) after(b bucket, d time.Duration) bucket {
+	if s := d.Seconds(); s > 0 {
+		b.Places += s * r.rate(b) // the rate it starts with, which is less than the one it ends with
+		b.Since = min(b.Since+s, time.Hour.Seconds())
+	}
+	b.Places = min(b.Places, r.capacity(b))
+	return b
+}
+
+func (r rule) apply(b bucket, c change) bucket {
+	b.Places -= float64(c.take)
+	if c.halve {
+		b.Low, b.Since = max(r.floor(), r.rate(b)/2), 0
+		b.Places = min(b.Places, r.capacity(b))
+	}
+	return b
+}
+
+// read returns the bucket as it was when the server stored e; false if e holds none.
+func (r rule) read(e jetstream.KeyValueEntry) (bucket, bool) {
+	var v entry
+	if json.Unmarshal(e.Value(), &v) != nil || v.Low <= 0 || v.Since < 0 || v.Taken < 0 {
+		return bucket{}, false
+	}
+	// A debt that takes so many seconds to pay back was not made here.
+	if most := 10 * max(1, float64(r)); math.Abs(v.Places) > most || float64(v.Taken) > most {
+		return bucket{}, false
+	}
+	b := v.bucket
+	if v.Prev != 0 {
+		b = r.after(b, e.Created().Sub(time.Unix(0, v.Prev)))
+	}
+	return r.apply(b, change{v.Taken, v.Halve}), true
+}
+
+// write is the value that replaces e, from which b was read.
+func write(e jetstream.KeyValueEntry, b bucket, c change) []byte {
+	v := entry{bucket: b, Taken: c.take, Halve: c.halve}
+	if e != nil {
+		v.Prev = e.Created().UnixNano()
+	}
+	data, _ := json.Marshal(v) // finite numbers: cannot fail
+	return data
+}
+
+// tiny absorbs what adding up fractions of places leaves.
+const tiny = 1e-6
+
+// allot says how many of wanted places to take, or how long to wait before asking again.
+func (r rule) allot(b bucket, wanted int, bulk bool) (n int, wait time.Duration) {
+	// A webhook's place may be promised, but only when all that were promised before are due: who asks earlier gains
+	// little, and who asks later asks for more waiters at once.
+	need, least := 0.0, -r.promise(b)
+	again := need
+	if bulk {
+		// Bulk work takes while the bucket is half full, so that a webhook finds something in it. It can wait for a few.
+		half := r.capacity(b) / 2
+		need, least = max(half, 1), max(half-1, 0)
+		again = need + r.promise(b)/2
+	}
+	if b.Places+tiny < need {
+		return 0, time.Duration((min(again, r.capacity(b)) - b.Places) / r.rate(b) * float64(time.Second))
+	}
+	return max(1, min(wanted, int(math.Floor(b.Places-least+tiny)))), 0
+}

@@ -1,0 +1,240 @@
+package stripeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entitled/entitlement"
+)
+
+func TestBudgetStartsEmpty(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"missing":    "",
+		"garbage":    "not json",
+		"other json": `{"a":1}`,
+		"huge":       `{"places":1e12,"low":20,"since":20,"prev":1}`,
+		"negative":   `{"places":-1e12,"low":20,"since":20,"prev":1}`,
+		"taken":      `{"places":1,"low":20,"since":20,"prev":1,"taken":1000000000}`,
+		"nan":        `{"places":NaN,"low":20,"since":20,"prev":1}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const rate = 20
+				kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
+				if value != "" {
+					kv.put([]byte(value))
+				}
+				time.Sleep(time.Hour)
+				f := newFleet(t, kv, rate, 0, 0, 0)
+				f.saturate(8, false)
+				time.Sleep(10 * time.Second)
+				f.checkUsed(0, 10*time.Second, rate, 0.9)
+				if n := f.between(0, 500*time.Millisecond); n > rate/2+1 {
+					t.Errorf("%d requests in the first 500 ms", n)
+				}
+				from := time.Since(f.start)
+				kv.set(func() { kv.value = nil })
+				time.Sleep(10 * time.Second)
+				f.close()
+				f.checkUsed(from, from+10*time.Second, rate, 0.9)
+				f.checkBudget(rate)
+			})
+		})
+	}
+}
+
+func TestBudgetFaults(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"get", "create", "update"} {
+		for _, kind := range []fault{failNotApplied, failApplied} {
+			t.Run(fmt.Sprintf("%s %d", op, kind), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					const rate, d = 20, time.Minute
+					n := 0
+					kv := &fakeKV{t: t, latency: 300 * time.Microsecond, fault: func(did string) fault {
+						if did != op {
+							return none
+						}
+						if n++; n%7 == 1 {
+							return kind
+						}
+						return none
+					}}
+					f := newFleet(t, kv, rate, 0, 0, 0)
+					f.saturate(8, false)
+					time.Sleep(d)
+					f.close()
+					f.checkBudget(rate)
+					f.checkUsed(0, d, rate, 0.75)
+				})
+			})
+		}
+	}
+}
+
+func TestBudgetOutOfReach(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		down := true
+		kv := &fakeKV{t: t, latency: 300 * time.Microsecond, fault: func(string) fault {
+			if down {
+				return failNotApplied
+			}
+			return none
+		}}
+		b := newFleet(t, kv, 20, 0).budgets[0]
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		err := b.Take(ctx, false)
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errFake) || !strings.Contains(err.Error(), "get budget.live") {
+			t.Errorf("Take without NATS: %v, want the deadline and what was out of reach", err)
+		}
+		if err := b.Throttled(t.Context()); !errors.Is(err, errFake) {
+			t.Errorf("Throttled without NATS: %v", err)
+		}
+		if u := b.Usage(); u.Waiting != 0 {
+			t.Errorf("still waiting: %d", u.Waiting)
+		}
+		back := make(chan error)
+		go func() { back <- b.Take(t.Context(), false) }() // waited for below
+		time.Sleep(10 * time.Second)
+		kv.set(func() { down = false })
+		before := time.Now()
+		if err := <-back; err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(before); d > 1500*time.Millisecond {
+			t.Errorf("first place %v after NATS is back", d)
+		}
+	})
+}
+
+func TestBudgetWaiterCancelled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const rate, d = 20, 30 * time.Second
+		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0)
+		b := f.budgets[0]
+		f.saturate(8, false)
+		// Others join and give up all the time, before and after their place was promised.
+		for i := range 200 {
+			f.wg.Go(func() {
+				time.Sleep(time.Duration(i) * d / 200)
+				ctx, cancel := context.WithTimeout(f.ctx, time.Duration(i%17)*10*time.Millisecond)
+				defer cancel()
+				before := time.Now()
+				err := b.Take(ctx, i%3 == 0)
+				if err == nil {
+					f.granted(i%3 == 0)
+				} else if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+					t.Errorf("Take: %v", err)
+				}
+				if over := time.Since(before) - time.Duration(i%17)*10*time.Millisecond; over > time.Millisecond {
+					t.Errorf("gave up %v late", over)
+				}
+			})
+		}
+		time.Sleep(d)
+		f.checkUsed(0, d, rate, 0.9)
+		f.close()
+		f.checkBudget(rate)
+		if u := b.Usage(); u.Waiting+u.WaitingBulk != 0 {
+			t.Errorf("%d and %d still wait", u.Waiting, u.WaitingBulk)
+		}
+	})
+}
+
+// A place that was promised to one who gives up goes to the next, at the time it was promised for.
+func TestBudgetPromiseGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newFleet(t, &fakeKV{t: t, fault: func(string) fault { return failNotApplied }}, 20, 0).budgets[0]
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- b.Take(ctx, false) }() // waited for below, both
+		synctest.Wait()
+		go func() { second <- b.Take(t.Context(), true) }()
+		synctest.Wait()
+		start := time.Now()
+		b.mu.Lock()
+		b.give(place{due: start.Add(time.Second)})
+		b.mu.Unlock()
+		synctest.Wait()
+		cancel()
+		if err := <-first; !errors.Is(err, context.Canceled) || time.Since(start) > 0 {
+			t.Errorf("Take: %v after %v", err, time.Since(start))
+		}
+		if err := <-second; err != nil || time.Since(start) != time.Second {
+			t.Errorf("the next Take: %v after %v", err, time.Since(start))
+		}
+
+		// It gives up just as the place arrives.
+		w := b.enter(&b.nowLane)
+		b.mu.Lock()
+		b.give(place{due: time.Now()})
+		b.mu.Unlock()
+		b.leave(&b.nowLane, w)
+		if err := b.Take(t.Context(), false); err != nil || time.Since(start) != time.Second {
+			t.Errorf("Take after that: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestBudgetReturn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kv := &fakeKV{t: t}
+		b := newFleet(t, kv, 20, 0).budgets[0]
+		take := func() {
+			t.Helper()
+			if err := b.Take(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take()
+		puts := kv.puts
+		b.Return()
+		time.Sleep(100 * time.Millisecond)
+		take()
+		if kv.puts != puts {
+			t.Error("a place handed back 100 ms ago was not used again")
+		}
+		b.Return()
+		time.Sleep(time.Second)
+		take()
+		if kv.puts == puts {
+			t.Error("a place handed back 1 s ago was used again")
+		}
+
+		// To one who waits, at once.
+		kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
+		got := make(chan error)
+		go func() { got <- b.Take(t.Context(), true) }() // waited for below
+		synctest.Wait()
+		b.Return()
+		before := time.Now()
+		if err := <-got; err != nil || time.Since(before) > 0 {
+			t.Errorf("a waiter got the place handed back after %v: %v", time.Since(before), err)
+		}
+		if u := b.Usage(); u.Taken != 4 || u.Returned != 3 {
+			t.Errorf("taken %d, returned %d", u.Taken, u.Returned)
+		}
+	})
+}
+
+func TestBudgetDefaultRate(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[entitlement.Mode]float64{entitlement.Live: 20, entitlement.Test: 10} {
+		if got := NewBudget(BudgetConfig{Mode: mode}).Usage().Full; got != want {
+			t.Errorf("%s: %v requests/s, want %v", mode, got, want)
+		}
+	}
+}

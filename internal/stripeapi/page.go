@@ -1,0 +1,173 @@
+package stripeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"entitled/entitlement"
+)
+
+// A list is one page of any of Stripe's lists.
+type list[T any] struct {
+	stripe.APIResource
+	Object  string `json:"object"`
+	HasMore *bool  `json:"has_more"`
+	Data    []T    `json:"data"`
+}
+
+// page reads one page. Other JSON than a list's would decode to an empty page, and an empty page means that a
+// customer has nothing: so it is checked.
+func page[T any](ctx context.Context, c *Client, r request, tr *Trace) (data []T, more bool, err error) {
+	var l list[T]
+	if err := c.get(ctx, r, tr, &l); err != nil {
+		return nil, false, err
+	}
+	if l.Object != "list" || l.HasMore == nil || l.Data == nil {
+		return nil, false, &Error{Op: r.op, Account: r.account, Status: http.StatusOK, RequestID: tr.last(), NotJSON: true, Err: errors.New("body is no list")}
+	}
+	return l.Data, *l.HasMore, nil
+}
+
+// A pager makes the requests of one reading, each with its place in the budget.
+type pager struct {
+	c       *Client
+	account string
+	place   func(context.Context) error
+	asked   bool // the caller's own place is used up
+	trace   Trace
+}
+
+func (p *pager) request(op, path string, params any) request {
+	return request{op: op, account: p.account, path: path, params: params}
+}
+
+// next takes the place of a request.
+func (p *pager) next(ctx context.Context, r request) error {
+	if !p.asked {
+		p.asked = true
+		return nil
+	}
+	if err := p.place(ctx); err != nil {
+		return fmt.Errorf("%s: place in the budget: %w", r.op, err)
+	}
+	return nil
+}
+
+var errNull = errors.New("null in a list")
+
+func (p *pager) notWhole(op string, err error) *Error {
+	return &Error{Op: op, Account: p.account, Status: http.StatusOK, RequestID: p.trace.last(), Err: fmt.Errorf("%w: %w", ErrNotWhole, err)}
+}
+
+// one reads one page and checks each object; lp are the list parameters within r.params. check returns the object's id
+// and refuses what does not belong.
+func one[T any](ctx context.Context, p *pager, r request, lp *stripe.ListParams, check func(T) (string, error)) (data []T, ids []string, more bool, err error) {
+	if err := p.next(ctx, r); err != nil {
+		return nil, nil, false, err
+	}
+	data, more, err = page[T](ctx, p.c, r, &p.trace)
+	if e, ok := errors.AsType[*Error](err); ok {
+		return nil, nil, false, e.vanished()
+	}
+	for _, v := range data {
+		id, err := check(v)
+		if err == nil && id == "" {
+			err = errors.New("an object has no id")
+		}
+		if err != nil {
+			return nil, nil, false, p.notWhole(r.op, err)
+		}
+		ids = append(ids, id)
+	}
+	switch {
+	case more && len(ids) == 0:
+		err = errors.New("has_more with an empty page")
+	case len(ids) > 0 && lp.StartingAfter != nil && ids[len(ids)-1] == *lp.StartingAfter:
+		err = errors.New("the cursor does not move")
+	default:
+		return data, ids, more, nil
+	}
+	return nil, nil, false, p.notWhole(r.op, err)
+}
+
+// all reads every page of a list, or fails: part of a list is never returned. It moves lp.StartingAfter.
+func all[T any](ctx context.Context, p *pager, r request, lp *stripe.ListParams, check func(T) (string, error)) ([]T, error) {
+	var whole []T
+	seen := map[string]bool{}
+	for {
+		data, ids, more, err := one(ctx, p, r, lp, check)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if seen[id] {
+				return nil, p.notWhole(r.op, fmt.Errorf("%s is listed twice", clip(id)))
+			}
+			seen[id] = true
+		}
+		whole = append(whole, data...)
+		if !more {
+			return whole, nil
+		}
+		lp.StartingAfter = stripe.String(ids[len(ids)-1])
+	}
+}
+
+// subscriptionParams are those of every list of subscriptions: whole pages, every status, and as much expanded as a
+// snapshot needs. Stripe refuses to expand more than 4 levels.
+func subscriptionParams() *stripe.SubscriptionListParams {
+	params := &stripe.SubscriptionListParams{Status: stripe.String("all")}
+	params.Limit = stripe.Int64(pageSize)
+	params.AddExpand("data.default_payment_method")
+	params.AddExpand("data.customer")
+	return params
+}
+
+// sound returns the id of a subscription; it refuses one that a snapshot cannot be made of.
+func (c *Client) sound(sub *stripe.Subscription) (string, error) {
+	switch {
+	case sub == nil || sub.ID == "" || sub.Object != "subscription":
+		return "", errors.New("an object that is no subscription")
+	case entitlement.ModeOf(sub.Livemode) != c.mode:
+		return "", fmt.Errorf("subscription %s is not of mode %s", clip(sub.ID), c.mode)
+	case sub.Customer == nil || sub.Customer.Object != "customer":
+		return "", fmt.Errorf("subscription %s: its customer is not expanded", clip(sub.ID))
+	case sub.Items == nil || sub.Items.Data == nil:
+		return "", fmt.Errorf("subscription %s has no list of items", clip(sub.ID))
+	}
+	return sub.ID, nil
+}
+
+// items completes the items of those subscriptions whose list Stripe cut. The list is read anew from its start, since
+// nothing promises that both lists have one order.
+func (p *pager) items(ctx context.Context, subs []*stripe.Subscription) error {
+	for _, sub := range subs {
+		if !sub.Items.HasMore {
+			continue
+		}
+		params := &stripe.SubscriptionItemListParams{Subscription: &sub.ID}
+		params.Limit = stripe.Int64(pageSize)
+		r := p.request(OpListItems, "/v1/subscription_items", params)
+		items, err := all(ctx, p, r, &params.ListParams, func(item *stripe.SubscriptionItem) (string, error) {
+			if item == nil {
+				return "", errNull
+			}
+			if item.Subscription != "" && item.Subscription != sub.ID {
+				return "", fmt.Errorf("item %s belongs to subscription %s, not %s", clip(item.ID), clip(item.Subscription), clip(sub.ID))
+			}
+			return item.ID, nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(items) < len(sub.Items.Data) {
+			return p.notWhole(r.op, fmt.Errorf("subscription %s has more items than are listed", clip(sub.ID)))
+		}
+		sub.Items.Data, sub.Items.HasMore = items, false
+	}
+	return nil
+}
