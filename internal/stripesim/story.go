@@ -1,0 +1,176 @@
+package stripesim
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Story is a customer's history, for demonstrations.
+type Story struct {
+	Name  string // of the customer, in small letters
+	About string
+	// Customer is its id. One that exists goes on living; empty draws one.
+	Customer string
+	// Account is a connected account, "" for the platform's own.
+	Account string
+	Steps   []Step
+}
+
+// Step is one thing that happens, At after the story's beginning on the simulator's clock.
+type Step struct {
+	At  time.Duration
+	Say string
+	// Do is nil where time alone does it.
+	Do func(c *Cast) error
+}
+
+// Cast is who a story is about.
+type Cast struct {
+	*Account
+	Customer, Subscription string
+	Name, Email            string
+}
+
+// Told is one line of a story as it happens.
+type Told struct {
+	Story, Customer string
+	Account         string    // a connected account, or ""
+	Time            time.Time // on the simulator's clock
+	Say             string
+}
+
+const day = 24 * time.Hour
+
+// Stories are the histories that come with the simulator. They use the prices of
+// [Account.DemoCatalog].
+func Stories() []Story {
+	buy := func(price string, trialDays int) func(*Cast) error {
+		return func(c *Cast) error {
+			done, err := c.Checkout(CheckoutParams{Customer: c.Customer, Email: c.Email, Name: c.Name, Price: price, TrialDays: trialDays})
+			if err == nil {
+				c.Customer, c.Subscription = done.Customer, done.Subscription
+			}
+			return err
+		}
+	}
+	return []Story{
+		{Name: "amelia", About: "checkout and renewal", Steps: []Step{
+			{0, "buys Pro", buy("price_pro_monthly", 0)},
+			{32 * day, "has been renewed", nil},
+		}},
+		{Name: "bruno", About: "a trial that becomes a subscription", Steps: []Step{
+			{1 * day, "tries Pro for 14 days", buy("price_pro_monthly", 14)},
+			{13 * day, "is told that the trial will end", nil},
+			{16 * day, "pays the first period", nil},
+		}},
+		{Name: "chloe", About: "upgrade", Steps: []Step{
+			{2 * day, "buys Starter", buy("price_starter_monthly", 0)},
+			{9 * day, "upgrades to Team", func(c *Cast) error { return c.ChangePrice(c.Subscription, "price_team_monthly") }},
+		}},
+		{Name: "dmitri", About: "a failed payment and its recovery", Steps: []Step{
+			{3 * day, "buys Team", buy("price_team_monthly", 0)},
+			{20 * day, "has a card that stops working", func(c *Cast) error { return c.FailPayments(c.Customer) }},
+			{36 * day, "is past due: the renewal failed", nil},
+			{37 * day, "pays with another card", func(c *Cast) error {
+				if _, err := c.AttachPaymentMethod(c.Customer, PaymentMethodParams{Brand: "mastercard", Last4: "4444"}, true); err != nil {
+					return err
+				}
+				return c.RecoverPayments(c.Customer)
+			}},
+		}},
+		{Name: "elif", About: "cancellation at the period's end", Steps: []Step{
+			{4 * day, "buys Pro", buy("price_pro_monthly", 0)},
+			{8 * day, "cancels, with access until the period ends", func(c *Cast) error { return c.CancelAtPeriodEnd(c.Subscription) }},
+			{36 * day, "has lost access", nil},
+		}},
+		{Name: "farah", About: "deletion", Steps: []Step{
+			{5 * day, "buys Starter", buy("price_starter_monthly", 0)},
+			{12 * day, "is deleted", func(c *Cast) error { return c.DeleteCustomer(c.Customer) }},
+		}},
+		{Name: "gus", About: "a customer of a connected account", Account: "acct_EU", Steps: []Step{
+			{6 * day, "buys Pro", buy("price_pro_monthly", 0)},
+			{14 * day, "adds seats", func(c *Cast) error {
+				s, _ := c.Account.Subscription(c.Subscription)
+				return c.SetQuantity(s.ID, s.Items[0].ID, 5)
+			}},
+		}},
+	}
+}
+
+// DemoCatalog creates the products Starter, Pro and Team with features and monthly prices,
+// price_starter_monthly and so on, where they are missing.
+func (a *Account) DemoCatalog() error {
+	for _, p := range []struct {
+		id, name string
+		amount   int64
+		features []string
+	}{
+		{"starter", "Starter", 900, []string{"export"}},
+		{"pro", "Pro", 2900, []string{"export", "api_access"}},
+		{"team", "Team", 9900, []string{"export", "api_access", "sso", "audit_log"}},
+	} {
+		product, price := "prod_"+p.id, "price_"+p.id+"_monthly"
+		a.w.mu.RLock()
+		_, hasProduct := a.w.products[product]
+		_, hasPrice := a.w.prices[price]
+		a.w.mu.RUnlock()
+		if !hasProduct {
+			if _, err := a.CreateProduct(ProductParams{ID: product, Name: p.name, Features: p.features}); err != nil {
+				return fmt.Errorf("demo catalog: %w", err)
+			}
+		}
+		if !hasPrice {
+			if _, err := a.CreatePrice(PriceParams{ID: price, Product: product, LookupKey: p.id + "_monthly", UnitAmount: p.amount}); err != nil {
+				return fmt.Errorf("demo catalog: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// RunStories plays stories together on the simulator's clock, in order of time, with pace
+// of wall time between steps. It moves the clock about five weeks for [Stories], so a
+// simulator that starts as long ago ends in the present. tell, if not nil, hears of each
+// step after it happened.
+func (s *Sim) RunStories(ctx context.Context, stories []Story, pace time.Duration, tell func(Told)) error {
+	type scene struct {
+		cast  *Cast
+		story *Story
+		step  Step
+	}
+	var scenes []scene
+	for i := range stories {
+		story := &stories[i]
+		account := s.Account
+		if story.Account != "" {
+			account = s.Connect(story.Account)
+		}
+		if err := account.DemoCatalog(); err != nil {
+			return err
+		}
+		cast := &Cast{Account: account, Customer: story.Customer, Name: story.Name, Email: story.Name + "@example.com"}
+		for _, step := range story.Steps {
+			scenes = append(scenes, scene{cast, story, step})
+		}
+	}
+	slices.SortStableFunc(scenes, func(a, b scene) int { return cmp.Compare(a.step.At, b.step.At) })
+	begin := s.Now()
+	for i, sc := range scenes {
+		if i > 0 && !pause(ctx, pace) || ctx.Err() != nil {
+			return fmt.Errorf("stories: %w", ctx.Err())
+		}
+		s.AdvanceTo(begin.Add(sc.step.At))
+		if sc.step.Do != nil {
+			if err := sc.step.Do(sc.cast); err != nil {
+				return fmt.Errorf("story of %s: %w", sc.story.Name, err)
+			}
+		}
+		if tell != nil {
+			tell(Told{Story: sc.story.Name, Customer: sc.cast.Customer, Account: sc.story.Account, Time: s.Now(), Say: sc.step.Say})
+		}
+	}
+	return nil
+}
