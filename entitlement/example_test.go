@@ -1,0 +1,509 @@
+package entitlement_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"entitled/entitlement"
+)
+
+// demo is what the examples stand on: a NATS server with the bucket that syncers keep, in which cus_ada pays for
+// the features api and sso until further notice, cus_bob's subscription was cancelled, and one entry is damaged.
+type demo struct {
+	nc     *nats.Conn
+	bucket jetstream.KeyValue
+	stop   func()
+}
+
+func startDemo() *demo {
+	dir := must(os.MkdirTemp("", "entitlement"))
+	s := must(server.NewServer(&server.Options{Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true}))
+	s.Start()
+	nc := must(nats.Connect("", nats.InProcessServer(s)))
+	d := &demo{nc: nc, stop: func() {
+		nc.Close()
+		s.Shutdown()
+		s.WaitForShutdown()
+		os.RemoveAll(dir)
+	}}
+	d.bucket = must(must(jetstream.New(nc)).CreateKeyValue(context.Background(), jetstream.KeyValueConfig{Bucket: entitlement.Bucket(entitlement.Live)}))
+	d.put(ada("active", "api", "sso"))
+	bob := ada("canceled")
+	bob.Customer = "cus_bob"
+	d.put(bob)
+	must(d.bucket.PutString(context.Background(), "cus_eve", `{"schema":7}`))
+	return d
+}
+
+func ada(status string, features ...string) entitlement.Snapshot {
+	granted := status == "active"
+	return entitlement.Snapshot{
+		Schema: entitlement.Schema, Customer: "cus_ada", Livemode: true, Status: status, Access: granted,
+		Features: features, Metadata: map[string]string{},
+		Subscriptions: []entitlement.Subscription{{
+			ID: "sub_1", Status: status, Access: granted, CurrentPeriodEnd: 1800000000, Metadata: map[string]string{},
+			Items:         []entitlement.Item{{ID: "si_1", Price: "price_team", Product: "prod_1", LookupKey: "team_monthly"}},
+			PaymentMethod: &entitlement.PaymentMethod{Type: "card", Brand: "visa", Last4: "4242"},
+		}},
+		AsOf: time.Unix(1790000000, 0).UTC(), ChangedAt: time.Unix(1790000000, 0).UTC(),
+		Cause: entitlement.Cause{Trigger: "webhook", Event: "evt_1", Type: "customer.subscription.updated"},
+	}
+}
+
+func (d *demo) put(s entitlement.Snapshot) uint64 {
+	return must(d.bucket.Put(context.Background(), entitlement.Key(s.Account, s.Customer), s.Encode()))
+}
+
+// open is a client of the demo.
+func (d *demo) open() *entitlement.Client {
+	return must(entitlement.Open(context.Background(), d.nc, entitlement.Live, nil))
+}
+
+// serve answers Sync in a syncer's place: cus_ada has just bought "export".
+func (d *demo) serve() {
+	service := must(micro.AddService(d.nc, micro.Config{Name: "entitled-sync-live", Version: "1.0.0"}))
+	err := service.AddEndpoint("sync", micro.HandlerFunc(func(r micro.Request) {
+		if string(r.Data()) != `{"customer":"cus_ada","account":""}` {
+			r.Error("504", "no snapshot within 10s", nil)
+			return
+		}
+		s := ada("active", "api", "export", "sso")
+		r.RespondJSON(map[string]any{"snapshot": s, "revision": d.put(s)})
+	}), micro.WithEndpointSubject(entitlement.SyncSubject(entitlement.Live)))
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return v
+}
+
+// A client holds every customer's snapshot, follows the bucket, and answers from memory.
+func Example() {
+	d := startDemo()
+	defer d.stop()
+
+	client, err := entitlement.Open(context.Background(), d.nc, entitlement.Live, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	for _, customer := range []string{"cus_ada", "cus_bob", "cus_unknown"} {
+		fmt.Println(customer, client.Has(customer, "api"))
+	}
+	// Output:
+	// cus_ada true
+	// cus_bob false
+	// cus_unknown false
+}
+
+func ExampleOpen() {
+	d := startDemo()
+	defer d.stop()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_, err := entitlement.Open(ctx, d.nc, entitlement.Test, nil)
+	fmt.Println("no syncer for mode test yet:", errors.Is(err, entitlement.ErrNoBucket))
+
+	client, err := entitlement.Open(ctx, d.nc, entitlement.Live, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	fmt.Println("customers held:", client.Status().Snapshots)
+	// Output:
+	// no syncer for mode test yet: true
+	// customers held: 2
+}
+
+// A program that serves few customers loads only those.
+func ExampleOptions() {
+	d := startDemo()
+	defer d.stop()
+	client := must(entitlement.Open(context.Background(), d.nc, entitlement.Live, &entitlement.Options{
+		Customers: []string{"cus_ada", entitlement.Key("acct_1", "cus_carl")},
+	}))
+	defer client.Close()
+	fmt.Println(client.Status().Snapshots, client.Allowed("cus_ada"))
+	// Output: 1 true
+}
+
+func ExampleClient() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+	fmt.Println(client.Allowed("cus_ada"), client.Has("cus_ada", "sso"), client.Has("cus_ada", "export"))
+	// Output: true true false
+}
+
+func ExampleClient_Get() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	s, ok := client.Get("cus_ada")
+	fmt.Println(ok, s.Status, s.Subscriptions[0].PaymentMethod.Last4)
+	s, ok = client.Get("cus_unknown")
+	fmt.Printf("%v %q\n", ok, s.Status)
+	// Output:
+	// true active 4242
+	// false ""
+}
+
+func ExampleClient_Has() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+	fmt.Println(client.Has("cus_ada", "api"), client.Has("cus_bob", "api"))
+	// Output: true false
+}
+
+func ExampleClient_Allowed() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+	fmt.Println(client.Allowed("cus_ada"), client.Allowed("cus_bob"), client.Allowed("cus_unknown"))
+	// Output: true false false
+}
+
+func ExampleClient_Lookup() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	for _, key := range []string{"cus_ada", "cus_eve", "cus_unknown"} {
+		e, err := client.Lookup(key)
+		fmt.Println(key, e.Revision, e.Snapshot.Status, errors.Is(err, entitlement.ErrSchema))
+	}
+	// Output:
+	// cus_ada 1 active false
+	// cus_eve 3  true
+	// cus_unknown 0  false
+}
+
+func ExampleClient_All() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	var paying []string
+	for e := range client.All() {
+		if e.Snapshot.Allowed(time.Now()) {
+			paying = append(paying, e.Key)
+		}
+	}
+	fmt.Println(paying)
+	// Output: [cus_ada]
+}
+
+func ExampleEntry() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+	e, err := client.Lookup("cus_bob")
+	fmt.Println(e.Key, e.Revision, e.Snapshot.Status, err)
+	// Output: cus_bob 2 canceled <nil>
+}
+
+// A page shows a customer's plan and follows it.
+func ExampleClient_Watch() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	for change := range client.Watch(context.Background(), "cus_ada") {
+		fmt.Println(change.Key, change.Snapshot.Status, change.Snapshot.Features)
+		if change.Initial {
+			d.put(ada("active", "api", "sso")) // a sync that finds nothing new is no change
+			d.put(ada("past_due", "api"))      // a payment fails
+			continue
+		}
+		break
+	}
+	// Output:
+	// cus_ada active [api sso]
+	// cus_ada past_due [api]
+}
+
+func ExampleChange() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	for change := range client.Watch(context.Background(), "cus_unknown") {
+		known := change.Snapshot.Customer != ""
+		fmt.Println(change.Key, change.Initial, change.Revision, known)
+		break
+	}
+	// Output: cus_unknown true 0 false
+}
+
+func ExampleChange_Differences() {
+	before, after := ada("active", "api", "sso"), ada("past_due", "api", "sso")
+	change := entitlement.Change{Key: "cus_ada", Previous: before, Snapshot: after}
+	for _, d := range change.Differences() {
+		fmt.Println(d.Path, d.From, "→", d.To)
+	}
+	// Output:
+	// access true → false
+	// status "active" → "past_due"
+	// subscriptions.sub_1.access true → false
+	// subscriptions.sub_1.status "active" → "past_due"
+}
+
+// A customer comes back from checkout: have the purchase read now rather than wait for the webhook.
+func ExampleClient_Sync() {
+	d := startDemo()
+	defer d.stop()
+	d.serve()
+	client := d.open()
+	defer client.Close()
+
+	fmt.Println("before:", client.Has("cus_ada", "export"))
+	s, err := client.Sync(context.Background(), "cus_ada")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("read:", s.Features)
+	fmt.Println("after:", client.Has("cus_ada", "export"))
+	// Output:
+	// before: false
+	// read: [api export sso]
+	// after: true
+}
+
+func ExampleSyncError() {
+	d := startDemo()
+	defer d.stop()
+	d.serve()
+	client := d.open()
+	defer client.Close()
+
+	_, err := client.Sync(context.Background(), "cus_slow")
+	var refused *entitlement.SyncError
+	if errors.As(err, &refused) {
+		fmt.Println("come back later:", refused.Code)
+	}
+	// Output: come back later: 504
+}
+
+func ExampleSyncError_Error() {
+	err := &entitlement.SyncError{Code: 429, Text: "too many requests under way"}
+	fmt.Println(err.Error())
+	// Output: the syncer answers 429: too many requests under way
+}
+
+// A program that must not grant on old news sets its own limit.
+func ExampleClient_Status() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	st := client.Status()
+	stale := time.Since(st.CurrentAt) > time.Minute
+	fmt.Println(st.Connected, stale, st.Snapshots, st.Unreadable)
+	// Output: true false 2 1
+}
+
+func ExampleStatus() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+	st := client.Status()
+	fmt.Println(st.Revision, st.Entries, st.Changes, st.Restarts, st.Err)
+	// Output: 3 3 0 0 <nil>
+}
+
+func ExampleClient_Close() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	fmt.Println(client.Close())
+	fmt.Println("still answers:", client.Has("cus_ada", "api"))
+	_, err := client.Sync(context.Background(), "cus_ada")
+	fmt.Println(errors.Is(err, entitlement.ErrClosed))
+	// Output:
+	// <nil>
+	// still answers: true
+	// true
+}
+
+func ExampleSnapshot() {
+	s := ada("active", "sso")
+	for _, sub := range s.Subscriptions {
+		fmt.Println(sub.ID, sub.Status, sub.Items[0].LookupKey)
+	}
+	// Output: sub_1 active team_monthly
+}
+
+func ExampleSnapshot_Has() {
+	s := ada("active", "api", "sso")
+	end := int64(1800000000)
+	s.AccessUntil = &end
+	fmt.Println(s.Has("sso", time.Unix(end-1, 0)), s.Has("sso", time.Unix(end, 0)))
+	// Output: true false
+}
+
+func ExampleSnapshot_Allowed() {
+	s := ada("active")
+	end := int64(1800000000)
+	s.AccessUntil = &end
+	fmt.Println(s.Allowed(time.Unix(end-1, 0)), s.Allowed(time.Unix(end, 0)))
+	var unknown entitlement.Snapshot
+	fmt.Println(unknown.Allowed(time.Now()))
+	// Output:
+	// true false
+	// false
+}
+
+func ExampleSnapshot_Equal() {
+	a, b := ada("active", "api"), ada("active", "api")
+	b.AsOf = b.AsOf.Add(time.Hour)
+	fmt.Println(a.Equal(&b))
+	b.Features = nil
+	fmt.Println(a.Equal(&b))
+	// Output:
+	// true
+	// false
+}
+
+func ExampleSnapshot_Encode() {
+	s := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_ada", Status: entitlement.StatusNone,
+		Features: []string{}, Metadata: map[string]string{}, Subscriptions: []entitlement.Subscription{}}
+	fmt.Printf("%s\n", s.Encode())
+	// Output: {"schema":1,"customer":"cus_ada","livemode":false,"status":"none","access":false,"features":[],"metadata":{},"subscriptions":[],"as_of":"0001-01-01T00:00:00Z","changed_at":"0001-01-01T00:00:00Z","cause":{"trigger":""}}
+}
+
+func ExampleDecode() {
+	s, err := entitlement.Decode([]byte(`{"schema":1,"customer":"cus_ada","access":true,"features":["sso","api"],"from_the_future":1}`))
+	fmt.Println(s.Customer, s.Features, err)
+	_, err = entitlement.Decode([]byte(`{"schema":2,"customer":"cus_ada"}`))
+	fmt.Println(errors.Is(err, entitlement.ErrSchema))
+	// Output:
+	// cus_ada [api sso] <nil>
+	// true
+}
+
+func ExampleDiff() {
+	before, after := ada("active", "api"), ada("active", "api", "sso")
+	after.Subscriptions[0].Items[0].Price = "price_pro"
+	for _, d := range entitlement.Diff(&before, &after) {
+		fmt.Println(d.Path)
+	}
+	// Output:
+	// features
+	// subscriptions.sub_1.items.si_1.price
+}
+
+func ExampleDifference() {
+	before, after := ada("active"), ada("canceled")
+	i := slices.IndexFunc(entitlement.Diff(&before, &after), func(d entitlement.Difference) bool { return d.Path == "status" })
+	d := entitlement.Diff(&before, &after)[i]
+	fmt.Println(d.Path, d.From, d.To)
+	// Output: status "active" "canceled"
+}
+
+func ExampleKey() {
+	fmt.Println(entitlement.Key("", "cus_ada"))
+	fmt.Println(entitlement.Key("acct_1", "cus_ada"))
+	// Output:
+	// cus_ada
+	// acct_1.cus_ada
+}
+
+func ExampleParseKey() {
+	account, customer, err := entitlement.ParseKey("acct_1.cus_ada")
+	fmt.Println(account, customer, err)
+	_, _, err = entitlement.ParseKey("cus_*")
+	fmt.Println(err)
+	// Output:
+	// acct_1 cus_ada <nil>
+	// key token "cus_*": byte 0x2a is not allowed
+}
+
+func ExampleMode() {
+	fmt.Println(entitlement.Live, entitlement.Test)
+	// Output: live test
+}
+
+func ExampleParseMode() {
+	mode, err := entitlement.ParseMode("live")
+	fmt.Println(mode, err)
+	_, err = entitlement.ParseMode("prod")
+	fmt.Println(err)
+	// Output:
+	// live <nil>
+	// mode "prod": neither "live" nor "test"
+}
+
+func ExampleModeOf() {
+	fmt.Println(entitlement.ModeOf(true), entitlement.ModeOf(false))
+	// Output: live test
+}
+
+func ExampleBucket() {
+	fmt.Println(entitlement.Bucket(entitlement.Live))
+	// Output: entitlements_live
+}
+
+func ExampleSyncSubject() {
+	fmt.Println(entitlement.SyncSubject(entitlement.Test))
+	// Output: entitled.sync.test
+}
+
+func ExampleCause() {
+	fmt.Println(ada("active").Cause.Type)
+	// Output: customer.subscription.updated
+}
+
+func ExampleSubscription() {
+	sub := ada("active").Subscriptions[0]
+	fmt.Println(time.Unix(sub.CurrentPeriodEnd, 0).UTC().Format(time.DateOnly), sub.CancelAtPeriodEnd)
+	// Output: 2027-01-15 false
+}
+
+func ExampleItem() {
+	it := ada("active").Subscriptions[0].Items[0]
+	fmt.Println(it.Price, it.LookupKey, it.Quantity == nil)
+	// Output: price_team team_monthly true
+}
+
+func ExamplePauseCollection() {
+	sub := ada("active").Subscriptions[0]
+	sub.PauseCollection = &entitlement.PauseCollection{Behavior: "void"}
+	fmt.Println(sub.Status, sub.PauseCollection.Behavior)
+	// Output: active void
+}
+
+func ExamplePaymentMethod() {
+	pm := ada("active").Subscriptions[0].PaymentMethod
+	fmt.Println(pm.Brand, pm.Last4)
+	// Output: visa 4242
+}

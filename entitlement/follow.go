@@ -1,0 +1,279 @@
+package entitlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// The pause before a watch is set up anew doubles from the first to the second, with jitter, while that fails.
+	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
+	// askWithin bounds one request to JetStream.
+	askWithin = 5 * time.Second
+)
+
+var (
+	errReconnected = errors.New("NATS is connected again")
+	errRecreated   = errors.New("the bucket was created again or restored")
+	errRemoved     = errors.New("entries were removed from the bucket without a deletion marker")
+	errSilent      = errors.New("the watch brings nothing although the bucket has more")
+	errWatchEnded  = errors.New("the watch ended")
+)
+
+// follower is the client's goroutine's own state: what it needs to follow the bucket through restarts of the watch.
+type follower struct {
+	*Client
+	reconnected <-chan nats.Status
+	created     time.Time             // the bucket's stream; tells one incarnation from the next
+	loaded      bool                  // the view holds all keys up to view.revision, so a watch can go on from there
+	last        jetstream.StreamState // as of the check before
+}
+
+// run follows the bucket until the client is closed. It reports on ready once: nil when the first load is complete.
+func (c *Client) run(ready chan<- error) {
+	defer close(c.done)
+	reconnected := c.nc.StatusChanged(nats.CONNECTED)
+	defer c.nc.RemoveStatusListener(reconnected)
+	f := &follower{Client: c, reconnected: reconnected}
+	first := func(err error) {
+		if ready != nil {
+			ready <- err
+			ready = nil
+		}
+	}
+	pause := firstPause
+	for {
+		err := f.session(func() {
+			pause = firstPause
+			first(c.firstLoad())
+		})
+		if c.ctx.Err() != nil {
+			return
+		}
+		if c.nc.IsClosed() {
+			err = nats.ErrConnectionClosed
+		}
+		if errors.Is(err, ErrNoBucket) || errors.Is(err, jetstream.ErrBadBucket) || errors.Is(err, nats.ErrConnectionClosed) {
+			first(err)
+		}
+		c.health.ended(err)
+		c.log.Warn("following the bucket anew", "bucket", Bucket(c.view.mode), "err", err)
+		switch {
+		case errors.Is(err, nats.ErrConnectionClosed):
+			<-c.ctx.Done() // for good; what is held can still be read
+			return
+		case immediate(err):
+			continue
+		}
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-f.reconnected:
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// immediate says that the reason to set the watch up anew is no failure that a pause would help.
+func immediate(err error) bool {
+	return errors.Is(err, errReconnected) || errors.Is(err, errRecreated) || errors.Is(err, errRemoved)
+}
+
+// session sets up one watch and follows it until it must be set up anew, and returns why. It calls complete when the
+// view holds all that the bucket held when the session began.
+func (f *follower) session(complete func()) error {
+	kv, info, err := f.bind()
+	if err != nil {
+		return err
+	}
+	// A bucket that is another one, or whose sequences went back, as after a restored backup or a power failure, has
+	// revisions that do not compare with those held.
+	anew := !f.created.IsZero() && (!info.Created.Equal(f.created) || info.State.LastSeq < f.view.revision)
+	f.created, f.last = info.Created, info.State
+	// Without the counts that compare goes by, only a new load finds what was removed while NATS was away.
+	if anew || len(f.only) > 0 {
+		f.loaded = false
+	}
+	var opts []jetstream.WatchOpt
+	if f.loaded {
+		opts = append(opts, jetstream.ResumeFromRevision(f.view.revision+1))
+	} else {
+		f.view.startLoad(anew)
+	}
+	// The watch ends with this context and not by Stop, which would wait for the server's answer.
+	ctx, cancel := context.WithCancel(f.ctx)
+	w, err := kv.WatchFiltered(ctx, slices.Clone(f.only), opts...)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("watch: %w", err)
+	}
+	defer func() {
+		cancel()
+		// A delivery may be waiting for room; the channel is closed once the subscription is.
+		for range w.Updates() {
+		}
+	}()
+	return f.deliveries(kv, w.Updates(), func() {
+		if !f.loaded {
+			f.view.sweep()
+		}
+		// What was below the bucket's end and did not come is not there.
+		f.view.advance(info.State.LastSeq)
+		f.loaded, f.view.live = true, true
+		f.health.current(time.Now())
+		complete()
+	})
+}
+
+// bind returns the bucket and its state now.
+func (f *follower) bind() (jetstream.KeyValue, *jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
+	defer cancel()
+	kv, err := f.js.KeyValue(ctx, Bucket(f.view.mode))
+	if err != nil {
+		return nil, nil, bucketError("bind", err)
+	}
+	info, err := state(ctx, kv)
+	return kv, info, err
+}
+
+func state(ctx context.Context, kv jetstream.KeyValue) (*jetstream.StreamInfo, error) {
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, bucketError("read the state", err)
+	}
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return nil, fmt.Errorf("read the state: nats.go answers with a %T", status)
+	}
+	return bucket.StreamInfo(), nil
+}
+
+func bucketError(doing string, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("%w: start a syncer for its mode, or run `entitled topology apply`: %w", ErrNoBucket, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: JetStream does not answer; if it runs, see the permissions in the package documentation: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// deliveries takes in what the watch brings. It calls complete once, when the bucket's state at the start is in the view.
+func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.KeyValueEntry, complete func()) error {
+	tick := time.NewTicker(f.every)
+	defer tick.Stop()
+	var done, marked bool
+	received, before := uint64(0), uint64(0)
+	finish := func() {
+		if !done {
+			done = true
+			complete()
+		}
+	}
+	for {
+		select {
+		case <-f.ctx.Done():
+			return f.ctx.Err()
+		case <-f.reconnected:
+			// nats.go would notice only after missed heartbeats that the server has forgotten the watch.
+			return errReconnected
+		case e, ok := <-updates:
+			switch {
+			case !ok:
+				return errWatchEnded
+			case e == nil:
+				// nats.go's end of the initial values. It counts deliveries, so a key that is written during the
+				// load may bring it before the last: with entries, none pending is the proof.
+				if marked = true; received == 0 {
+					finish()
+				}
+			default:
+				received++
+				f.take(e)
+				if e.Delta() == 0 {
+					finish()
+					f.health.current(time.Now())
+				}
+			}
+		case <-tick.C:
+			if done {
+				if err := f.check(kv); err != nil {
+					return err
+				}
+				continue
+			}
+			if received == before && marked {
+				finish()
+			} else if received == before {
+				return errSilent
+			}
+			before = received
+		}
+	}
+}
+
+// take puts an entry into the view; the first that is unreadable is worth a line, the rest are counted.
+func (f *follower) take(e jetstream.KeyValueEntry) {
+	if err := f.view.apply(e); err != nil && f.view.unreadable.Load() == 1 {
+		f.log.Warn("entry is unreadable; the snapshot before it stays in use", "bucket", Bucket(f.view.mode),
+			"customer", e.Key(), "revision", e.Revision(), "err", err)
+	}
+}
+
+// check compares the view with the bucket. A watch says nothing of a bucket that was emptied, or deleted and created
+// again, and nats.go would wait for the old bucket's next sequence in the new one.
+func (f *follower) check(kv jetstream.KeyValue) error {
+	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
+	defer cancel()
+	had := f.view.revision
+	info, err := state(ctx, kv)
+	if err != nil {
+		if errors.Is(err, ErrNoBucket) {
+			return err
+		}
+		// Away for the moment: Status shows it by its CurrentAt, and a reconnect starts the watch anew.
+		return nil
+	}
+	if !info.Created.Equal(f.created) || info.State.LastSeq < had {
+		return errRecreated
+	}
+	last := f.last
+	f.last = info.State
+	return f.compare(info.State, last)
+}
+
+// compare holds the view against the bucket's state now and at the check before.
+func (f *follower) compare(now, before jetstream.StreamState) error {
+	quiet := now.LastSeq == before.LastSeq
+	switch {
+	case len(f.only) > 0:
+		// The counts are of the whole bucket; it shrinks only when entries are removed.
+		if now.Msgs < before.Msgs {
+			f.loaded = false
+			return errRemoved
+		}
+	case f.view.revision < now.LastSeq:
+		if quiet {
+			return errSilent
+		}
+		return nil // on its way
+	case f.view.revision == now.LastSeq && uint64(f.view.keys) > now.NumSubjects:
+		// The keys met include all that there are, so more of them means that some are gone.
+		f.loaded = false
+		return errRemoved
+	case quiet && uint64(f.view.keys) < now.NumSubjects:
+		f.loaded = false
+		return errSilent
+	}
+	f.health.current(time.Now())
+	return nil
+}

@@ -1,0 +1,153 @@
+package entitlement
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// entry is a bucket entry as a watch brings it; "" is a deletion.
+type entry struct {
+	jetstream.KeyValueEntry
+	key, value string
+	revision   uint64
+}
+
+func (e entry) Key() string      { return e.key }
+func (e entry) Value() []byte    { return []byte(e.value) }
+func (e entry) Revision() uint64 { return e.revision }
+func (e entry) Operation() jetstream.KeyValueOp {
+	if e.value == "" {
+		return jetstream.KeyValueDelete
+	}
+	return jetstream.KeyValuePut
+}
+
+func value(customer, feature string) string {
+	s := Snapshot{Schema: Schema, Customer: customer, Livemode: true, Status: "active", Access: true, Features: []string{feature}}
+	return string(s.Encode())
+}
+
+// TestApply drives the view through what a watch may bring, in the order of its steps.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	v := view{mode: Live}
+	v.startLoad(false)
+	step := func(name string, e entry, want ...string) {
+		t.Helper()
+		v.apply(e)
+		for _, feature := range []string{"a", "b", "c"} {
+			expected := len(want) > 0 && want[0] == feature
+			if got := v.snapshot(e.key).Has(feature, time.Now()); got != expected {
+				t.Errorf("%s: has %s: %v", name, feature, got)
+			}
+		}
+		v.checkCounts(t, name)
+	}
+	step("first", entry{key: "cus_1", value: value("cus_1", "a"), revision: 5}, "a")
+	step("newer", entry{key: "cus_1", value: value("cus_1", "b"), revision: 8}, "b")
+	step("an older one, repeated", entry{key: "cus_1", value: value("cus_1", "a"), revision: 5}, "b")
+	step("an older deletion", entry{key: "cus_1", revision: 7}, "b")
+	step("the same", entry{key: "cus_1", value: value("cus_1", "b"), revision: 8}, "b")
+	step("unreadable", entry{key: "cus_1", value: "garbage", revision: 9}, "b")
+	step("unreadable, repeated", entry{key: "cus_1", value: "garbage", revision: 9}, "b")
+	step("deleted", entry{key: "cus_1", revision: 10})
+	step("unreadable after the deletion", entry{key: "cus_1", value: "garbage", revision: 11})
+	step("good again", entry{key: "cus_1", value: value("cus_1", "c"), revision: 12}, "c")
+	step("another", entry{key: "cus_2", value: value("cus_2", "a"), revision: 13}, "a")
+
+	v.startLoad(true) // the bucket was created again: revisions start over
+	step("a lower revision in the new bucket", entry{key: "cus_1", value: value("cus_1", "a"), revision: 2}, "a")
+	step("and older there", entry{key: "cus_1", value: value("cus_1", "b"), revision: 1}, "a")
+	if !v.snapshot("cus_2").Has("a", time.Now()) {
+		t.Error("cus_2 went before the load was complete")
+	}
+	// What stood in the old bucket does not stand in for what is unreadable in the new one.
+	step("unreadable in the new bucket", entry{key: "cus_2", value: "garbage", revision: 3})
+	step("another", entry{key: "cus_3", value: value("cus_3", "a"), revision: 4}, "a")
+
+	v.startLoad(false)
+	step("met again", entry{key: "cus_1", value: value("cus_1", "a"), revision: 2}, "a")
+	v.sweep()
+	v.checkCounts(t, "swept")
+	if v.snapshot("cus_3").Customer != "" || !v.snapshot("cus_1").Has("a", time.Now()) || v.keys != 1 {
+		t.Errorf("after the sweep %d keys", v.keys)
+	}
+}
+
+func (v *view) checkCounts(t *testing.T, name string) {
+	t.Helper()
+	var keys, snapshots, unreadable int
+	v.byKey.Range(func(_, h any) bool {
+		keys++
+		if h.(*held).known() {
+			snapshots++
+		}
+		if h.(*held).err != nil {
+			unreadable++
+		}
+		return true
+	})
+	if v.keys != keys || v.snapshots.Load() != int64(snapshots) || v.unreadable.Load() != int64(unreadable) {
+		t.Errorf("%s: counts %d %d %d, want %d %d %d", name, v.keys, v.snapshots.Load(), v.unreadable.Load(), keys, snapshots, unreadable)
+	}
+}
+
+// BenchmarkHas asks a client that holds a million customers, while a thousand of them are written per second: always
+// one customer; one of a thousand, as a program's working set; and any of the million, where what is measured is
+// the processor's cache misses. Alternatives measured before (ns, same order): a map under an RWMutex 83, 110, 813; 256
+// of them 56, 81, 829; 8,192 maps copied on write 25, 50, 544; a sync.Map 22, 52, 705.
+func BenchmarkHas(b *testing.B) {
+	const million = 1_000_000
+	c := &Client{view: view{mode: Live}}
+	keys := make([]string, million)
+	fresh := func(key string, revision uint64) *held {
+		return &held{revision: revision, snapshot: Snapshot{Schema: Schema, Customer: key, Livemode: true, Status: "active", Access: true,
+			Features: []string{"api", "export", "sso"}}}
+	}
+	for i := range keys {
+		keys[i] = fmt.Sprintf("cus_%014x", i*7919)
+		c.view.put(keys[i], nil, fresh(keys[i], 1))
+	}
+	for _, among := range []int{1, 1000, million} {
+		b.Run(fmt.Sprintf("among=%d", among), func(b *testing.B) {
+			stop := make(chan struct{})
+			var writing sync.WaitGroup
+			writing.Go(func() {
+				tick := time.NewTicker(time.Millisecond)
+				defer tick.Stop()
+				for i := 0; ; i += 7 {
+					select {
+					case <-tick.C:
+						key := keys[i%million]
+						prev := c.view.held(key)
+						c.view.put(key, prev, fresh(key, prev.revision+1))
+					case <-stop:
+						return
+					}
+				}
+			})
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				r := rand.New(rand.NewPCG(1, rand.Uint64()))
+				for pb.Next() {
+					key := keys[0]
+					if among > 1 {
+						key = keys[r.IntN(among)]
+					}
+					if !c.Has(key, "export") {
+						b.Fail()
+					}
+				}
+			})
+			b.StopTimer()
+			close(stop)
+			writing.Wait()
+		})
+	}
+}
