@@ -1,0 +1,476 @@
+package syncer
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+// A scenario is a small world whose every course is explored: what happens, who works, and how much may go wrong.
+type scenario struct {
+	syncers int
+	// changes are what Stripe turns each customer into, one after the other. Each change is three steps: Stripe has it,
+	// its event is stored, its marker is stored.
+	changes [][]string
+	// bulk marks every other change in the bulk lane.
+	bulk bool
+	// pages a fetch takes; Stripe may change in between.
+	pages int
+	// claims makes pacing part of it: otherwise every claim is free and is won. A claim can only send a sync back to
+	// its first step, where a sync that has not been scheduled yet stands too, so nothing is lost without.
+	claims bool
+	// What may go wrong, and how often at most.
+	crashes, redeliveries, lags, losses, failures int
+	// requests for a fresh snapshot, of the first customer.
+	requests int
+	mutate   func(*hand) outside
+	// ackFirst acks before anything else.
+	ackFirst bool
+	// only is the rule that is checked; all are if it is empty.
+	only string
+}
+
+// A choice is what happens next. Its kind is one of those below; who acts, and on what, are small numbers.
+type choice struct {
+	kind      byte
+	who, what int8
+}
+
+const (
+	goOn      = 's' // a syncer's pending call is applied and answered
+	lag       = 'l' // … from a replica that is one write behind
+	refusal   = 'n' // … is not applied, and an error is the answer
+	lose      = 'z' // … gets no answer, and is applied some time later
+	crash     = 'x' // a syncer dies before its pending call is applied
+	crashLose = 'y' // … and the call is applied some time later
+	take      = 't' // a syncer takes a marker, or a request arrives
+	happen    = 'e' // the next step of the environment
+	land      = 'd' // what got no answer is applied
+	redeliver = 'r' // the server waited long enough for an ack
+)
+
+// A course is one run of a scenario under a schedule.
+type course struct {
+	sc     scenario
+	w      *world
+	actors []*actor
+	parked chan *actor
+	env    []int // steps taken, by customer
+	late   []lateCall
+	left   scenario // what may still go wrong
+	shared *metrics
+}
+
+type lateCall struct {
+	text  string
+	apply func()
+}
+
+// An actor is a syncer with one hand, or somebody who asks for a fresh snapshot. It runs in its own goroutine, which
+// course.close waits for; between two calls to the world nobody else runs.
+type actor struct {
+	hand
+	c     *course
+	id    int
+	asker bool
+	at    string // its pending call
+	grant chan choice
+	gone  bool
+	s     *Syncer
+}
+
+const (
+	idle  = "idle"
+	ended = "ended"
+)
+
+// newCourse must be closed. It runs best in a synctest bubble, where waiting for a claim takes no time.
+func newCourse(sc scenario, m *metrics, say func(who, format string, args ...any)) *course {
+	c := &course{sc: sc, left: sc, parked: make(chan *actor), shared: m}
+	var customers []stripeevent.Customer
+	for i := range sc.changes {
+		customers = append(customers, stripeevent.Customer{Mode: entitlement.Test, ID: fmt.Sprintf("cus_%d", i+1)})
+	}
+	c.w = newWorld(func() time.Time { return time.Now().Add(time.Duration(c.tick())) }, customers...)
+	c.w.only = sc.only
+	c.w.pages = max(sc.pages, 1)
+	if say != nil {
+		c.w.say = say
+	}
+	c.env = make([]int, len(customers))
+	for i := range sc.syncers + sc.requests {
+		c.spawn(i)
+	}
+	return c
+}
+
+func (c *course) tick() int {
+	if c.w == nil {
+		return 0
+	}
+	return c.w.tick
+}
+
+func (c *course) spawn(id int) {
+	a := &actor{c: c, id: id, asker: id >= c.sc.syncers, grant: make(chan choice)}
+	a.hand = hand{w: c.w, name: fmt.Sprintf("syncer %d", id+1), step: a.call, unpaced: !c.sc.claims}
+	a.starts()
+	var o outside = &a.hand
+	if c.sc.mutate != nil {
+		o = c.sc.mutate(&a.hand)
+	}
+	a.s = &Syncer{
+		mode:     entitlement.Test,
+		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
+		ready:    func(string, error) {},
+		metrics:  c.shared,
+		evidence: &evidence{},
+		gate:     newGate(),
+		protocol: newProtocol(o, policyOfTests),
+	}
+	a.s.protocol.now = c.w.now
+	if id < len(c.actors) {
+		c.actors[id] = a
+	} else {
+		c.actors = append(c.actors, a)
+	}
+	go a.live()
+	<-c.parked
+}
+
+// live handles markers until the actor is killed.
+func (a *actor) live() {
+	defer func() {
+		a.gone = true
+		a.c.parked <- a
+	}()
+	ctx := context.Background()
+	for {
+		what := a.park(idle).what
+		a.conflicts = 0
+		a.starts()
+		if a.asker {
+			a.ask(ctx)
+			for {
+				a.park(ended)
+			}
+		}
+		a.holds = a.c.deliver(&a.hand, int(what))
+		if a.c.sc.ackFirst {
+			_ = a.holds.Ack()
+			a.holds.done = false
+		}
+		a.s.handle(ctx, ctx, a.holds.m.lane, a.holds)
+		a.holds = nil
+	}
+}
+
+func (a *actor) ask(ctx context.Context) {
+	asked := a.c.w.tick
+	l := a.c.w.ledgers[a.c.w.keys[0]]
+	t := task{customer: l.customer, lane: stripeevent.Now, cause: entitlement.Cause{Trigger: stripeevent.TriggerRequest}}
+	res, err := a.s.protocol.sync(ctx, ctx, t)
+	if err == nil {
+		err = a.s.succeeded(ctx, t, res)
+	}
+	if began, ok := l.began[res.record.Revision]; err == nil && (!ok || began < asked) {
+		a.c.w.breaks("request", "asked at %d, answered with revision %d, whose fetch began at %d", asked, res.record.Revision, began)
+	}
+}
+
+// park waits for its turn. It does not return to a killed actor.
+func (a *actor) park(op string) choice {
+	a.at = op
+	a.c.parked <- a
+	ch := <-a.grant
+	if ch.kind == crash {
+		runtime.Goexit()
+	}
+	return ch
+}
+
+// call is the step of an actor's hand.
+func (a *actor) call(_ context.Context, op string, apply func(bool) error) error {
+	if !a.c.visible(op) {
+		return apply(false)
+	}
+	ch := a.park(op)
+	switch ch.kind {
+	case lag:
+		return apply(true)
+	case refusal:
+		a.w.say(a.name, "%s fails", op)
+		if op == "Fetch" {
+			return &stripeapi.Error{Op: stripeapi.OpListSubscriptions, Status: http.StatusInternalServerError}
+		}
+		return errLost
+	case lose, crashLose:
+		a.w.say(a.name, "%s gets no answer", op)
+		a.c.late = append(a.c.late, lateCall{fmt.Sprintf("%s %s", op, a.saw), func() { _ = apply(false) }})
+		if ch.kind == crashLose {
+			runtime.Goexit()
+		}
+		return errLost
+	}
+	return apply(false)
+}
+
+// visible says that others can tell when the call happens, or it them. The rest goes with the step before.
+func (c *course) visible(op string) bool {
+	switch op {
+	case "Claim", "SetClaim":
+		return c.sc.claims
+	case "Place", "ReturnPlace", "InProgress":
+		return false
+	case "Failure", "SetFailure", "ClearFailure", "Throttled":
+		return c.sc.failures+c.sc.losses > 0
+	}
+	return true
+}
+
+// deliverable are the markers that no living syncer has, in a fixed order.
+func (c *course) deliverable() []*marker {
+	var ms []*marker
+	for _, m := range c.w.markers {
+		if !m.inFlight || !c.held(m) {
+			ms = append(ms, m)
+		}
+	}
+	slices.SortFunc(ms, func(a, b *marker) int { return strings.Compare(a.subject, b.subject) })
+	return ms
+}
+
+func (c *course) held(m *marker) bool {
+	return slices.ContainsFunc(c.actors, func(a *actor) bool { return !a.gone && a.holds != nil && a.holds.m == m })
+}
+
+func (c *course) deliver(h *hand, i int) *message {
+	m := c.deliverable()[i]
+	m.inFlight = true
+	c.w.writes(ofMarkers)
+	c.w.say(h.name, "takes marker %d of %s", m.seq, m.key)
+	return &message{h: h, m: m, back: func(time.Duration) { m.inFlight = false }, alive: func() {}}
+}
+
+// choices are all that can happen next. faults says whether something may go wrong now.
+func (c *course) choices() (cs []choice) {
+	for i := range c.env {
+		if c.env[i] < 3*len(c.sc.changes[i]) {
+			cs = append(cs, choice{happen, int8(i), 0})
+		}
+	}
+	offered := false
+	deliverable := c.deliverable()
+	for i, a := range c.actors {
+		add := func(kind byte) { cs = append(cs, choice{kind: kind, who: int8(i)}) }
+		switch {
+		case a.at == ended:
+		case a.at == idle && a.asker:
+			add(take)
+		case a.at == idle:
+			// Idle syncers are alike: one stands for all.
+			if !offered {
+				for j := range deliverable {
+					cs = append(cs, choice{take, int8(i), int8(j)})
+				}
+			}
+			offered = true
+		default:
+			add(goOn)
+			if c.left.lags > 0 && c.mayLag(a) {
+				add(lag)
+			}
+			if c.left.failures > 0 {
+				add(refusal)
+			}
+			if c.left.losses > 0 {
+				add(lose)
+			}
+			if c.left.crashes > 0 && !a.asker {
+				add(crash)
+				if c.left.losses > 0 {
+					add(crashLose)
+				}
+			}
+			if c.left.redeliveries > 0 && a.holds != nil && a.holds.m.inFlight && c.w.markers[a.holds.m.subject] == a.holds.m {
+				add(redeliver)
+			}
+		}
+	}
+	for i := range c.late {
+		cs = append(cs, choice{land, 0, int8(i)})
+	}
+	return cs
+}
+
+// mayLag says that a replica one write behind would answer the pending call in another way.
+func (c *course) mayLag(a *actor) bool {
+	switch a.at {
+	case "NewestMarker":
+		return a.holds != nil && c.w.markers[a.holds.m.subject] != nil
+	case "Snapshot":
+		return a.key() != "" && c.w.ledgers[a.key()].entry.revision != 0
+	}
+	return false
+}
+
+func (a *actor) key() string {
+	switch {
+	case a.asker:
+		return a.w.keys[0]
+	case a.holds != nil:
+		return a.holds.m.key
+	}
+	return ""
+}
+
+// take makes one choice happen. It returns when everybody waits for the next.
+func (c *course) take(ch choice) footprint {
+	c.w.tick++
+	c.w.touched = footprint{}
+	began := time.Now()
+	switch ch.kind {
+	case happen:
+		c.happen(int(ch.who))
+	case land:
+		l := c.late[ch.what]
+		c.late = slices.Delete(c.late, int(ch.what), int(ch.what)+1)
+		c.w.say("network", "delivers late: %s", l.text)
+		l.apply()
+	case redeliver:
+		c.left.redeliveries--
+		a := c.actors[ch.who]
+		c.w.say("server", "has waited long enough for the ack of marker %d", a.holds.m.seq)
+		a.holds.m.inFlight = false
+	default:
+		a := c.actors[ch.who]
+		switch ch.kind {
+		case lag:
+			c.left.lags--
+		case refusal:
+			c.left.failures--
+		case lose:
+			c.left.losses--
+		case crash:
+			c.left.crashes--
+			c.w.say(a.name, "is killed before %s", a.at)
+		case crashLose:
+			c.left.crashes--
+			c.left.losses--
+			c.w.say(a.name, "is killed in %s", a.at)
+		}
+		a.grant <- ch
+		<-c.parked
+		if a.gone {
+			c.spawn(a.id)
+		}
+	}
+	switch {
+	case ch.kind != goOn && ch.kind != take && ch.kind != happen:
+		// A fault uses up what may still go wrong, and only so many may.
+		c.w.touched = footprint{everything, everything}
+	case time.Now() != began:
+		c.w.writes(ofClaims)
+	}
+	return c.w.touched
+}
+
+func (c *course) happen(customer int) {
+	key, n := c.w.keys[customer], c.env[customer]
+	c.env[customer]++
+	switch change := n / 3; n % 3 {
+	case 0:
+		c.w.change(key, c.sc.changes[customer][change])
+	case 1:
+		c.w.storeEvent(key)
+	case 2:
+		lane := stripeevent.Now
+		if c.sc.bulk && change%2 == 1 {
+			lane = stripeevent.Bulk
+		}
+		c.w.storeMarker(key, lane, stripeevent.TriggerWebhook)
+	}
+}
+
+// close kills everybody and waits for them.
+func (c *course) close() {
+	for _, a := range c.actors {
+		a.grant <- choice{kind: crash}
+		<-c.parked
+	}
+}
+
+// faulted says that something went wrong that only coverage mends: a wake may be an older snapshot's.
+func (c *course) faulted() bool {
+	return c.left.crashes != c.sc.crashes || c.left.lags != c.sc.lags || c.left.losses != c.sc.losses ||
+		c.left.failures != c.sc.failures
+}
+
+// state is a fingerprint of everything that the future depends on: the world, and what each actor has seen. Times are
+// in it only as what is compared with what.
+//
+// Idle syncers are alike, and so are two of them in each other's place: rank is where each actor stands in it.
+func (c *course) state() (state [sha256.Size]byte, rank []int8) {
+	b := make([]byte, 0, 512)
+	add := func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }
+	left := c.left
+	add("%v %d%d%d%d%d|", c.env, left.crashes, left.redeliveries, left.lags, left.losses, left.failures)
+	now := c.w.now()
+	for _, key := range c.w.keys {
+		l := c.w.ledgers[key]
+		add("%d %v %d %v wake %d rec %d %d %d fail %d|", l.entry.revision, l.entry.reading.seen, l.before.revision, l.before.reading.seen,
+			l.wake.Sub(c.w.start), l.latest().EventsSeq, l.latest().Revision, l.mostCovered(), l.failure.revision)
+		_, told := l.told()
+		add("%d|", told)
+		if c.sc.claims {
+			cl := l.claim.value
+			add("claim %d %v %v %v|", l.claim.revision, cl.Window, cl.wait(now) > 0, now.Before(cl.end().Add(cl.Window)))
+		}
+	}
+	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+		for _, key := range c.w.keys {
+			if m := c.w.markers[stripeevent.SyncSubject(lane, c.w.ledgers[key].customer)]; m != nil {
+				add("m %d %v %v|", m.seq, m.inFlight && c.held(m), m.satisfied)
+			}
+		}
+	}
+	for _, l := range c.late {
+		add("late %s|", l.text)
+	}
+	locals := make([]string, len(c.actors))
+	for i, a := range c.actors {
+		local := fmt.Sprintf("%v %s", a.asker, a.at)
+		if a.at != idle && a.at != ended {
+			local += " " + string(a.saw)
+			if a.holds != nil {
+				local += fmt.Sprintf("%d %v", a.holds.m.seq, a.holds.done)
+			}
+			if r := a.read; r.began != 0 {
+				local += fmt.Sprintf(" %d %d %v", r.event, r.marker, r.began > c.w.ledgers[a.key()].entry.ended)
+			}
+		}
+		locals[i] = local
+	}
+	order := make([]int, len(locals))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(locals[i], locals[j]) })
+	rank = make([]int8, len(locals))
+	for at, i := range order {
+		rank[i] = int8(at)
+		add("%s|", locals[i])
+	}
+	return sha256.Sum256(b), rank
+}

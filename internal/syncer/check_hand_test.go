@@ -1,0 +1,398 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+// A hand handles one marker at a time: it is what the protocol knows of the world. Every call goes through step, which
+// decides when it happens, whether it fails, and whether it was applied.
+type hand struct {
+	w    *world
+	name string
+	// step performs apply once, now, later or never, and returns its error or another. A lagging apply reads from a
+	// replica that is one write behind.
+	step func(ctx context.Context, op string, apply func(lagging bool) error) error
+	// saw is everything that the code under test has learned since it last started over; with the marker it holds, that
+	// is all of its state.
+	saw []byte
+	// unpaced finds every claim free and wins it.
+	unpaced bool
+
+	places    int
+	fenced    map[string]uint64 // revisions read, by key
+	claimed   bool
+	failure   bool
+	read      reading
+	wrote     uint64
+	conflicts int
+	holds     *message
+}
+
+func (h *hand) misuse(format string, args ...any) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.breaks("misuse", "%s: %s", h.name, fmt.Sprintf(format, args...))
+}
+
+func (h *hand) learn(op byte, n uint64) { h.saw = fmt.Appendf(h.saw, "%c%d ", op, n) }
+
+// starts forgets what the code under test cannot know any more.
+func (h *hand) starts() {
+	h.saw = fmt.Appendf(h.saw[:0], "%d ", h.conflicts)
+	h.fenced, h.claimed, h.read = map[string]uint64{}, false, reading{}
+}
+
+func (h *hand) customer(key string) *ledger {
+	l := h.w.ledgers[key]
+	if l == nil {
+		panic("no customer " + key)
+	}
+	return l
+}
+
+// do is a step that yields a value. What a lost answer said is not read by anyone.
+func do[T any](ctx context.Context, h *hand, op string, f func(lagging bool) (T, error)) (T, error) {
+	var v T
+	err := h.step(ctx, op, func(lagging bool) error {
+		h.w.mu.Lock()
+		defer h.w.mu.Unlock()
+		var err error
+		v, err = f(lagging)
+		return err
+	})
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return v, nil
+}
+
+func act(ctx context.Context, h *hand, op string, f func() error) error {
+	_, err := do(ctx, h, op, func(bool) (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+func (h *hand) NewestMarker(ctx context.Context, subject string) (uint64, error) {
+	h.starts()
+	return do(ctx, h, "NewestMarker", func(lagging bool) (uint64, error) {
+		h.w.reads(ofMarkers)
+		m := h.w.markers[subject]
+		if m == nil || lagging {
+			h.w.say(h.name, "looks for the newest marker: none")
+			return 0, nil
+		}
+		h.w.say(h.name, "looks for the newest marker: %d", m.seq)
+		return m.seq, nil
+	})
+}
+
+func (h *hand) Claim(ctx context.Context, key string) (claim, uint64, error) {
+	v, err := do(ctx, h, "Claim", func(bool) (at[claim], error) {
+		h.w.reads(ofClaims)
+		v := h.customer(key).claim
+		if h.unpaced {
+			return at[claim]{}, nil
+		}
+		h.w.say(h.name, "reads the claim: %s left", max(0, v.value.wait(h.w.now())))
+		return v, nil
+	})
+	h.claimed = true
+	h.learn('c', v.revision)
+	return v.value, v.revision, err
+}
+
+func (h *hand) SetClaim(ctx context.Context, key string, c claim, revision uint64) error {
+	if !h.claimed {
+		h.misuse("SetClaim of %s without Claim", key)
+	}
+	if c.Window <= 0 || c.Window > longest {
+		h.misuse("claims %s", c.Window)
+	}
+	return act(ctx, h, "SetClaim", func() error {
+		h.w.writes(ofClaims)
+		l := h.customer(key)
+		if h.unpaced {
+			return nil
+		}
+		if l.claim.revision != revision {
+			h.w.say(h.name, "claims: too late")
+			return errConflict
+		}
+		l.claim = at[claim]{c, l.claim.revision + 1}
+		h.w.say(h.name, "claims %s", c.Window)
+		return nil
+	})
+}
+
+func (h *hand) Place(ctx context.Context, lane stripeevent.Lane) error {
+	if h.holds != nil && h.holds.m.lane != lane {
+		h.misuse("takes a place of lane %s for lane %s", lane, h.holds.m.lane)
+	}
+	err := act(ctx, h, "Place", func() error { return nil })
+	if err == nil {
+		h.places++
+	}
+	return err
+}
+
+func (h *hand) ReturnPlace() {
+	if h.places == 0 {
+		h.misuse("returns a place that it does not have")
+	}
+	h.places--
+	// It fails no one: a place that is not returned is a request not made.
+	_ = act(context.Background(), h, "ReturnPlace", func() error { return nil })
+}
+
+func (h *hand) Throttled(ctx context.Context) error {
+	return act(ctx, h, "Throttled", func() error { return nil })
+}
+
+// Fetch begins where the hand's last step ended and ends where its next one begins: the longest that a fetch can last,
+// and the hardest on what is checked. In between it sees Stripe once a page, each a step of its own.
+func (h *hand) Fetch(ctx context.Context, c stripeevent.Customer, place func(context.Context) error) (stripeapi.State, stripeapi.Trace, error) {
+	h.w.mu.Lock()
+	r := reading{began: h.w.tick, event: h.w.lastEvent, marker: h.w.lastMarker}
+	h.w.say(h.name, "begins to fetch %s", c)
+	h.w.reads(ofEvents | ofMarkers | ofSnapshots)
+	h.w.mu.Unlock()
+	h.read = r
+	l := h.customer(c.Key())
+	var trace stripeapi.Trace
+	for page := range h.w.pages {
+		if page > 0 {
+			if err := place(ctx); err != nil {
+				return stripeapi.State{}, trace, fmt.Errorf("place in the budget: %w", err)
+			}
+		}
+		if h.places == 0 {
+			h.misuse("asks Stripe without a place")
+		} else {
+			h.places--
+		}
+		trace.Requests++
+		trace.RequestIDs = append(trace.RequestIDs, "req_1")
+		version, err := do(ctx, h, "Fetch", func(bool) (int, error) {
+			h.w.reads(ofStripe)
+			v := len(l.versions) - 1
+			h.w.say(h.name, "Stripe answers page %d: %s", page, h.w.names(l, []int{v}))
+			return v, nil
+		})
+		if err != nil {
+			return stripeapi.State{}, trace, err
+		}
+		r.seen = append(r.seen, version)
+		h.learn('f', uint64(version))
+	}
+	h.read = r
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return h.w.stateOf(l, r.seen), trace, nil
+}
+
+func (h *hand) Snapshot(ctx context.Context, key string) ([]byte, uint64, error) {
+	e, err := do(ctx, h, "Snapshot", func(lagging bool) (entry, error) {
+		h.w.reads(ofSnapshots)
+		e := h.customer(key).entry
+		if lagging {
+			e = h.customer(key).before
+		}
+		h.w.say(h.name, "reads the snapshot of %s: revision %d", key, e.revision)
+		return e, nil
+	})
+	if err == nil {
+		h.fenced[key] = e.revision
+	}
+	h.learn('s', e.revision)
+	for _, version := range e.reading.seen {
+		h.learn('v', uint64(version))
+	}
+	return e.data, e.revision, err
+}
+
+func (h *hand) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
+	if fenced, ok := h.fenced[key]; !ok || fenced != revision {
+		h.misuse("writes %s over revision %d, which it has not read", key, revision)
+	}
+	return h.put(ctx, key, data, revision, false)
+}
+
+func (h *hand) put(ctx context.Context, key string, data []byte, revision uint64, force bool) (uint64, error) {
+	r := h.read
+	if len(r.seen) != h.w.pages {
+		h.misuse("writes %s without a whole fetch", key)
+		return 0, errLost
+	}
+	written, err := do(ctx, h, "WriteSnapshot", func(bool) (uint64, error) {
+		return h.w.write(h.name, key, data, revision, force, r)
+	})
+	if err == errConflict {
+		h.conflicts++
+	}
+	h.wrote = written
+	h.learn('w', written)
+	return written, err
+}
+
+func (h *hand) LastEvent(ctx context.Context) (uint64, error) {
+	n, err := do(ctx, h, "LastEvent", func(bool) (uint64, error) {
+		h.w.reads(ofEvents)
+		h.w.say(h.name, "reads the end of the event log: %d", h.w.lastEvent)
+		return h.w.lastEvent, nil
+	})
+	h.learn('e', n)
+	return n, err
+}
+
+func (h *hand) SetWake(ctx context.Context, c stripeevent.Customer, due time.Time) error {
+	return act(ctx, h, "SetWake", func() error {
+		h.w.writes(ofWakes)
+		h.customer(c.Key()).wake = due
+		h.w.say(h.name, "sets the wake of %s: %s", c, due.Sub(h.w.start))
+		return nil
+	})
+}
+
+func (h *hand) ClearWake(ctx context.Context, c stripeevent.Customer) error {
+	return act(ctx, h, "ClearWake", func() error {
+		h.w.writes(ofWakes)
+		h.customer(c.Key()).wake = time.Time{}
+		h.w.say(h.name, "removes the wake of %s", c)
+		return nil
+	})
+}
+
+func (h *hand) AppendRecord(ctx context.Context, c stripeevent.Customer, rec Record) error {
+	if rec.Revision != 0 && rec.Revision != h.wrote {
+		h.misuse("records revision %d, and wrote %d", rec.Revision, h.wrote)
+	}
+	r := h.read
+	return act(ctx, h, "AppendRecord", func() error {
+		h.w.append(h.name, h.customer(c.Key()), rec, r)
+		return nil
+	})
+}
+
+func (h *hand) LatestRecord(ctx context.Context, c stripeevent.Customer) (eventsSeq, revision uint64, err error) {
+	r, err := do(ctx, h, "LatestRecord", func(bool) (Record, error) {
+		h.w.reads(ofRecords)
+		r := h.customer(c.Key()).latest()
+		h.w.say(h.name, "reads the latest record: revision %d, events up to %d", r.Revision, r.EventsSeq)
+		return r, nil
+	})
+	h.learn('r', r.EventsSeq)
+	h.learn('r', r.Revision)
+	return r.EventsSeq, r.Revision, err
+}
+
+func (h *hand) Failure(ctx context.Context, c stripeevent.Customer) (Failure, uint64, error) {
+	v, err := do(ctx, h, "Failure", func(bool) (at[Failure], error) {
+		h.w.reads(ofFailures)
+		return h.customer(c.Key()).failure, nil
+	})
+	h.failure = err == nil
+	h.learn('p', v.revision)
+	return v.value, v.revision, err
+}
+
+func (h *hand) SetFailure(ctx context.Context, c stripeevent.Customer, f Failure, revision uint64) error {
+	return h.setFailure(ctx, "SetFailure", c, f, revision)
+}
+
+func (h *hand) ClearFailure(ctx context.Context, c stripeevent.Customer, revision uint64) error {
+	return h.setFailure(ctx, "ClearFailure", c, Failure{}, revision)
+}
+
+func (h *hand) setFailure(ctx context.Context, op string, c stripeevent.Customer, f Failure, revision uint64) error {
+	if !h.failure {
+		h.misuse("%s of %s without Failure", op, c)
+	}
+	return act(ctx, h, op, func() error {
+		h.w.writes(ofFailures)
+		l := h.customer(c.Key())
+		if l.failure.revision != revision {
+			return errConflict
+		}
+		next := at[Failure]{value: f}
+		if op == "SetFailure" {
+			h.w.lastRevision++
+			next.revision = h.w.lastRevision
+		}
+		l.failure = next
+		h.w.say(h.name, "%s of %s: %d failures, parked %v", op, c, f.Failures, f.ParkedAt != nil)
+		return nil
+	})
+}
+
+// A message is one delivery of a marker, as the consumer hands it out.
+type message struct {
+	jetstream.Msg // what a worker does not use panics
+	h             *hand
+	m             *marker
+	done          bool
+	// back takes the marker back after a nak: it is delivered again after delay.
+	back func(delay time.Duration)
+	// alive extends the time that the server waits for an ack.
+	alive func()
+}
+
+func (m *message) Subject() string      { return m.m.subject }
+func (m *message) Data() []byte         { return stripeevent.EncodeMarker(m.m.cause) }
+func (m *message) Headers() nats.Header { return nil }
+
+func (m *message) Metadata() (*jetstream.MsgMetadata, error) {
+	return &jetstream.MsgMetadata{Sequence: jetstream.SequencePair{Stream: m.m.seq}, Timestamp: m.m.stored}, nil
+}
+
+func (m *message) settles() {
+	if m.done {
+		m.h.misuse("settles marker %d twice", m.m.seq)
+	}
+	m.done = true
+	if m.h.places != 0 {
+		m.h.misuse("settles marker %d and keeps %d places of the budget", m.m.seq, m.h.places)
+	}
+}
+
+func (m *message) Ack() error {
+	m.settles()
+	return act(context.Background(), m.h, "Ack", func() error { m.h.w.settled(m.m, m.h.name); return nil })
+}
+
+func (m *message) Nak() error { return m.NakWithDelay(0) }
+
+func (m *message) NakWithDelay(delay time.Duration) error {
+	m.settles()
+	return act(context.Background(), m.h, "Nak", func() error {
+		m.h.w.writes(ofMarkers)
+		m.h.w.say(m.h.name, "naks marker %d", m.m.seq)
+		if m.h.w.markers[m.m.subject] == m.m {
+			m.back(delay)
+		}
+		return nil
+	})
+}
+
+func (m *message) TermWithReason(reason string) error {
+	m.h.misuse("drops marker %d: %s", m.m.seq, reason)
+	return nil
+}
+
+func (m *message) InProgress() error {
+	return act(context.Background(), m.h, "InProgress", func() error { m.alive(); return nil })
+}
+
+var (
+	_ outside       = (*hand)(nil)
+	_ jetstream.Msg = (*message)(nil)
+	_               = entitlement.Schema
+)

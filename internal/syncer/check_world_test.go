@@ -1,0 +1,415 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+// A world is everything beyond the syncers, in memory: Stripe, the event log, the markers, the bucket, the wakes, the
+// records. It is strict: it notes the first thing that breaks an invariant of DESIGN §2, and the first misuse of what a
+// real server would refuse or what a real budget would lose. Nothing in it fails or waits; what comes between a syncer
+// and the world does (see check_explore_test.go and fault_fleet_test.go).
+type world struct {
+	mu sync.Mutex
+	// tick orders what happens: it rises with every step that anyone takes.
+	tick int
+	now  func() time.Time
+	// start is when the world began; Stripe's periods are counted from it.
+	start time.Time
+	// pages is how many requests one reading of a customer takes; Stripe may change between them.
+	pages int
+
+	ledgers map[string]*ledger
+	keys    []string // of ledgers, in the order of their making
+	markers map[string]*marker
+
+	lastEvent, lastMarker, lastRevision uint64
+
+	violation *violation
+	only      string // the one rule to check, if it is not empty
+	// trusted says that what happens now has been checked before.
+	trusted bool
+	touched footprint
+	// say is told what happens, for a story.
+	say func(who, format string, args ...any)
+}
+
+// A footprint is what a step reads and writes. Two steps of different actors commute, and are worth taking in one order
+// only, if neither writes what the other reads or writes.
+type footprint struct{ reads, writes thing }
+
+// A thing is a part of the world, of all customers at once.
+type thing uint16
+
+const (
+	ofStripe thing = 1 << iota
+	ofEvents
+	ofMarkers
+	ofSnapshots // and whether a marker is satisfied
+	ofWakes
+	ofRecords
+	ofClaims // and the time, when somebody waits for one
+	ofFailures
+	everything thing = 1<<16 - 1
+)
+
+func (f footprint) commutes(g footprint) bool {
+	return f.writes&(g.reads|g.writes) == 0 && g.writes&f.reads == 0
+}
+
+func (w *world) reads(t thing)  { w.touched.reads |= t }
+func (w *world) writes(t thing) { w.touched.writes |= t }
+
+// A violation is a broken invariant.
+type violation struct{ rule, text string }
+
+func (v *violation) Error() string { return v.rule + ": " + v.text }
+
+// A ledger is one customer's part of the world.
+type ledger struct {
+	customer stripeevent.Customer
+	// versions are the states that Stripe went through, by name; the last one is the truth.
+	versions []string
+	// events are the sequences of the events that mark the customer.
+	events []uint64
+
+	entry, before entry
+	wake          time.Time // zero: none
+	records       []Record
+	claim         at[claim]
+	failure       at[Failure]
+	places        int
+	// began is when the fetch behind each revision began, in ticks.
+	began map[uint64]int
+}
+
+// An entry is what the bucket holds for a customer.
+type entry struct {
+	data     []byte
+	revision uint64
+	reading  reading
+	ended    int
+}
+
+// at is a value at a revision; 0 stands for none.
+type at[T any] struct {
+	value    T
+	revision uint64
+}
+
+// A reading is one fetch of a customer: when it began, what was stored by then, and the version seen on each page.
+type reading struct {
+	began         int
+	event, marker uint64
+	seen          []int
+}
+
+// A marker waits on its subject, or is in the hands of syncers.
+type marker struct {
+	subject string
+	lane    stripeevent.Lane
+	key     string
+	seq     uint64
+	stored  time.Time
+	cause   entitlement.Cause
+	// inFlight says that the server waits for an ack.
+	inFlight bool
+	// satisfied says that a fetch which began after the marker was stored has been written.
+	satisfied bool
+	// expiry redelivers it, where time passes.
+	expiry *time.Timer
+}
+
+func newWorld(now func() time.Time, customers ...stripeevent.Customer) *world {
+	w := &world{
+		now:     now,
+		start:   now(),
+		pages:   1,
+		ledgers: make(map[string]*ledger),
+		markers: make(map[string]*marker),
+		say:     func(string, string, ...any) {},
+	}
+	for _, c := range customers {
+		w.ledgers[c.Key()] = &ledger{customer: c, versions: []string{none}, began: map[uint64]int{}}
+		w.keys = append(w.keys, c.Key())
+	}
+	return w
+}
+
+// none names the state without subscriptions, deleted that of a deleted customer. Every other name is a state with
+// active subscriptions.
+const (
+	none    = "none"
+	deleted = "deleted"
+)
+
+func (w *world) breaks(rule, format string, args ...any) {
+	if w.violation == nil && (w.only == "" || w.only == rule) {
+		w.violation = &violation{rule, fmt.Sprintf(format, args...)}
+		w.say("", "BROKEN %v", w.violation)
+	}
+}
+
+// The environment.
+
+func (w *world) change(key, state string) {
+	w.writes(ofStripe)
+	l := w.ledgers[key]
+	l.versions = append(l.versions, state)
+	w.say("Stripe", "%s becomes %s", key, state)
+}
+
+func (w *world) storeEvent(key string) {
+	w.writes(ofEvents)
+	w.lastEvent++
+	l := w.ledgers[key]
+	l.events = append(l.events, w.lastEvent)
+	w.say("ingest", "stores event %d of %s", w.lastEvent, key)
+}
+
+// storeMarker replaces the subject's marker, as the stream does.
+func (w *world) storeMarker(key string, lane stripeevent.Lane, trigger string) {
+	w.writes(ofMarkers)
+	w.lastMarker++
+	l := w.ledgers[key]
+	m := &marker{
+		subject: stripeevent.SyncSubject(lane, l.customer),
+		lane:    lane,
+		key:     key,
+		seq:     w.lastMarker,
+		stored:  w.now(),
+		cause:   entitlement.Cause{Trigger: trigger, Event: fmt.Sprintf("evt_%d", w.lastEvent)},
+	}
+	if old := w.markers[m.subject]; old != nil && old.expiry != nil {
+		old.expiry.Stop()
+	}
+	w.markers[m.subject] = m
+	w.say("ingest", "stores marker %d of %s in lane %s", m.seq, key, lane)
+}
+
+// settled removes a marker that was acked, if it still stands.
+func (w *world) settled(m *marker, who string) {
+	w.reads(ofSnapshots | ofFailures)
+	w.writes(ofMarkers)
+	if w.markers[m.subject] != m {
+		w.say(who, "acks marker %d, which has been replaced", m.seq)
+		return
+	}
+	if l := w.ledgers[m.key]; !m.satisfied && l.failure.value.ParkedAt == nil {
+		w.breaks("I2", "marker %d of %s was acked, but no fetch that began after it was stored has been written", m.seq, m.key)
+	}
+	if m.expiry != nil {
+		m.expiry.Stop()
+	}
+	delete(w.markers, m.subject)
+	w.say(who, "acks marker %d", m.seq)
+}
+
+// stateOf is what Stripe answers about a customer whose state is named by the pages' names.
+func (w *world) stateOf(l *ledger, seen []int) stripeapi.State {
+	s := stripeapi.State{Account: l.customer.Account, ID: l.customer.ID, Mode: l.customer.Mode}
+	for page, version := range seen {
+		name := l.versions[version]
+		switch name {
+		case deleted:
+			return stripeapi.State{Account: s.Account, ID: s.ID, Mode: s.Mode, Deleted: true}
+		case none:
+			continue
+		}
+		end := w.start.Add(30*24*time.Hour + time.Duration(name[0])*time.Hour).Unix()
+		s.Metadata = map[string]string{"state": name}
+		s.Subscriptions = append(s.Subscriptions, &stripe.Subscription{
+			ID:               fmt.Sprintf("sub_%d", page),
+			Status:           stripe.SubscriptionStatusActive,
+			CurrentPeriodEnd: end,
+			Metadata:         map[string]string{"state": name},
+		})
+	}
+	return s
+}
+
+func (w *world) truth(l *ledger) entitlement.Snapshot {
+	last := make([]int, w.pages)
+	for i := range last {
+		last[i] = len(l.versions) - 1
+	}
+	return Reduce(w.stateOf(l, last), policyOfTests, w.now())
+}
+
+var policyOfTests = Policy{PastDueGrace: 72 * time.Hour}
+
+// write is the bucket's compare-and-set. force writes whatever the revision.
+func (w *world) write(who, key string, data []byte, revision uint64, force bool, r reading) (uint64, error) {
+	w.writes(ofSnapshots)
+	w.reads(ofMarkers)
+	l := w.ledgers[key]
+	old := l.entry
+	if revision != old.revision && !force {
+		w.say(who, "writes %s over revision %d: refused, it is %d", key, revision, old.revision)
+		return 0, errConflict
+	}
+	w.lastRevision++
+	l.before, l.entry = old, entry{data: data, revision: w.lastRevision, reading: r, ended: w.tick}
+	l.began[w.lastRevision] = r.began
+	w.say(who, "writes %s over revision %d: now %d, of state %s", key, old.revision, w.lastRevision, w.names(l, r.seen))
+	if !w.trusted {
+		w.checkWrite(l, old)
+	}
+	for _, m := range w.markers {
+		if m.key == key && r.marker >= m.seq {
+			m.satisfied = true
+		}
+	}
+	return w.lastRevision, nil
+}
+
+// checkWrite holds I3, I4 and what a snapshot says of its own age.
+func (w *world) checkWrite(l *ledger, old entry) {
+	e := l.entry
+	next, err := entitlement.Decode(e.data)
+	if err != nil {
+		w.breaks("I4", "revision %d does not decode: %v", e.revision, err)
+		return
+	}
+	want := Reduce(w.stateOf(l, e.reading.seen), policyOfTests, next.AsOf)
+	if !next.Equal(&want) {
+		w.breaks("I4", "revision %d is not what its fetch read", e.revision)
+	}
+	if old.revision == 0 {
+		return
+	}
+	if e.reading.began <= old.ended {
+		w.breaks("I3", "the fetch behind revision %d began before the one behind revision %d ended", e.revision, old.revision)
+	}
+	if slices.Max(e.reading.seen) < slices.Max(old.reading.seen) {
+		w.breaks("I3", "revision %d went back from %s to %s", e.revision, w.names(l, old.reading.seen), w.names(l, e.reading.seen))
+	}
+	former, err := entitlement.Decode(old.data)
+	if err != nil {
+		w.breaks("I4", "revision %d does not decode: %v", old.revision, err)
+		return
+	}
+	if same := next.Equal(&former); same && (!next.ChangedAt.Equal(former.ChangedAt) || next.Cause != former.Cause) {
+		w.breaks("I5", "revision %d changed nothing, and says it did", e.revision)
+	} else if !same && !next.ChangedAt.Equal(next.AsOf) {
+		w.breaks("I5", "revision %d changed something, and does not say so", e.revision)
+	}
+	if next.AsOf.Before(former.AsOf) {
+		w.breaks("I3", "as_of of revision %d is older than that of revision %d", e.revision, old.revision)
+	}
+}
+
+func (w *world) names(l *ledger, seen []int) string {
+	var s []string
+	for _, v := range seen {
+		s = append(s, fmt.Sprintf("%s(%d)", l.versions[v], v))
+	}
+	return strings.Join(s, "+")
+}
+
+// append takes a record of a sync whose reading was r.
+func (w *world) append(who string, l *ledger, rec Record, r reading) {
+	w.writes(ofRecords)
+	if rec.Revision != 0 && rec.EventsSeq > r.event {
+		w.breaks("coverage", "the record of revision %d covers events up to %d, but its fetch began when %d were stored", rec.Revision, rec.EventsSeq, r.event)
+	}
+	l.records = append(l.records, rec)
+	w.say(who, "records %s of %s: revision %d, events up to %d", rec.Outcome, l.customer, rec.Revision, rec.EventsSeq)
+}
+
+// latest is the customer's latest record: what coverage goes by.
+func (l *ledger) latest() Record {
+	if len(l.records) == 0 {
+		return Record{}
+	}
+	return l.records[len(l.records)-1]
+}
+
+// told is the snapshot that an audit of the records ends with, and its revision.
+func (l *ledger) told() (told *entitlement.Snapshot, revision uint64) {
+	for _, r := range l.records {
+		if r.Snapshot != nil && r.Revision > revision {
+			told, revision = r.Snapshot, r.Revision
+		}
+	}
+	return told, revision
+}
+
+// mostCovered is the most that any record covers.
+func (l *ledger) mostCovered() (seq uint64) {
+	for _, r := range l.records {
+		seq = max(seq, r.EventsSeq)
+	}
+	return seq
+}
+
+func (l *ledger) lastEvent() uint64 {
+	if len(l.events) == 0 {
+		return 0
+	}
+	return l.events[len(l.events)-1]
+}
+
+// atRest checks what must hold when nothing is left to do: I6, and that no event is without its sync.
+func (w *world) atRest() {
+	for _, key := range w.keys {
+		l := w.ledgers[key]
+		if len(l.events) == 0 {
+			continue
+		}
+		truth := w.truth(l)
+		got, err := entitlement.Decode(l.entry.data)
+		switch {
+		case err != nil:
+			w.breaks("I6", "%s has no snapshot: %v", key, err)
+		case !got.Equal(&truth):
+			w.breaks("I6", "all is quiet, Stripe has %s as %s, and the snapshot is of %s", key, l.versions[len(l.versions)-1], w.names(l, l.entry.reading.seen))
+		}
+		if told, _ := l.told(); err == nil && (told == nil || !told.Equal(&got)) {
+			w.breaks("audit", "all is quiet, and the records of %s do not tell how it came to revision %d", key, l.entry.revision)
+		}
+		// Failures of a sync whose marker was replaced meanwhile may stay on the list; they park nobody.
+		if l.failure.value.ParkedAt != nil {
+			w.breaks("parked", "all is quiet, %s is synced, and it is parked", key)
+		}
+		if l.mostCovered() < l.lastEvent() {
+			w.breaks("coverage", "all is quiet, and no record of %s covers event %d", key, l.lastEvent())
+		}
+	}
+	for _, m := range w.markers {
+		w.breaks("I6", "all is quiet, and marker %d of %s waits", m.seq, m.key)
+	}
+}
+
+// wakeDue is when the customer's snapshot wants to be looked at, zero for never.
+func (w *world) wakeDue(l *ledger) time.Time {
+	s, err := entitlement.Decode(l.entry.data)
+	if err != nil {
+		return time.Time{}
+	}
+	due, _ := wakeAt(&s, policyOfTests, w.now())
+	return due
+}
+
+// wakesAtRest checks that every wake is its newest snapshot's.
+func (w *world) wakesAtRest() {
+	for _, key := range w.keys {
+		if l := w.ledgers[key]; !l.wake.Equal(w.wakeDue(l)) {
+			w.breaks("wake", "all is quiet, and the wake of %s is not its newest snapshot's: at %s, wanted %s", key, l.wake, w.wakeDue(l))
+		}
+	}
+}
+
+// errLost is a request without an answer.
+var errLost = fmt.Errorf("no answer: %w", errors.Join(context.DeadlineExceeded))

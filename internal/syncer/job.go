@@ -1,0 +1,118 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// A job is work of the fleet, not of a customer: a scheduled message in the work queue, so that exactly one syncer gets
+// it each time it is due.
+type job struct {
+	name string
+	// schedule as the server takes it: "@every 5m" or six cron fields.
+	schedule string
+	// run does it. lost says that the schedule had to be restored: STRIPE_SYNC is new or lost what it held.
+	run func(ctx context.Context, lost bool) error
+}
+
+// scheduleEvery is how often each syncer looks whether the schedules are there.
+const scheduleEvery = time.Minute
+
+// keepSchedules restores the jobs' schedules at start and every minute, until ctx ends. Equal ones are left alone:
+// publishing one again would start its interval anew.
+func (s *Syncer) keepSchedules(ctx context.Context) {
+	for {
+		for _, j := range s.jobs {
+			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {
+				s.log.Warn("schedule not restored, it is tried again in a minute", "job", j.name, "err", err)
+			}
+		}
+		if sleep(ctx, scheduleEvery) != nil {
+			return
+		}
+	}
+}
+
+func (s *Syncer) restore(ctx context.Context, j job) error {
+	subject, target := stripeevent.CronSubject(s.mode, j.name), stripeevent.JobSubject(s.mode, j.name)
+	var replaces uint64
+	switch m, err := s.store.sync.GetLastMsgForSubject(ctx, subject); {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+	case err != nil:
+		return fmt.Errorf("read schedule %s: %w", subject, err)
+	case m.Header.Get(jetstream.ScheduleHeader) == j.schedule && m.Header.Get(jetstream.ScheduleTargetHeader) == target:
+		return nil
+	default:
+		replaces = m.Sequence
+	}
+	m := nats.NewMsg(subject)
+	m.Header.Set(jetstream.ScheduleHeader, j.schedule)
+	m.Header.Set(jetstream.ScheduleTargetHeader, target)
+	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(replaces))
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || isWrongLastSequence(err) {
+		return nil // another syncer restored it
+	}
+	if err != nil {
+		return fmt.Errorf("publish schedule %s: %w", subject, err)
+	}
+	s.log.Info("schedule restored", "job", j.name, "schedule", j.schedule)
+	if replaces != 0 {
+		return nil
+	}
+	// None was there: the stream is new, or it lost what it held. Whatever the job mends, it mends now.
+	if _, err := s.js.Publish(ctx, target, []byte(fromNothing)); err != nil {
+		return fmt.Errorf("start job %s: %w", j.name, err)
+	}
+	return nil
+}
+
+// fromNothing is the body of a job's message when its schedule was not there.
+const fromNothing = `{"from":"nothing"}`
+
+func isWrongLastSequence(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence)
+}
+
+// runJobs runs due jobs one at a time until ctx ends.
+func (s *Syncer) runJobs(ctx context.Context) {
+	slots := make(chan struct{}, 1)
+	s.consume(ctx, topology.JobConsumer(s.mode), slots, func(msg jetstream.Msg) {
+		s.runJob(ctx, msg)
+		<-slots
+	})
+}
+
+func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
+	name := strings.TrimPrefix(msg.Subject(), stripeevent.JobSubject(s.mode, ""))
+	t := task{}
+	for _, j := range s.jobs {
+		if j.name != name {
+			continue
+		}
+		defer keepAlive(ctx, msg)()
+		started := time.Now()
+		if err := j.run(ctx, string(msg.Data()) == fromNothing); err != nil {
+			if ctx.Err() == nil {
+				s.log.Error("job failed, it is tried again", "job", name, "err", err)
+			}
+			s.settled(msg.NakWithDelay(topology.AckWait), t)
+			return
+		}
+		s.metrics.job(name, time.Since(started))
+		s.settled(msg.Ack(), t)
+		return
+	}
+	// A newer syncer's job: leave it to one that knows it. Its schedule brings it again.
+	s.log.Info("job unknown here, left to a newer syncer", "job", name)
+	s.settled(msg.NakWithDelay(topology.AckWait), t)
+}

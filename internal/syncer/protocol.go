@@ -1,0 +1,258 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+// A task is one reason to sync one customer: a marker, or somebody's request.
+type task struct {
+	customer stripeevent.Customer
+	lane     stripeevent.Lane
+	// subject and seq are the marker's; a request has none.
+	subject  string
+	seq      uint64
+	cause    entitlement.Cause
+	received time.Time
+}
+
+// eager says that somebody waits for an answer: the task does not wait for the customer's pace.
+func (t task) eager() bool { return t.seq == 0 }
+
+// synced is what a sync came to. A superseded task did nothing: a newer marker does its work.
+type synced struct {
+	superseded bool
+	record     Record
+	snapshot   entitlement.Snapshot
+}
+
+// maxOvertaken is how often a sync that lost its claim or its write starts again before its marker is left to redelivery.
+const maxOvertaken = 5
+
+var errOvertaken = errors.New("overtaken at every attempt")
+
+// protocol is the sync of one customer: DESIGN's step by step, in this order and no other.
+type protocol struct {
+	outside
+	policy Policy
+	now    func() time.Time
+	// fetching bounds the requests to Stripe that this process has under way, per lane.
+	fetching map[stripeevent.Lane]chan struct{}
+	// conflicted is told of each write that came too late.
+	conflicted func()
+}
+
+// sync reads the customer's whole state from Stripe and writes it as the next revision of the snapshot.
+//
+// A snapshot never goes back: the revision is read before the fetch begins, the write succeeds only on that revision, and
+// every sync writes, changed or not. So the fetches behind consecutive revisions do not overlap. Skipping the write of an
+// unchanged state would break that: a slow fetch of a state that has come and gone would find its revision still there.
+//
+// waiting ends the waiting for the customer's pace and the fleet's budget, ctx ends all of it: what has begun to read
+// Stripe may finish when the process is asked to stop.
+func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
+	rec := Record{
+		Trigger:          t.cause.Trigger,
+		Event:            t.cause.Event,
+		Type:             t.cause.Type,
+		MarkerSeq:        t.seq,
+		StartedAt:        p.now().UTC(),
+		StripeRequestIDs: []string{},
+		Cause:            t.cause,
+	}
+	if !t.received.IsZero() {
+		received := t.received.UTC()
+		rec.ReceivedAt = &received
+	}
+	for overtaken := 0; overtaken < maxOvertaken; {
+		superseded, err := p.superseded(ctx, t)
+		if superseded || err != nil {
+			return synced{superseded: superseded, record: rec}, err
+		}
+		// The pace bucket holds nothing that must survive: when it cannot be read, the fetch goes ahead unpaced.
+		last, claimRevision, claimErr := p.Claim(ctx, t.customer.Key())
+		if wait := last.wait(p.now()); claimErr == nil && wait > 0 && !t.eager() {
+			if err := sleep(waiting, wait); err != nil {
+				return synced{record: rec}, fmt.Errorf("sync %s: wait for its pace: %w", t.customer, err)
+			}
+			continue
+		}
+		s, err := p.claimAndRead(ctx, waiting, t, last, claimRevision, &rec)
+		if errors.Is(err, errConflict) {
+			overtaken++
+			continue
+		}
+		return s, err
+	}
+	return synced{record: rec}, fmt.Errorf("sync %s: %w", t.customer, errOvertaken)
+}
+
+// superseded reports whether a newer marker stands where the task's stood: then that one is handled, or will be.
+func (p *protocol) superseded(ctx context.Context, t task) (bool, error) {
+	if t.seq == 0 {
+		return false, nil
+	}
+	newest, err := p.NewestMarker(ctx, t.subject)
+	if err != nil {
+		return false, fmt.Errorf("look for a newer marker of %s: %w", t.customer, err)
+	}
+	return newest > t.seq, nil
+}
+
+// claimAndRead takes a place in the budget, then the claim, then reads Stripe behind the fence and writes.
+// The place comes first, so that no claim runs out while its holder waits for one.
+func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim, claimRevision uint64, rec *Record) (synced, error) {
+	slot := p.fetching[t.lane]
+	select {
+	case slot <- struct{}{}:
+		defer func() { <-slot }()
+	case <-waiting.Done():
+		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a fetch slot: %w", t.customer, context.Cause(waiting))
+	}
+	if err := p.Place(waiting, t.lane); err != nil {
+		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a place in the Stripe budget: %w", t.customer, err)
+	}
+	err := p.SetClaim(ctx, t.customer.Key(), last.next(p.now()), claimRevision)
+	if errors.Is(err, errConflict) && !t.eager() {
+		p.ReturnPlace()
+		return synced{}, errConflict
+	}
+	// Any other error of the claim costs requests, never correctness.
+
+	cur, revision, eventsSeq, err := p.fence(ctx, t)
+	if err != nil {
+		p.ReturnPlace()
+		return synced{record: *rec}, err
+	}
+	asOf := p.now().UTC()
+	rec.AsOf = asOf
+	read, trace, err := p.fetch(ctx, t)
+	rec.StripeRequests += trace.Requests
+	rec.StripeRequestIDs = append(rec.StripeRequestIDs, trace.RequestIDs...)
+	if err != nil {
+		return synced{record: *rec}, fmt.Errorf("sync %s: %w", t.customer, err)
+	}
+
+	next := Reduce(read, p.policy, asOf)
+	outcome, changed := settle(&next, cur, t.cause)
+	written, err := p.WriteSnapshot(ctx, t.customer.Key(), next.Encode(), revision)
+	if errors.Is(err, errConflict) {
+		p.conflicted()
+		return synced{}, errConflict
+	}
+	if err != nil {
+		return synced{record: *rec}, fmt.Errorf("write snapshot of %s over revision %d: %w", t.customer, revision, err)
+	}
+
+	if err := p.wake(ctx, t.customer, next, written); err != nil {
+		return synced{record: *rec}, err
+	}
+	_, recorded, err := p.LatestRecord(ctx, t.customer)
+	if err != nil {
+		return synced{record: *rec}, fmt.Errorf("read the latest record of %s: %w", t.customer, err)
+	}
+	rec.Outcome, rec.Changed, rec.Cause = outcome, changed, next.Cause
+	rec.EventsSeq, rec.Revision = eventsSeq, written
+	// The sync before may have ended between its write and its record; then this one records what it changed.
+	if outcome != Unchanged || recorded != revision {
+		rec.Snapshot = &next
+	}
+	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()
+	if err := p.AppendRecord(ctx, t.customer, *rec); err != nil {
+		return synced{record: *rec}, fmt.Errorf("record the sync of %s: %w", t.customer, err)
+	}
+	return synced{record: *rec, snapshot: next}, nil
+}
+
+// fence reads what the fetch is held against: the snapshot with its revision, and the end of the event log. All events up
+// to there are covered by a fetch that starts afterwards.
+func (p *protocol) fence(ctx context.Context, t task) (cur *entitlement.Snapshot, revision, eventsSeq uint64, err error) {
+	data, revision, err := p.Snapshot(ctx, t.customer.Key())
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("read the revision of %s: %w", t.customer, err)
+	}
+	if data != nil {
+		switch s, err := entitlement.Decode(data); {
+		case errors.Is(err, entitlement.ErrSchema):
+			return nil, 0, 0, fmt.Errorf("snapshot of %s: %w: a newer syncer wrote it, upgrade this one", t.customer, err)
+		case err == nil:
+			cur = &s
+		}
+		// Anything else in its place is overwritten.
+	}
+	eventsSeq, err = p.LastEvent(ctx)
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("read the end of the event log: %w", err)
+	}
+	return cur, revision, eventsSeq, nil
+}
+
+func (p *protocol) fetch(ctx context.Context, t task) (stripeapi.State, stripeapi.Trace, error) {
+	return p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.lane) })
+}
+
+// settle decides what next is against the snapshot before it, and dates it.
+func settle(next, cur *entitlement.Snapshot, cause entitlement.Cause) (Outcome, []string) {
+	if cur != nil && next.Equal(cur) {
+		next.ChangedAt, next.Cause = cur.ChangedAt, cur.Cause
+		return Unchanged, nil
+	}
+	next.ChangedAt, next.Cause = next.AsOf, cause
+	var changed []string
+	if cur != nil {
+		for _, d := range entitlement.Diff(cur, next) {
+			changed = append(changed, d.Path)
+		}
+	}
+	switch {
+	case next.Deleted && (cur == nil || !cur.Deleted):
+		return Deleted, changed
+	case cur == nil:
+		return Created, nil
+	}
+	return Changed, changed
+}
+
+// wake schedules the next check of what was written. Two syncs may write in one order and schedule in the other, so the
+// bucket is read once more: the schedule must be of the newest snapshot.
+func (p *protocol) wake(ctx context.Context, c stripeevent.Customer, s entitlement.Snapshot, revision uint64) error {
+	for {
+		if at, ok := wakeAt(&s, p.policy, p.now()); ok {
+			if err := p.SetWake(ctx, c, at); err != nil {
+				return fmt.Errorf("schedule the next check of %s: %w", c, err)
+			}
+		} else if err := p.ClearWake(ctx, c); err != nil {
+			return fmt.Errorf("remove the scheduled check of %s: %w", c, err)
+		}
+		data, newest, err := p.Snapshot(ctx, c.Key())
+		if err != nil {
+			return fmt.Errorf("read the revision of %s: %w", c, err)
+		}
+		if newest <= revision {
+			return nil
+		}
+		if s, err = entitlement.Decode(data); err != nil {
+			// Not ours to schedule; the sync that follows the foreign write does.
+			return nil
+		}
+		revision = newest
+	}
+}
+
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

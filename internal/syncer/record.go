@@ -1,0 +1,55 @@
+package syncer
+
+import (
+	"encoding/json"
+	"time"
+
+	"entitled/entitlement"
+)
+
+// Outcome is what a sync came to.
+type Outcome string
+
+const (
+	Created   Outcome = "created"
+	Changed   Outcome = "changed"
+	Unchanged Outcome = "unchanged"
+	Deleted   Outcome = "deleted"
+	Failed    Outcome = "failed"
+	Parked    Outcome = "parked"
+)
+
+// A Record says what one sync did and why: a message of the stream STRIPE_SYNCED.
+type Record struct {
+	Trigger string `json:"trigger"`
+	Event   string `json:"event,omitempty"`
+	Type    string `json:"type,omitempty"`
+	// MarkerSeq is the marker's sequence in STRIPE_SYNC; 0 where no marker led to the sync.
+	MarkerSeq uint64 `json:"marker_seq,omitempty"`
+	// EventsSeq says that the customer's events up to this sequence of STRIPE_EVENTS are covered: the stream's last
+	// sequence before the fetch. A sync that failed covers no more than the one before.
+	EventsSeq uint64 `json:"events_seq"`
+	// ReceivedAt is when the marker was stored.
+	ReceivedAt *time.Time `json:"received_at,omitempty"`
+	// StartedAt is when a syncer took the marker, AsOf when the fetch started; in between it waited for the
+	// customer's pace and the fleet's budget.
+	StartedAt        time.Time `json:"started_at"`
+	AsOf             time.Time `json:"as_of"`
+	DurationMS       int64     `json:"duration_ms"`
+	StripeRequests   int       `json:"stripe_requests"`
+	StripeRequestIDs []string  `json:"stripe_request_ids"`
+	Outcome          Outcome   `json:"outcome"`
+	// Revision is the one written; a sync that failed wrote none.
+	Revision uint64 `json:"revision,omitempty"`
+	// Changed are the JSON paths that differ from the snapshot before.
+	Changed []string `json:"changed,omitempty"`
+	// Snapshot is there whenever the records before do not have its content yet.
+	Snapshot *entitlement.Snapshot `json:"snapshot,omitempty"`
+	Cause    entitlement.Cause     `json:"cause"`
+	Error    string                `json:"error,omitempty"`
+}
+
+func (r Record) encode() []byte {
+	b, _ := json.Marshal(r) // strings, numbers and times: cannot fail
+	return b
+}

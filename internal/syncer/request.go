@@ -1,0 +1,120 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+// serviceVersion is what `nats micro ls` shows; it rises with the request's or the reply's format.
+const serviceVersion = "1.0.0"
+
+const (
+	// answerWithin bounds a request: whoever asks waits this long.
+	answerWithin = 10 * time.Second
+	// asking bounds the requests under way in one syncer; more are told to come back.
+	asking = 64
+	// longestIDs bounds the two ids of a request, in bytes; Stripe's own are at most 255 each.
+	longestIDs = 510
+)
+
+type request struct {
+	Customer string `json:"customer"`
+	Account  string `json:"account"`
+}
+
+type reply struct {
+	Snapshot entitlement.Snapshot `json:"snapshot"`
+	Revision uint64               `json:"revision"`
+}
+
+// serve answers requests for a fresh snapshot, each from a fetch that starts after the request, until ctx ends; then it
+// finishes those under way, until hard ends. The syncers of a mode share the requests.
+func (s *Syncer) serve(ctx, hard context.Context) error {
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	room := make(chan struct{}, asking)
+	svc, err := micro.AddService(s.nc, micro.Config{
+		Name:        "entitled-sync-" + string(s.mode),
+		Version:     serviceVersion,
+		Description: "a customer's snapshot, read from Stripe after the request",
+	})
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", entitlement.SyncSubject(s.mode), err)
+	}
+	handler := func(r micro.Request) {
+		select {
+		case room <- struct{}{}:
+			answering.Go(func() {
+				defer func() { <-room }()
+				s.answer(hard, r)
+			})
+		default:
+			s.respond(r.Error(strconv.Itoa(http.StatusTooManyRequests), "too many requests under way, come back in a second", nil))
+		}
+	}
+	if err := svc.AddEndpoint("sync", micro.HandlerFunc(handler), micro.WithEndpointSubject(entitlement.SyncSubject(s.mode))); err != nil {
+		return fmt.Errorf("serve %s: %w", entitlement.SyncSubject(s.mode), errors.Join(err, svc.Stop()))
+	}
+	<-ctx.Done()
+	if err := svc.Stop(); err != nil && !s.nc.IsClosed() {
+		return fmt.Errorf("stop serving %s: %w", entitlement.SyncSubject(s.mode), err)
+	}
+	return nil
+}
+
+func (s *Syncer) answer(ctx context.Context, r micro.Request) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	var q request
+	if err := json.Unmarshal(r.Data(), &q); err != nil || q.Customer == "" || len(q.Customer)+len(q.Account) > longestIDs {
+		s.respond(r.Error(strconv.Itoa(http.StatusBadRequest), `not a request: send {"customer":"cus_…","account":""}`, nil))
+		return
+	}
+	t := task{
+		customer: stripeevent.Customer{Mode: s.mode, Account: q.Account, ID: q.Customer},
+		lane:     stripeevent.Now,
+		cause:    entitlement.Cause{Trigger: stripeevent.TriggerRequest},
+	}
+	res, err := s.protocol.sync(ctx, ctx, t)
+	if err == nil {
+		err = s.succeeded(ctx, t, res)
+	} else if ctx.Err() == nil {
+		s.failed(ctx, t, res.record, err)
+	}
+	if err != nil {
+		code, text := answerTo(err)
+		s.respond(r.Error(code, text, nil))
+		return
+	}
+	s.respond(r.RespondJSON(reply{Snapshot: res.snapshot, Revision: res.record.Revision}))
+}
+
+// answerTo is what whoever asks is told: a status in HTTP's sense and a sentence. The operator's log has the chain.
+func answerTo(err error) (code, text string) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return strconv.Itoa(http.StatusGatewayTimeout), "no snapshot within " + answerWithin.String() + ": Stripe is slow or the budget is in use"
+	}
+	if e, ok := errors.AsType[*stripeapi.Error](err); ok {
+		return strconv.Itoa(http.StatusBadGateway), e.Error()
+	}
+	return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + err.Error()
+}
+
+// respond logs a reply that could not be sent; whoever asked runs into its own timeout.
+func (s *Syncer) respond(err error) {
+	if err != nil {
+		s.log.Warn("request not answered", "err", err)
+	}
+}

@@ -1,0 +1,124 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// wakesOfRecent restores the wakes of customers synced so lately that a crash of the server may have lost them.
+func (c *coverage) wakesOfRecent(ctx context.Context) error {
+	since := time.Now().Add(-wakeDoubt)
+	cons, err := c.js.OrderedConsumer(ctx, topology.SyncedStream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{"stripe.synced." + string(c.mode) + ".>"},
+		DeliverPolicy:  jetstream.DeliverByStartTimePolicy,
+		OptStartTime:   &since,
+		HeadersOnly:    true,
+	})
+	if err != nil {
+		return fmt.Errorf("read the sync records: %w", err)
+	}
+	for {
+		recent := make(map[stripeevent.Customer]struct{})
+		batch, err := cons.FetchNoWait(coverageChunk)
+		if err != nil {
+			return fmt.Errorf("read the sync records: %w", err)
+		}
+		got := 0
+		for msg := range batch.Messages() {
+			got++
+			if customer, err := stripeevent.ParseSyncedSubject(msg.Subject()); err == nil {
+				recent[customer] = struct{}{}
+			}
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+			return fmt.Errorf("read the sync records: %w", err)
+		}
+		if got == 0 {
+			return nil
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(parallelReads)
+		for customer := range recent {
+			g.Go(func() error {
+				data, _, err := c.Snapshot(gctx, customer.Key())
+				if err != nil || data == nil {
+					return err
+				}
+				return c.rewake(gctx, customer, data)
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return fmt.Errorf("restore wakes: %w", err)
+		}
+	}
+}
+
+// wakesOfAll restores the wake of every snapshot, after STRIPE_SYNC lost what it held. It streams the bucket and holds
+// none of it.
+func (c *coverage) wakesOfAll(ctx context.Context) error {
+	w, err := c.bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("read the bucket to restore wakes: %w", err)
+	}
+	defer w.Stop()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelReads)
+	for {
+		select {
+		case e := <-w.Updates():
+			if e == nil {
+				if err := g.Wait(); err != nil {
+					return fmt.Errorf("restore wakes: %w", err)
+				}
+				return nil
+			}
+			account, id, err := entitlement.ParseKey(e.Key())
+			if err != nil {
+				continue // not a customer's
+			}
+			customer := stripeevent.Customer{Mode: c.mode, Account: account, ID: id}
+			g.Go(func() error { return c.rewake(gctx, customer, e.Value()) })
+		case <-gctx.Done():
+			return fmt.Errorf("restore wakes: %w", errors.Join(g.Wait(), ctx.Err()))
+		}
+	}
+}
+
+// rewake sets the customer's wake if it is not as the snapshot in data has it.
+func (c *coverage) rewake(ctx context.Context, customer stripeevent.Customer, data []byte) error {
+	s, err := entitlement.Decode(data)
+	if err != nil {
+		return nil // its next sync overwrites it, and wakes it
+	}
+	at, ok := wakeAt(&s, c.policy, time.Now())
+	if !ok {
+		return nil // one too many costs a sync; that sync removes it
+	}
+	switch m, err := c.store.sync.GetLastMsgForSubject(ctx, stripeevent.WakeSubject(customer)); {
+	case err == nil && !later(m.Header.Get(jetstream.ScheduleHeader), at):
+		return nil
+	case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
+		return fmt.Errorf("read the wake of %s: %w", customer, err)
+	}
+	// A wake that was due a moment ago has become a marker; setting the next one is then not needed, and harmless.
+	if err := c.SetWake(ctx, customer, at); err != nil {
+		return fmt.Errorf("schedule the next check of %s: %w", customer, err)
+	}
+	c.rewoken(1)
+	return nil
+}
+
+// later reports whether a schedule fires after at, or never.
+func later(schedule string, at time.Time) bool {
+	t, err := time.Parse("@at "+time.RFC3339Nano, schedule)
+	return err != nil || t.After(at)
+}

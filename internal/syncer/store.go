@@ -1,0 +1,199 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// store is the outside as it is: JetStream and Stripe.
+type store struct {
+	js       jetstream.JetStream
+	events   jetstream.Stream
+	sync     jetstream.Stream
+	synced   jetstream.Stream
+	bucket   jetstream.KeyValue
+	pacing   jetstream.KeyValue
+	state    jetstream.KeyValue
+	stripe   *stripeapi.Client
+	budget   *stripeapi.Budget
+	throttle func()
+}
+
+func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*store, error) {
+	s := &store{js: js}
+	for _, x := range []struct {
+		to   *jetstream.Stream
+		name string
+	}{{&s.events, topology.EventsStream}, {&s.sync, topology.SyncStream}, {&s.synced, topology.SyncedStream}} {
+		stream, err := js.Stream(ctx, x.name)
+		if err != nil {
+			return nil, fmt.Errorf("open stream %s: %w", x.name, err)
+		}
+		*x.to = stream
+	}
+	for _, x := range []struct {
+		to   *jetstream.KeyValue
+		name string
+	}{{&s.bucket, entitlement.Bucket(mode)}, {&s.pacing, topology.PaceBucket}, {&s.state, topology.StateBucket}} {
+		kv, err := js.KeyValue(ctx, x.name)
+		if err != nil {
+			return nil, fmt.Errorf("open bucket %s: %w", x.name, err)
+		}
+		*x.to = kv
+	}
+	return s, nil
+}
+
+func (s *store) NewestMarker(ctx context.Context, subject string) (uint64, error) {
+	m, err := s.sync.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
+}
+
+func (s *store) Claim(ctx context.Context, key string) (claim, uint64, error) {
+	data, revision, err := get(ctx, s.pacing, key)
+	return decodeClaim(data), revision, err
+}
+
+func (s *store) SetClaim(ctx context.Context, key string, c claim, revision uint64) error {
+	_, err := put(ctx, s.pacing, key, c.encode(), revision)
+	return err
+}
+
+func (s *store) Snapshot(ctx context.Context, key string) ([]byte, uint64, error) {
+	return get(ctx, s.bucket, key)
+}
+
+func (s *store) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
+	return put(ctx, s.bucket, key, data, revision)
+}
+
+// get reads an entry and its revision, nil and 0 where there is none.
+func get(ctx context.Context, kv jetstream.KeyValue, key string) ([]byte, uint64, error) {
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return e.Value(), e.Revision(), nil
+}
+
+// put writes an entry over the given revision, or where there is none.
+func put(ctx context.Context, kv jetstream.KeyValue, key string, value []byte, revision uint64) (uint64, error) {
+	if revision == 0 {
+		written, err := kv.Create(ctx, key, value)
+		if errors.Is(err, jetstream.ErrKeyExists) {
+			return 0, errConflict
+		}
+		return written, err
+	}
+	written, err := kv.Update(ctx, key, value, revision)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, errConflict
+	}
+	return written, err
+}
+
+func (s *store) LastEvent(ctx context.Context) (uint64, error) {
+	info, err := s.events.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
+}
+
+func (s *store) Place(ctx context.Context, lane stripeevent.Lane) error {
+	return s.budget.Take(ctx, lane == stripeevent.Bulk)
+}
+
+func (s *store) ReturnPlace() { s.budget.Return() }
+
+func (s *store) Throttled(ctx context.Context) error {
+	s.throttle()
+	return s.budget.Throttled(ctx)
+}
+
+func (s *store) Fetch(ctx context.Context, c stripeevent.Customer, place func(context.Context) error) (stripeapi.State, stripeapi.Trace, error) {
+	return s.stripe.Fetch(ctx, c.Account, c.ID, place)
+}
+
+func (s *store) SetWake(ctx context.Context, c stripeevent.Customer, at time.Time) error {
+	m := nats.NewMsg(stripeevent.WakeSubject(c))
+	// By hand: nats.go's option truncates to whole seconds and so fires early.
+	m.Header.Set(jetstream.ScheduleHeader, wakeSchedule(at))
+	m.Header.Set(jetstream.ScheduleTargetHeader, stripeevent.SyncSubject(stripeevent.Bulk, c))
+	m.Data = stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWake})
+	_, err := s.js.PublishMsg(ctx, m)
+	return err
+}
+
+func wakeSchedule(at time.Time) string { return "@at " + at.UTC().Format(time.RFC3339Nano) }
+
+func (s *store) ClearWake(ctx context.Context, c stripeevent.Customer) error {
+	return s.sync.Purge(ctx, jetstream.WithPurgeSubject(stripeevent.WakeSubject(c)))
+}
+
+func (s *store) AppendRecord(ctx context.Context, c stripeevent.Customer, r Record) error {
+	_, err := s.js.Publish(ctx, stripeevent.SyncedSubject(c), r.encode())
+	return err
+}
+
+func (s *store) LatestRecord(ctx context.Context, c stripeevent.Customer) (eventsSeq, revision uint64, err error) {
+	m, err := s.synced.GetLastMsgForSubject(ctx, stripeevent.SyncedSubject(c))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	var r struct {
+		EventsSeq uint64 `json:"events_seq"`
+		Revision  uint64 `json:"revision"`
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return 0, 0, fmt.Errorf("decode record %d of %s: %w", m.Sequence, c, err)
+	}
+	return r.EventsSeq, r.Revision, nil
+}
+
+func (s *store) Failure(ctx context.Context, c stripeevent.Customer) (Failure, uint64, error) {
+	data, revision, err := get(ctx, s.state, stripeevent.ParkedKey(c))
+	var f Failure
+	if data != nil && json.Unmarshal(data, &f) != nil {
+		// Not an entry of ours: count anew over it.
+		f = Failure{}
+	}
+	return f, revision, err
+}
+
+func (s *store) SetFailure(ctx context.Context, c stripeevent.Customer, f Failure, revision uint64) error {
+	b, _ := json.Marshal(f) // strings, numbers and times: cannot fail
+	_, err := put(ctx, s.state, stripeevent.ParkedKey(c), b, revision)
+	return err
+}
+
+func (s *store) ClearFailure(ctx context.Context, c stripeevent.Customer, revision uint64) error {
+	err := s.state.Delete(ctx, stripeevent.ParkedKey(c), jetstream.LastRevision(revision))
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return errConflict
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+// Package syncer keeps the snapshots of one mode as Stripe has them: it takes the markers of dirty customers, reads each
+// customer's whole state from Stripe and writes it as the next revision of the snapshot.
+//
+// Any number of syncers share the work; none keeps anything on disk. What they guarantee together:
+//
+//   - Every marker leads to a fetch that started after the marker was stored, or to a newer marker of the same customer.
+//   - A snapshot never goes back: the revision is read before the fetch, the write succeeds only on that revision, and
+//     every sync writes ([protocol]).
+//   - A snapshot is whole: an error on any page discards the fetch.
+//   - The fleet stays within its budget of requests to Stripe, and what webhooks mark goes before bulk work.
+//
+// A syncer that is killed loses nothing: its markers are delivered to another one after [topology.AckWait].
+//
+// One idea a file: the protocol itself is protocol.go, what it talks to outside.go, what a failure leads to disposition.go,
+// who has access reduce.go.
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// Config is what a syncer needs. Fields without a default are required.
+type Config struct {
+	NATS *nats.Conn
+	// Stripe is how to read Stripe. Its key decides the mode.
+	Stripe stripeapi.Config
+	// Rate is the fleet's budget, in requests/s.
+	Rate   float64
+	Policy Policy
+	// Marks are the event types that mark a customer; coverage expects a sync for each of them.
+	Marks stripeevent.Types
+	// CoverageEvery is the interval of the coverage job.
+	CoverageEvery time.Duration
+	Topology      topology.Options
+	Log           *slog.Logger
+	// Ready is told, by condition, what keeps the syncer from working; nil when nothing does. Defaults to nobody.
+	Ready func(condition string, err error)
+}
+
+// The conditions that [Config.Ready] is told of.
+const (
+	conditionTopology = "topology"
+	conditionStripe   = "stripe"
+	conditionWork     = "work"
+)
+
+// finishWithin is how long a syncer that is asked to stop may take to finish what it holds.
+const finishWithin = 10 * time.Second
+
+// A Syncer syncs the customers of one mode. Create it with [New].
+type Syncer struct {
+	cfg     Config
+	mode    entitlement.Mode
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	stripe  *stripeapi.Client
+	assets  []topology.Asset
+	log     *slog.Logger
+	ready   func(string, error)
+	metrics *metrics
+
+	evidence *evidence
+	gate     *gate
+	refused  chan stripeevent.Customer
+
+	// Set by Run before anything uses them.
+	store    *store
+	protocol *protocol
+	jobs     []job
+}
+
+// New checks the configuration. It talks to nobody.
+func New(cfg Config) (*Syncer, error) {
+	mode, err := stripeapi.ModeOf(cfg.Stripe.Key)
+	if err != nil {
+		return nil, err
+	}
+	m := newMetrics()
+	cfg.Stripe.Observe = m.request
+	client, err := stripeapi.New(cfg.Stripe)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(cfg.NATS)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	s := &Syncer{
+		cfg:      cfg,
+		mode:     mode,
+		nc:       cfg.NATS,
+		js:       js,
+		stripe:   client,
+		assets:   topology.Syncer(cfg.Topology, mode),
+		log:      cfg.Log,
+		ready:    cfg.Ready,
+		metrics:  m,
+		evidence: &evidence{},
+		gate:     newGate(),
+		refused:  make(chan stripeevent.Customer, 1),
+	}
+	if s.ready == nil {
+		s.ready = func(string, error) {}
+	}
+	s.ready(conditionTopology, errors.New("not checked yet"))
+	return s, nil
+}
+
+// Metrics are the syncer's collectors, for its caller to register.
+func (s *Syncer) Metrics() []prometheus.Collector { return s.metrics.collectors() }
+
+// Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
+// error when the topology differs from what it needs.
+func (s *Syncer) Run(ctx context.Context) error {
+	if err := topology.Wait(ctx, s.js, s.assets, s.reportTopology); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := s.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	s.ready(conditionTopology, nil)
+
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	defer context.AfterFunc(ctx, func() {
+		// Ends with hard, so it outlives Run by nothing.
+		if sleep(hard, finishWithin) == nil {
+			kill()
+		}
+	})()
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var all sync.WaitGroup
+	all.Go(func() { s.lane(ctx, hard, stripeevent.Now) })
+	all.Go(func() { s.lane(ctx, hard, stripeevent.Bulk) })
+	all.Go(func() { s.runJobs(ctx) })
+	all.Go(func() { s.keepSchedules(ctx) })
+	all.Go(func() { s.probe(ctx) })
+	err := s.serve(ctx, hard)
+	stop()
+	all.Wait()
+	return err
+}
+
+func (s *Syncer) reportTopology(err error) {
+	s.ready(conditionTopology, err)
+}
+
+// open binds what exists now that the topology does.
+func (s *Syncer) open(ctx context.Context) error {
+	store, err := openStore(ctx, s.js, s.mode)
+	if err != nil {
+		return err
+	}
+	store.stripe = s.stripe
+	store.throttle = s.metrics.throttled.Inc
+	store.budget = stripeapi.NewBudget(stripeapi.BudgetConfig{
+		KV:   store.state,
+		Mode: s.mode,
+		Rate: s.cfg.Rate,
+		Log:  s.log,
+	})
+	s.store = store
+	s.protocol = newProtocol(store, s.cfg.Policy)
+	s.protocol.conflicted = s.metrics.conflicts.Inc
+	cover := &coverage{
+		store:     store,
+		mode:      s.mode,
+		policy:    s.cfg.Policy,
+		marks:     s.cfg.Marks.Marks,
+		uncovered: func(n int) { s.metrics.uncovered.Add(float64(n)) },
+		rewoken:   func(n int) { s.metrics.rewoken.Add(float64(n)) },
+	}
+	s.jobs = []job{{name: "coverage", schedule: "@every " + s.cfg.CoverageEvery.String(), run: cover.run}}
+	return nil
+}
+
+func newProtocol(o outside, policy Policy) *protocol {
+	return &protocol{
+		outside:    o,
+		policy:     policy,
+		now:        time.Now,
+		conflicted: func() {},
+		fetching: map[stripeevent.Lane]chan struct{}{
+			stripeevent.Now:  make(chan struct{}, nowFetches),
+			stripeevent.Bulk: make(chan struct{}, bulkFetches),
+		},
+	}
+}
