@@ -1,0 +1,86 @@
+package wiring
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"entitled/internal/daemon"
+	"entitled/internal/ingest"
+	"entitled/internal/topology"
+)
+
+// IngestSettings are those of ingest alone.
+type IngestSettings struct {
+	MaxBody        string `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"Largest webhook taken. The max_payload of NATS must be larger."`
+	Tolerance      string `name:"signature-tolerance" env:"SIGNATURE_TOLERANCE" default:"5m" help:"How old, or how far in the future, a signature may be."`
+	PublishTimeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"How long a webhook waits to be stored before it is answered with 503."`
+}
+
+// Ingest is checked [IngestSettings] with all that an ingest needs besides its host.
+type Ingest struct {
+	// Secrets are the signing secrets of the webhook endpoints.
+	Secrets []string
+	Shared  Shared
+
+	maxBody                   int64 // bytes
+	tolerance, publishTimeout time.Duration
+}
+
+// Check turns the settings into values. Secrets and Shared are left to the caller.
+func (s IngestSettings) Check(c *daemon.Checker) Ingest {
+	return Ingest{
+		maxBody:        c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
+		tolerance:      c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
+		publishTimeout: c.Duration("PUBLISH_TIMEOUT", s.PublishTimeout, daemon.Between(100*time.Millisecond, 15*time.Second)),
+	}
+}
+
+// SecretsHint says what STRIPE_WEBHOOK_SECRETS is.
+const SecretsHint = "the signing secret of your webhook endpoint, whsec_…; several are separated by commas"
+
+// Run answers webhooks on public from the start, with 503 until what they are stored in is there. When ctx ends it takes no
+// more and returns once those under way are answered, so that no PubAck is outstanding.
+func (i Ingest) Run(ctx context.Context, h Host, public net.Listener) error {
+	js, err := ingest.NewPublisher(h.NATS, i.publishTimeout)
+	if err != nil {
+		return err
+	}
+	in, err := ingest.New(ingest.Config{
+		Publisher:      js,
+		MaxPayload:     h.NATS.MaxPayload,
+		Secrets:        i.Secrets,
+		MaxBody:        i.maxBody,
+		Tolerance:      i.tolerance,
+		PublishTimeout: i.publishTimeout,
+		Types:          i.Shared.Marks,
+		Log:            h.Log,
+	})
+	if err != nil {
+		return err
+	}
+	h.Metrics.MustRegister(in.Metrics()...)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return in.Run(ctx, public) })
+	g.Go(func() error {
+		report := func(err error) { h.Ready(ReadyTopology, err) }
+		err := topology.Wait(ctx, js, topology.Ingest(i.Shared.Topology), report)
+		if ctx.Err() != nil {
+			return nil // asked to stop while waiting
+		}
+		if err != nil {
+			return fmt.Errorf("topology: %w", err)
+		}
+		report(nil)
+		if err := in.Ready(); err != nil {
+			// Not a reason to take no webhook at all: Stripe's are rarely larger than a tenth of the default.
+			h.Log.Warn("the largest webhooks cannot be stored", "err", err)
+		}
+		return nil
+	})
+	return g.Wait()
+}

@@ -1,0 +1,102 @@
+package wiring
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"entitled/entitlement"
+	"entitled/internal/daemon"
+	"entitled/internal/stripeapi"
+	"entitled/internal/syncer"
+)
+
+// SyncerSettings are those of the syncer alone.
+type SyncerSettings struct {
+	Base          string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
+	Rate          string `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, for all syncers of the mode together. Default: 20 live, 10 test."`
+	Features      string `name:"features" env:"FEATURES" default:"off" help:"entitlements also reads the customers' active entitlements, one more request a sync; off does not."`
+	Grace         string `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"How long after the start of an unpaid period a past_due subscription still grants access."`
+	CoverageEvery string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"How often it is checked that every event has led to a sync."`
+}
+
+// Syncer is checked [SyncerSettings] with all that a syncer needs besides its host.
+type Syncer struct {
+	Stripe stripeapi.Config
+	// Mode is the key's.
+	Mode entitlement.Mode
+	// Rate is the fleet's budget, in requests/s.
+	Rate   float64
+	Policy syncer.Policy
+	// CoverageEvery is the interval of the coverage job.
+	CoverageEvery time.Duration
+	Shared        Shared
+}
+
+// KeyHint says what STRIPE_API_KEY is and where to get it.
+const KeyHint = "a restricted, read-only key from the API keys page of Stripe, rk_live_… or rk_test_…"
+
+// Check turns the settings into values; key is STRIPE_API_KEY, checked for being there. Shared is left to the caller.
+func (s SyncerSettings) Check(c *daemon.Checker, key string) Syncer {
+	mode, err := stripeapi.ModeOf(key)
+	if key != "" {
+		c.Error("STRIPE_API_KEY", err, KeyHint)
+	}
+	checkBase(c, s.Base, mode)
+	return Syncer{
+		Mode: mode,
+		Rate: float64(c.Int("STRIPE_RATE", cmp.Or(s.Rate, defaultRate(mode)), daemon.Between(1, 1000))),
+		Stripe: stripeapi.Config{
+			Key:      key,
+			Base:     s.Base,
+			Features: c.OneOf("FEATURES", s.Features, "off", "entitlements") == "entitlements",
+		},
+		Policy:        syncer.Policy{PastDueGrace: c.Duration("PAST_DUE_GRACE", s.Grace, daemon.Between(0, 365*24*time.Hour))},
+		CoverageEvery: c.Duration("COVERAGE_EVERY", s.CoverageEvery, daemon.Between(time.Second, 24*time.Hour)),
+	}
+}
+
+// Run syncs until ctx ends, then takes no more work and finishes what it holds.
+func (s Syncer) Run(ctx context.Context, h Host) error {
+	sync, err := syncer.New(syncer.Config{
+		NATS:          h.NATS,
+		Stripe:        s.Stripe,
+		Rate:          s.Rate,
+		Policy:        s.Policy,
+		Marks:         s.Shared.Marks,
+		CoverageEvery: s.CoverageEvery,
+		Topology:      s.Shared.Topology,
+		Log:           h.Log,
+		Ready:         h.Ready,
+	})
+	if err != nil {
+		return err
+	}
+	h.Metrics.MustRegister(sync.Metrics()...)
+	return sync.Run(ctx)
+}
+
+// defaultRate is four fifths of what Stripe allows one endpoint in live mode, and less than half of all that it allows in a
+// sandbox: the rest is for the user's own application.
+func defaultRate(m entitlement.Mode) string {
+	if m == entitlement.Live {
+		return "20"
+	}
+	return "10"
+}
+
+// checkBase lets a live key travel in clear text only within the machine. A test key goes to a simulator, wherever that is.
+func checkBase(c *daemon.Checker, value string, m entitlement.Mode) {
+	base := c.URL("STRIPE_API_BASE", value, "https", "http")
+	if base != nil && base.Scheme == "http" && m == entitlement.Live && !loopback(base) {
+		c.Problem("STRIPE_API_BASE", strconv.Quote(value)+": the live key would travel unencrypted", "use https, or a test key with a simulator")
+	}
+}
+
+func loopback(u *url.URL) bool {
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
