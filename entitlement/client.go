@@ -18,8 +18,8 @@ type Options struct {
 	// Customers are the bucket keys to follow, see [Key]; only these are read from the bucket. Every other key is unknown to
 	// the client. Defaults to all customers of the mode.
 	Customers []string
-	// Logger is told, at level Warn, when the watch has to be set up anew and when the first of any entries turns
-	// unreadable; at Info when it goes on. Defaults to silence.
+	// Logger is told at level Warn when the watch has to be set up anew, and when the first entry turns out
+	// unreadable; at Info when the watch goes on. Defaults to silence.
 	Logger *slog.Logger
 	// CheckEvery is how often the client compares its view with the bucket, with one STREAM.INFO request: that finds
 	// what a watch does not tell, a bucket that was emptied or created again. Defaults to 10 s.

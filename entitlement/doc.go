@@ -37,10 +37,14 @@
 // [Status].CurrentAt says since when. A program that must rather deny than be stale compares it with its own limit.
 // A bucket that is gone altogether counts as away. How fresh a snapshot is against Stripe is its AsOf.
 //
-// A client of the whole bucket holds every snapshot in memory, about 2 KB for a customer with one subscription of one
-// item, 2 GB for a million. A program that serves few customers names them in [Options].Customers and loads only those.
+// A client of the whole bucket holds every snapshot in memory, about 1 KB for a customer with one subscription of one
+// item, 1 GB for a million. A program that serves few customers names them in [Options].Customers and loads only those.
 // One of a few customers notices entries that were removed without a deletion marker only when the bucket as a whole
 // holds fewer messages than at the check before, or after a reconnect.
+//
+// After a reconnect a client of the whole bucket asks for what is newer than what it holds. Should a server have lost entries
+// that it had acknowledged (no sync_interval: always, and a power failure) and written as many again, the client may
+// keep some of the lost ones until their customers are synced next.
 //
 // A load in which no delivery is the last, since the bucket is written faster than this program reads, does not end;
 // a client reads tens of thousands of entries per second.

@@ -52,6 +52,9 @@ func (c *Client) run(ready chan<- error) {
 	for {
 		err := f.session(func() {
 			pause = firstPause
+			if ready == nil {
+				c.log.Info("following the bucket again", "bucket", Bucket(c.view.mode), "customers", c.view.snapshots.Load())
+			}
 			first(c.firstLoad())
 		})
 		if c.ctx.Err() != nil {

@@ -104,6 +104,41 @@ func TestWatchIsCalledForChangesOnly(t *testing.T) {
 	}
 }
 
+// A change that falls into the beginning of a watch is part of the state that it begins with, and is not told twice.
+func TestChangeWhileWatchBegins(t *testing.T) {
+	t.Parallel()
+	s, kv := setup(t)
+	put(t, kv, snapshot("cus_1", "a"))
+	put(t, kv, snapshot("cus_2", "a"))
+	c := open(t, s.Conn(t), nil)
+	var got []string
+	for change := range c.Watch(t.Context(), "cus_1", "cus_2") {
+		switch got = append(got, features(change)); len(got) {
+		case 1:
+			put(t, kv, snapshot("cus_1", "b"))
+			put(t, kv, snapshot("cus_2", "b"))
+			grants(t, c, "cus_2", "b")
+			continue
+		case 2:
+			put(t, kv, snapshot("cus_2", "c"))
+			grants(t, c, "cus_2", "c")
+			continue
+		case 3:
+			continue
+		}
+		break
+	}
+	want := []string{
+		"cus_1 []→[a] initial=true",
+		"cus_2 []→[b] initial=true",
+		"cus_1 [a]→[b] initial=false",
+		"cus_2 [b]→[c] initial=false",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestWatchAll(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)

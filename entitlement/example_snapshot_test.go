@@ -1,0 +1,163 @@
+package entitlement_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"entitled/entitlement"
+)
+
+func ExampleSnapshot() {
+	s := ada("active", "sso")
+	for _, sub := range s.Subscriptions {
+		fmt.Println(sub.ID, sub.Status, sub.Items[0].LookupKey)
+	}
+	// Output: sub_1 active team_monthly
+}
+
+func ExampleSnapshot_Has() {
+	s := ada("active", "api", "sso")
+	end := int64(1800000000)
+	s.AccessUntil = &end
+	fmt.Println(s.Has("sso", time.Unix(end-1, 0)), s.Has("sso", time.Unix(end, 0)))
+	// Output: true false
+}
+
+func ExampleSnapshot_Allowed() {
+	s := ada("active")
+	end := int64(1800000000)
+	s.AccessUntil = &end
+	fmt.Println(s.Allowed(time.Unix(end-1, 0)), s.Allowed(time.Unix(end, 0)))
+	var unknown entitlement.Snapshot
+	fmt.Println(unknown.Allowed(time.Now()))
+	// Output:
+	// true false
+	// false
+}
+
+func ExampleSnapshot_Equal() {
+	a, b := ada("active", "api"), ada("active", "api")
+	b.AsOf = b.AsOf.Add(time.Hour)
+	fmt.Println(a.Equal(&b))
+	b.Features = nil
+	fmt.Println(a.Equal(&b))
+	// Output:
+	// true
+	// false
+}
+
+func ExampleSnapshot_Encode() {
+	s := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_ada", Status: entitlement.StatusNone,
+		Features: []string{}, Metadata: map[string]string{}, Subscriptions: []entitlement.Subscription{}}
+	fmt.Printf("%s\n", s.Encode())
+	// Output: {"schema":1,"customer":"cus_ada","livemode":false,"status":"none","access":false,"features":[],"metadata":{},"subscriptions":[],"as_of":"0001-01-01T00:00:00Z","changed_at":"0001-01-01T00:00:00Z","cause":{"trigger":""}}
+}
+
+func ExampleDecode() {
+	s, err := entitlement.Decode([]byte(`{"schema":1,"customer":"cus_ada","access":true,"features":["sso","api"],"from_the_future":1}`))
+	fmt.Println(s.Customer, s.Features, err)
+	_, err = entitlement.Decode([]byte(`{"schema":2,"customer":"cus_ada"}`))
+	fmt.Println(errors.Is(err, entitlement.ErrSchema))
+	// Output:
+	// cus_ada [api sso] <nil>
+	// true
+}
+
+func ExampleDiff() {
+	before, after := ada("active", "api"), ada("active", "api", "sso")
+	after.Subscriptions[0].Items[0].Price = "price_pro"
+	for _, d := range entitlement.Diff(&before, &after) {
+		fmt.Println(d.Path)
+	}
+	// Output:
+	// features
+	// subscriptions.sub_1.items.si_1.price
+}
+
+func ExampleDifference() {
+	before, after := ada("active"), ada("canceled")
+	i := slices.IndexFunc(entitlement.Diff(&before, &after), func(d entitlement.Difference) bool { return d.Path == "status" })
+	d := entitlement.Diff(&before, &after)[i]
+	fmt.Println(d.Path, d.From, d.To)
+	// Output: status "active" "canceled"
+}
+
+func ExampleKey() {
+	fmt.Println(entitlement.Key("", "cus_ada"))
+	fmt.Println(entitlement.Key("acct_1", "cus_ada"))
+	// Output:
+	// cus_ada
+	// acct_1.cus_ada
+}
+
+func ExampleParseKey() {
+	account, customer, err := entitlement.ParseKey("acct_1.cus_ada")
+	fmt.Println(account, customer, err)
+	_, _, err = entitlement.ParseKey("cus_*")
+	fmt.Println(err)
+	// Output:
+	// acct_1 cus_ada <nil>
+	// key token "cus_*": byte 0x2a is not allowed
+}
+
+func ExampleMode() {
+	fmt.Println(entitlement.Live, entitlement.Test)
+	// Output: live test
+}
+
+func ExampleParseMode() {
+	mode, err := entitlement.ParseMode("live")
+	fmt.Println(mode, err)
+	_, err = entitlement.ParseMode("prod")
+	fmt.Println(err)
+	// Output:
+	// live <nil>
+	// mode "prod": neither "live" nor "test"
+}
+
+func ExampleModeOf() {
+	fmt.Println(entitlement.ModeOf(true), entitlement.ModeOf(false))
+	// Output: live test
+}
+
+func ExampleBucket() {
+	fmt.Println(entitlement.Bucket(entitlement.Live))
+	// Output: entitlements_live
+}
+
+func ExampleSyncSubject() {
+	fmt.Println(entitlement.SyncSubject(entitlement.Test))
+	// Output: entitled.sync.test
+}
+
+func ExampleCause() {
+	fmt.Println(ada("active").Cause.Type)
+	// Output: customer.subscription.updated
+}
+
+func ExampleSubscription() {
+	sub := ada("active").Subscriptions[0]
+	fmt.Println(time.Unix(sub.CurrentPeriodEnd, 0).UTC().Format(time.DateOnly), sub.CancelAtPeriodEnd)
+	// Output: 2027-01-15 false
+}
+
+func ExampleItem() {
+	it := ada("active").Subscriptions[0].Items[0]
+	fmt.Println(it.Price, it.LookupKey, it.Quantity == nil)
+	// Output: price_team team_monthly true
+}
+
+func ExamplePauseCollection() {
+	sub := ada("active").Subscriptions[0]
+	sub.PauseCollection = &entitlement.PauseCollection{Behavior: "void"}
+	fmt.Println(sub.Status, sub.PauseCollection.Behavior)
+	// Output: active void
+}
+
+func ExamplePaymentMethod() {
+	pm := ada("active").Subscriptions[0].PaymentMethod
+	fmt.Println(pm.Brand, pm.Last4)
+	// Output: visa 4242
+}
