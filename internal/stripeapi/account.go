@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/stripe/stripe-go/v76"
 )
@@ -49,7 +50,13 @@ func (c *Client) subscriptionPage(ctx context.Context, account string, params *s
 		params.StartingAfter = &after
 	}
 	r := p.request(OpListSubscriptions, "/v1/subscriptions", params)
-	subs, ids, more, err := one(ctx, p, r, &params.ListParams, c.sound)
+	subs, ids, more, err := one(ctx, p, r, &params.ListParams, func(sub *stripe.Subscription) (string, error) {
+		id, err := c.sound(sub)
+		if err == nil && !expanded(sub) {
+			err = fmt.Errorf("subscription %s: its customer is not expanded", clip(id))
+		}
+		return id, err
+	})
 	if err == nil {
 		err = p.items(ctx, subs)
 	}

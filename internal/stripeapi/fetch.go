@@ -93,20 +93,26 @@ func (f *fetch) subscriptions(ctx context.Context, s *State) error {
 	if err != nil {
 		return err
 	}
+	known := false
 	for _, sub := range subs {
 		if sub.Customer.Deleted {
 			s.Deleted = true
 			return nil
 		}
-		s.Metadata = sub.Customer.Metadata
+		if expanded(sub) {
+			known, s.Metadata = true, sub.Customer.Metadata
+		}
 	}
-	if len(subs) == 0 {
+	// Without a subscription nothing tells of the customer; nor does a proxy or a fake that passes over the expansion.
+	if !known {
 		cust, err := f.retrieve(ctx)
 		if err != nil {
 			return err
 		}
 		s.Deleted, s.Metadata = cust.Deleted, cust.Metadata
-		return nil
+		if s.Deleted {
+			return nil
+		}
 	}
 	s.Subscriptions = subs
 	return f.items(ctx, subs)

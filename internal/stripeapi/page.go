@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/stripe/stripe-go/v76"
 
@@ -134,13 +135,18 @@ func (c *Client) sound(sub *stripe.Subscription) (string, error) {
 		return "", errors.New("an object that is no subscription")
 	case entitlement.ModeOf(sub.Livemode) != c.mode:
 		return "", fmt.Errorf("subscription %s is not of mode %s", clip(sub.ID), c.mode)
-	case sub.Customer == nil || sub.Customer.Object != "customer":
-		return "", fmt.Errorf("subscription %s: its customer is not expanded", clip(sub.ID))
+	case sub.Customer == nil || sub.Customer.ID == "":
+		return "", fmt.Errorf("subscription %s has no customer", clip(sub.ID))
 	case sub.Items == nil || sub.Items.Data == nil:
 		return "", fmt.Errorf("subscription %s has no list of items", clip(sub.ID))
+	case slices.Contains(sub.Items.Data, nil):
+		return "", fmt.Errorf("items of subscription %s: %w", clip(sub.ID), errNull)
 	}
 	return sub.ID, nil
 }
+
+// expanded reports whether the customer came with the subscription, and not only its id.
+func expanded(sub *stripe.Subscription) bool { return sub.Customer.Object == "customer" }
 
 // items completes the items of those subscriptions whose list Stripe cut. The list is read anew from its start, since
 // nothing promises that both lists have one order.

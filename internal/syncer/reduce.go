@@ -42,6 +42,9 @@ func Reduce(read stripeapi.State, policy Policy, asOf time.Time) entitlement.Sna
 	slices.Sort(s.Features)
 	s.Features = slices.Compact(s.Features)
 	for _, sub := range read.Subscriptions {
+		if sub == nil {
+			continue
+		}
 		s.Subscriptions = append(s.Subscriptions, reduceSubscription(sub, policy, asOf))
 	}
 	slices.SortFunc(s.Subscriptions, func(a, b entitlement.Subscription) int { return cmp.Compare(a.ID, b.ID) })
@@ -92,6 +95,9 @@ func reduceSubscription(sub *stripe.Subscription, policy Policy, asOf time.Time)
 	}
 	if sub.Items != nil {
 		for _, it := range sub.Items.Data {
+			if it == nil {
+				continue
+			}
 			out.Items = append(out.Items, reduceItem(it))
 		}
 	}
