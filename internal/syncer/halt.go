@@ -17,7 +17,7 @@ func (s *Syncer) halt(t task, err error) {
 	if !s.gate.close() {
 		return
 	}
-	s.ready(conditionStripe, fmt.Errorf("Stripe refuses the key; every marker is kept, mend the key or its permissions: %w", err))
+	s.ready(conditionStripe, fmt.Errorf("key refused by Stripe, every marker is kept; mend the key or its permissions: %w", err))
 	// Never blocks: there is room for one, and the prober takes it before it opens the gate for a next.
 	s.refused <- t.customer
 }

@@ -197,7 +197,7 @@ func (s *Syncer) failed(ctx context.Context, t task, rec Record, err error) (don
 		s.halt(t, err)
 	case refuse:
 		if !settled.done {
-			s.ready(conditionStripe, fmt.Errorf("Stripe refuses what may be every request of ours: %w", err))
+			s.ready(conditionStripe, fmt.Errorf("request refused by Stripe, and nobody else succeeds, so the fault may be ours: %w", err))
 		}
 		s.evidence.refused(t.customer.Key(), time.Now())
 	}
