@@ -199,7 +199,7 @@ func TestFetchNotWhole(t *testing.T) {
 			account: &account{customer: object{"id": "cus_1", "object": "customer", "livemode": true}}, want: "not of mode test", status: 200,
 		},
 		"other customer retrieved": {account: &account{customer: object{"id": "cus_2", "object": "customer"}}, want: "got cus_2", status: 200},
-		"null among the items": {account: &account{subs: []object{sub("sub_1", object{"items": listOf(false, nil)})}}, want: "null in a list", status: 200},
+		"null among the items":     {account: &account{subs: []object{sub("sub_1", object{"items": listOf(false, nil)})}}, want: "null in a list", status: 200},
 		"no items":                 {account: &account{subs: []object{sub("sub_1", object{"items": nil})}}, want: "no list of items", status: 200},
 		"null in the list":         {account: &account{before: body(object{"object": "list", "has_more": false, "data": []any{nil}})}, want: "no subscription", status: 200},
 		"other object":             {account: &account{subs: []object{{"id": "cus_1", "object": "customer"}}}, want: "no subscription", status: 200},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/stripe/stripe-go/v76"
 
@@ -139,8 +138,16 @@ func (c *Client) sound(sub *stripe.Subscription) (string, error) {
 		return "", fmt.Errorf("subscription %s has no customer", clip(sub.ID))
 	case sub.Items == nil || sub.Items.Data == nil:
 		return "", fmt.Errorf("subscription %s has no list of items", clip(sub.ID))
-	case slices.Contains(sub.Items.Data, nil):
-		return "", fmt.Errorf("items of subscription %s: %w", clip(sub.ID), errNull)
+	}
+	seen := make(map[string]bool, len(sub.Items.Data))
+	for _, item := range sub.Items.Data {
+		switch {
+		case item == nil:
+			return "", fmt.Errorf("items of subscription %s: %w", clip(sub.ID), errNull)
+		case item.ID == "" || seen[item.ID]:
+			return "", fmt.Errorf("items of subscription %s: one has no id, or an id is listed twice", clip(sub.ID))
+		}
+		seen[item.ID] = true
 	}
 	return sub.ID, nil
 }

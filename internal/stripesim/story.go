@@ -45,7 +45,7 @@ type Told struct {
 const day = 24 * time.Hour
 
 // Stories are the histories that come with the simulator. They use the prices of
-// [Account.DemoCatalog].
+// [Account.DemoCatalog]. Played together, a customer's steps are far apart.
 func Stories() []Story {
 	buy := func(price string, trialDays int) func(*Cast) error {
 		return func(c *Cast) error {
@@ -63,18 +63,18 @@ func Stories() []Story {
 		}},
 		{Name: "bruno", About: "a trial that becomes a subscription", Steps: []Step{
 			{1 * day, "tries Pro for 14 days", buy("price_pro_monthly", 14)},
-			{13 * day, "is told that the trial will end", nil},
+			{12*day + 12*time.Hour, "is told that the trial will end", nil},
 			{16 * day, "pays the first period", nil},
 		}},
 		{Name: "chloe", About: "upgrade", Steps: []Step{
 			{2 * day, "buys Starter", buy("price_starter_monthly", 0)},
-			{9 * day, "upgrades to Team", func(c *Cast) error { return c.ChangePrice(c.Subscription, "price_team_monthly") }},
+			{14 * day, "upgrades to Team", func(c *Cast) error { return c.ChangePrice(c.Subscription, "price_team_monthly") }},
 		}},
 		{Name: "dmitri", About: "a failed payment and its recovery", Steps: []Step{
 			{3 * day, "buys Team", buy("price_team_monthly", 0)},
-			{20 * day, "has a card that stops working", func(c *Cast) error { return c.FailPayments(c.Customer) }},
-			{36 * day, "is past due: the renewal failed", nil},
-			{37 * day, "pays with another card", func(c *Cast) error {
+			{7 * day, "has a card that stops working", func(c *Cast) error { return c.FailPayments(c.Customer) }},
+			{34*day + 12*time.Hour, "is past due: the renewal failed", nil},
+			{38 * day, "pays with another card", func(c *Cast) error {
 				if _, err := c.AttachPaymentMethod(c.Customer, PaymentMethodParams{Brand: "mastercard", Last4: "4444"}, true); err != nil {
 					return err
 				}
@@ -83,19 +83,20 @@ func Stories() []Story {
 		}},
 		{Name: "elif", About: "cancellation at the period's end", Steps: []Step{
 			{4 * day, "buys Pro", buy("price_pro_monthly", 0)},
-			{8 * day, "cancels, with access until the period ends", func(c *Cast) error { return c.CancelAtPeriodEnd(c.Subscription) }},
+			{19 * day, "cancels, with access until the period ends", func(c *Cast) error { return c.CancelAtPeriodEnd(c.Subscription) }},
 			{36 * day, "has lost access", nil},
 		}},
 		{Name: "farah", About: "deletion", Steps: []Step{
 			{5 * day, "buys Starter", buy("price_starter_monthly", 0)},
-			{12 * day, "is deleted", func(c *Cast) error { return c.DeleteCustomer(c.Customer) }},
+			{17 * day, "is deleted", func(c *Cast) error { return c.DeleteCustomer(c.Customer) }},
 		}},
 		{Name: "gus", About: "a customer of a connected account", Account: "acct_EU", Steps: []Step{
 			{6 * day, "buys Pro", buy("price_pro_monthly", 0)},
-			{14 * day, "adds seats", func(c *Cast) error {
+			{18 * day, "adds seats", func(c *Cast) error {
 				s, _ := c.Account.Subscription(c.Subscription)
 				return c.SetQuantity(s.ID, s.Items[0].ID, 5)
 			}},
+			{37*day + 12*time.Hour, "has been renewed", nil},
 		}},
 	}
 }

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -263,78 +262,6 @@ func (c *course) deliver(h *hand, i int) *message {
 	return &message{h: h, m: m, back: func(time.Duration) { m.inFlight = false }, alive: func() {}}
 }
 
-// choices are all that can happen next. faults says whether something may go wrong now.
-func (c *course) choices() (cs []choice) {
-	for i := range c.env {
-		if c.env[i] < 3*len(c.sc.changes[i]) {
-			cs = append(cs, choice{happen, int8(i), 0})
-		}
-	}
-	offered := false
-	deliverable := c.deliverable()
-	for i, a := range c.actors {
-		add := func(kind byte) { cs = append(cs, choice{kind: kind, who: int8(i)}) }
-		switch {
-		case a.at == ended:
-		case a.at == idle && a.asker:
-			add(take)
-		case a.at == idle:
-			// Idle syncers are alike: one stands for all.
-			if !offered {
-				for j := range deliverable {
-					cs = append(cs, choice{take, int8(i), int8(j)})
-				}
-			}
-			offered = true
-		default:
-			add(goOn)
-			if c.left.lags > 0 && c.mayLag(a) {
-				add(lag)
-			}
-			if c.left.failures > 0 {
-				add(refusal)
-			}
-			if c.left.losses > 0 {
-				add(lose)
-			}
-			if c.left.crashes > 0 && !a.asker {
-				add(crash)
-				if c.left.losses > 0 {
-					add(crashLose)
-				}
-			}
-			if c.left.redeliveries > 0 && a.holds != nil && a.holds.m.inFlight && c.w.markers[a.holds.m.subject] == a.holds.m {
-				add(redeliver)
-			}
-		}
-	}
-	for i := range c.late {
-		cs = append(cs, choice{land, 0, int8(i)})
-	}
-	return cs
-}
-
-// mayLag says that a replica one write behind would answer the pending call in another way.
-func (c *course) mayLag(a *actor) bool {
-	switch a.at {
-	case "NewestMarker":
-		return a.holds != nil && c.w.markers[a.holds.m.subject] != nil
-	case "Snapshot":
-		return a.key() != "" && c.w.ledgers[a.key()].entry.revision != 0
-	}
-	return false
-}
-
-func (a *actor) key() string {
-	switch {
-	case a.asker:
-		return a.w.keys[0]
-	case a.holds != nil:
-		return a.holds.m.key
-	}
-	return ""
-}
-
 // take makes one choice happen. It returns when everybody waits for the next.
 func (c *course) take(ch choice) footprint {
 	c.w.tick++
@@ -415,62 +342,4 @@ func (c *course) close() {
 func (c *course) faulted() bool {
 	return c.left.crashes != c.sc.crashes || c.left.lags != c.sc.lags || c.left.losses != c.sc.losses ||
 		c.left.failures != c.sc.failures
-}
-
-// state is a fingerprint of everything that the future depends on: the world, and what each actor has seen. Times are
-// in it only as what is compared with what.
-//
-// Idle syncers are alike, and so are two of them in each other's place: rank is where each actor stands in it.
-func (c *course) state() (state [sha256.Size]byte, rank []int8) {
-	b := make([]byte, 0, 512)
-	add := func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }
-	left := c.left
-	add("%v %d%d%d%d%d|", c.env, left.crashes, left.redeliveries, left.lags, left.losses, left.failures)
-	now := c.w.now()
-	for _, key := range c.w.keys {
-		l := c.w.ledgers[key]
-		add("%d %v %d %v wake %d rec %d %d %d fail %d|", l.entry.revision, l.entry.reading.seen, l.before.revision, l.before.reading.seen,
-			l.wake.Sub(c.w.start), l.latest().EventsSeq, l.latest().Revision, l.mostCovered(), l.failure.revision)
-		_, told := l.told()
-		add("%d|", told)
-		if c.sc.claims {
-			cl := l.claim.value
-			add("claim %d %v %v %v|", l.claim.revision, cl.Window, cl.wait(now) > 0, now.Before(cl.end().Add(cl.Window)))
-		}
-	}
-	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
-		for _, key := range c.w.keys {
-			if m := c.w.markers[stripeevent.SyncSubject(lane, c.w.ledgers[key].customer)]; m != nil {
-				add("m %d %v %v|", m.seq, m.inFlight && c.held(m), m.satisfied)
-			}
-		}
-	}
-	for _, l := range c.late {
-		add("late %s|", l.text)
-	}
-	locals := make([]string, len(c.actors))
-	for i, a := range c.actors {
-		local := fmt.Sprintf("%v %s", a.asker, a.at)
-		if a.at != idle && a.at != ended {
-			local += " " + string(a.saw)
-			if a.holds != nil {
-				local += fmt.Sprintf("%d %v", a.holds.m.seq, a.holds.done)
-			}
-			if r := a.read; r.began != 0 {
-				local += fmt.Sprintf(" %d %d %v", r.event, r.marker, r.began > c.w.ledgers[a.key()].entry.ended)
-			}
-		}
-		locals[i] = local
-	}
-	order := make([]int, len(locals))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(locals[i], locals[j]) })
-	rank = make([]int8, len(locals))
-	for at, i := range order {
-		rank[i] = int8(at)
-		add("%s|", locals[i])
-	}
-	return sha256.Sum256(b), rank
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"entitled/entitlement"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 )
@@ -394,5 +393,4 @@ func (m *message) InProgress() error {
 var (
 	_ outside       = (*hand)(nil)
 	_ jetstream.Msg = (*message)(nil)
-	_               = entitlement.Schema
 )

@@ -12,12 +12,16 @@ import (
 )
 
 // How the protocol is checked: the real [Syncer.handle] and [protocol.sync] run in goroutines, and every call to the world
-// that others can tell the time of is a point at which a scheduler decides who goes on.
+// that others can tell the time of is a point at which a scheduler decides who goes on. After each step I2, I3, I4 and
+// I5 must hold; when nothing is left to do, I6, what coverage goes by, the records' story and the wakes.
 //
-// Exhaustive (TestEveryInterleaving): two syncers, one customer, every order of all steps, up to equal states: a course
-// that comes to a state that an earlier one has been in ends there. Sampled (TestRandomCourses): more of everything.
+// Exhaustive (TestEveryInterleaving): one customer; every order of all steps of two syncers and of three changes, and of
+// two changes with one thing going wrong, wherever it can: a syncer dies, an ack is late, a replica lags, a call fails.
+// A call that is applied after its caller has given up is explored with one syncer, or one change; with two of both by
+// -check.long. Pacing is left out but where it says claims: a claim can only send a sync back to its first step.
 //
-// After each step I2, I3, I4 and I5 must hold; when nothing is left to do, I6, coverage and the wakes.
+// Sampled (TestRandomCourses): up to three customers, syncers and requests, six changes each, and several things of every
+// kind going wrong in one course.
 
 // An exploration is what came of one scenario.
 type exploration struct {
@@ -187,34 +191,43 @@ func storyOf(sc scenario, schedule []choice) string {
 	return b.String()
 }
 
-// scenarios are those explored whole. The long ones take a minute together.
+// scenarios are those explored whole. Of the others the long ones take a minute together.
 var scenarios = []struct {
 	name string
-	long bool
+	size size
 	scenario
 }{
-	{"there and back", false, scenario{syncers: 2, changes: [][]string{{"A", "B", "A"}}}},
-	{"the end of all subscriptions", false, scenario{syncers: 2, changes: [][]string{{"A", none}}}},
-	{"two pages", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, pages: 2}},
-	{"two lanes", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, bulk: true}},
-	{"claims", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, claims: true}},
-	{"a crash", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, crashes: 1}},
-	{"a slow ack", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, redeliveries: 1}},
-	{"a lagging replica", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, lags: 1}},
-	{"a failing call", false, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, failures: 1}},
-	{"a late call", false, scenario{syncers: 1, changes: [][]string{{"A", "B"}}, losses: 1}},
-	{"a crash and a late call", false, scenario{syncers: 2, changes: [][]string{{"A"}}, crashes: 1, losses: 1}},
-	{"a request", false, scenario{syncers: 1, changes: [][]string{{"A"}}, requests: 1}},
+	{"there and back", middling, scenario{syncers: 2, changes: [][]string{{"A", "B", "A"}}}},
+	{"the end of all subscriptions", small, scenario{syncers: 2, changes: [][]string{{"A", none}}}},
+	{"two pages", small, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, pages: 2}},
+	{"two lanes", small, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, bulk: true}},
+	{"claims", small, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, claims: true}},
+	{"a crash", middling, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, crashes: 1}},
+	{"a slow ack", middling, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, redeliveries: 1}},
+	{"a lagging replica", small, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, lags: 1}},
+	{"a failing call", middling, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, failures: 1}},
+	{"a late call", small, scenario{syncers: 1, changes: [][]string{{"A", "B"}}, losses: 1}},
+	{"a crash and a late call", small, scenario{syncers: 2, changes: [][]string{{"A"}}, crashes: 1, losses: 1}},
+	{"a request", small, scenario{syncers: 1, changes: [][]string{{"A"}}, requests: 1}},
 
-	{"to the end in three", true, scenario{syncers: 2, changes: [][]string{{"A", "B", none}}}},
-	{"a late call among two", true, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, losses: 1}},
-	{"a request between two changes", true, scenario{syncers: 1, changes: [][]string{{"A", "B"}}, requests: 1}},
+	{"to the end in three", long, scenario{syncers: 2, changes: [][]string{{"A", "B", none}}}},
+	{"a late call among two", long, scenario{syncers: 2, changes: [][]string{{"A", "B"}}, losses: 1}},
+	{"a request between two changes", long, scenario{syncers: 1, changes: [][]string{{"A", "B"}}, requests: 1}},
 }
+
+// size says how long an exploration takes: less than a second, some seconds, much more.
+type size int
+
+const (
+	small size = iota
+	middling
+	long
+)
 
 func TestEveryInterleaving(t *testing.T) {
 	t.Parallel()
 	for _, sc := range scenarios {
-		if sc.long && !*long {
+		if sc.size == long && !*checkLong || sc.size == middling && underRace {
 			continue
 		}
 		t.Run(sc.name, func(t *testing.T) {
@@ -234,9 +247,9 @@ func TestEveryInterleaving(t *testing.T) {
 }
 
 var (
-	long  = flag.Bool("check.long", false, "explore the long scenarios too")
-	walks = flag.Int("check.walks", 2000, "random courses of the protocol")
-	seed  = flag.Uint64("check.seed", 0, "the first random course; a failure prints the one that repeats it")
+	checkLong  = flag.Bool("check.long", false, "explore the long scenarios too")
+	checkWalks = flag.Int("check.walks", 2000, "random courses of the protocol")
+	checkSeed  = flag.Uint64("check.seed", 0, "the first random course; a failure prints the one that repeats it")
 )
 
 // randomScenario is larger than what can be explored whole.
@@ -316,11 +329,15 @@ func pick(choices []choice, speed []float64, r *rand.Rand) int {
 func TestRandomCourses(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
+	walks := *checkWalks
+	if underRace {
+		walks /= 10
+	}
 	var sum exploration
 	synctest.Test(t, func(t *testing.T) {
 		m := newMetrics()
-		for i := range *walks {
-			s := *seed + uint64(i)
+		for i := range walks {
+			s := *checkSeed + uint64(i)
 			r := rand.New(rand.NewPCG(s, 0))
 			sc := randomScenario(r)
 			e := walk(sc, r, m)

@@ -45,37 +45,6 @@ type world struct {
 	say func(who, format string, args ...any)
 }
 
-// A footprint is what a step reads and writes. Two steps of different actors commute, and are worth taking in one order
-// only, if neither writes what the other reads or writes.
-type footprint struct{ reads, writes thing }
-
-// A thing is a part of the world, of all customers at once.
-type thing uint16
-
-const (
-	ofStripe thing = 1 << iota
-	ofEvents
-	ofMarkers
-	ofSnapshots // and whether a marker is satisfied
-	ofWakes
-	ofRecords
-	ofClaims // and the time, when somebody waits for one
-	ofFailures
-	everything thing = 1<<16 - 1
-)
-
-func (f footprint) commutes(g footprint) bool {
-	return f.writes&(g.reads|g.writes) == 0 && g.writes&f.reads == 0
-}
-
-func (w *world) reads(t thing)  { w.touched.reads |= t }
-func (w *world) writes(t thing) { w.touched.writes |= t }
-
-// A violation is a broken invariant.
-type violation struct{ rule, text string }
-
-func (v *violation) Error() string { return v.rule + ": " + v.text }
-
 // A ledger is one customer's part of the world.
 type ledger struct {
 	customer stripeevent.Customer
@@ -89,7 +58,6 @@ type ledger struct {
 	records       []Record
 	claim         at[claim]
 	failure       at[Failure]
-	places        int
 	// began is when the fetch behind each revision began, in ticks.
 	began map[uint64]int
 }
@@ -154,13 +122,6 @@ const (
 	deleted = "deleted"
 )
 
-func (w *world) breaks(rule, format string, args ...any) {
-	if w.violation == nil && (w.only == "" || w.only == rule) {
-		w.violation = &violation{rule, fmt.Sprintf(format, args...)}
-		w.say("", "BROKEN %v", w.violation)
-	}
-}
-
 // The environment.
 
 func (w *world) change(key, state string) {
@@ -206,7 +167,7 @@ func (w *world) settled(m *marker, who string) {
 		w.say(who, "acks marker %d, which has been replaced", m.seq)
 		return
 	}
-	if l := w.ledgers[m.key]; !m.satisfied && l.failure.value.ParkedAt == nil {
+	if l := w.ledgers[m.key]; !m.satisfied && !l.parked() {
 		w.breaks("I2", "marker %d of %s was acked, but no fetch that began after it was stored has been written", m.seq, m.key)
 	}
 	if m.expiry != nil {
@@ -274,42 +235,6 @@ func (w *world) write(who, key string, data []byte, revision uint64, force bool,
 	return w.lastRevision, nil
 }
 
-// checkWrite holds I3, I4 and what a snapshot says of its own age.
-func (w *world) checkWrite(l *ledger, old entry) {
-	e := l.entry
-	next, err := entitlement.Decode(e.data)
-	if err != nil {
-		w.breaks("I4", "revision %d does not decode: %v", e.revision, err)
-		return
-	}
-	want := Reduce(w.stateOf(l, e.reading.seen), policyOfTests, next.AsOf)
-	if !next.Equal(&want) {
-		w.breaks("I4", "revision %d is not what its fetch read", e.revision)
-	}
-	if old.revision == 0 {
-		return
-	}
-	if e.reading.began <= old.ended {
-		w.breaks("I3", "the fetch behind revision %d began before the one behind revision %d ended", e.revision, old.revision)
-	}
-	if slices.Max(e.reading.seen) < slices.Max(old.reading.seen) {
-		w.breaks("I3", "revision %d went back from %s to %s", e.revision, w.names(l, old.reading.seen), w.names(l, e.reading.seen))
-	}
-	former, err := entitlement.Decode(old.data)
-	if err != nil {
-		w.breaks("I4", "revision %d does not decode: %v", old.revision, err)
-		return
-	}
-	if same := next.Equal(&former); same && (!next.ChangedAt.Equal(former.ChangedAt) || next.Cause != former.Cause) {
-		w.breaks("I5", "revision %d changed nothing, and says it did", e.revision)
-	} else if !same && !next.ChangedAt.Equal(next.AsOf) {
-		w.breaks("I5", "revision %d changed something, and does not say so", e.revision)
-	}
-	if next.AsOf.Before(former.AsOf) {
-		w.breaks("I3", "as_of of revision %d is older than that of revision %d", e.revision, old.revision)
-	}
-}
-
 func (w *world) names(l *ledger, seen []int) string {
 	var s []string
 	for _, v := range seen {
@@ -321,11 +246,17 @@ func (w *world) names(l *ledger, seen []int) string {
 // append takes a record of a sync whose reading was r.
 func (w *world) append(who string, l *ledger, rec Record, r reading) {
 	w.writes(ofRecords)
-	if rec.Revision != 0 && rec.EventsSeq > r.event {
+	if rec.Revision != 0 && rec.EventsSeq > max(r.event, l.mostCovered()) {
 		w.breaks("coverage", "the record of revision %d covers events up to %d, but its fetch began when %d were stored", rec.Revision, rec.EventsSeq, r.event)
 	}
 	l.records = append(l.records, rec)
 	w.say(who, "records %s of %s: revision %d, events up to %d", rec.Outcome, l.customer, rec.Revision, rec.EventsSeq)
+}
+
+// parked says that the customer is, and that a record tells it.
+func (l *ledger) parked() bool {
+	return l.failure.value.ParkedAt != nil &&
+		slices.ContainsFunc(l.records, func(r Record) bool { return r.Outcome == Parked && r.Error != "" })
 }
 
 // latest is the customer's latest record: what coverage goes by.
@@ -359,56 +290,6 @@ func (l *ledger) lastEvent() uint64 {
 		return 0
 	}
 	return l.events[len(l.events)-1]
-}
-
-// atRest checks what must hold when nothing is left to do: I6, and that no event is without its sync.
-func (w *world) atRest() {
-	for _, key := range w.keys {
-		l := w.ledgers[key]
-		if len(l.events) == 0 {
-			continue
-		}
-		truth := w.truth(l)
-		got, err := entitlement.Decode(l.entry.data)
-		switch {
-		case err != nil:
-			w.breaks("I6", "%s has no snapshot: %v", key, err)
-		case !got.Equal(&truth):
-			w.breaks("I6", "all is quiet, Stripe has %s as %s, and the snapshot is of %s", key, l.versions[len(l.versions)-1], w.names(l, l.entry.reading.seen))
-		}
-		if told, _ := l.told(); err == nil && (told == nil || !told.Equal(&got)) {
-			w.breaks("audit", "all is quiet, and the records of %s do not tell how it came to revision %d", key, l.entry.revision)
-		}
-		// Failures of a sync whose marker was replaced meanwhile may stay on the list; they park nobody.
-		if l.failure.value.ParkedAt != nil {
-			w.breaks("parked", "all is quiet, %s is synced, and it is parked", key)
-		}
-		if l.mostCovered() < l.lastEvent() {
-			w.breaks("coverage", "all is quiet, and no record of %s covers event %d", key, l.lastEvent())
-		}
-	}
-	for _, m := range w.markers {
-		w.breaks("I6", "all is quiet, and marker %d of %s waits", m.seq, m.key)
-	}
-}
-
-// wakeDue is when the customer's snapshot wants to be looked at, zero for never.
-func (w *world) wakeDue(l *ledger) time.Time {
-	s, err := entitlement.Decode(l.entry.data)
-	if err != nil {
-		return time.Time{}
-	}
-	due, _ := wakeAt(&s, policyOfTests, w.now())
-	return due
-}
-
-// wakesAtRest checks that every wake is its newest snapshot's.
-func (w *world) wakesAtRest() {
-	for _, key := range w.keys {
-		if l := w.ledgers[key]; !l.wake.Equal(w.wakeDue(l)) {
-			w.breaks("wake", "all is quiet, and the wake of %s is not its newest snapshot's: at %s, wanted %s", key, l.wake, w.wakeDue(l))
-		}
-	}
 }
 
 // errLost is a request without an answer.

@@ -54,7 +54,7 @@ func (c *coverage) run(ctx context.Context, lost bool) error {
 	if err != nil {
 		return err
 	}
-	next, err := c.events(ctx, cur)
+	next, err := c.events(ctx, cur, c.check)
 	if err != nil {
 		return err
 	}
@@ -88,8 +88,9 @@ func (c *coverage) cursor(ctx context.Context) (coverageCursor, uint64, error) {
 	return cur, revision, nil
 }
 
-// events checks the events from the cursor on and returns where the next run begins.
-func (c *coverage) events(ctx context.Context, cur coverageCursor) (coverageCursor, error) {
+// events has the events from the cursor on checked and returns where the next run begins. check gets customers with the
+// sequence of their latest event, and returns those whose events are not covered yet.
+func (c *coverage) events(ctx context.Context, cur coverageCursor, check func(context.Context, map[stripeevent.Customer]uint64) ([]stripeevent.Customer, error)) (coverageCursor, error) {
 	cons, err := c.js.OrderedConsumer(ctx, topology.EventsStream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{"stripe.event." + string(c.mode) + ".>"},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
@@ -134,7 +135,7 @@ func (c *coverage) events(ctx context.Context, cur coverageCursor) (coverageCurs
 			return cur, fmt.Errorf("read the event log: %w", err)
 		}
 		end = end || got == 0
-		pending, err := c.check(ctx, latest)
+		pending, err := check(ctx, latest)
 		if err != nil {
 			return cur, err
 		}

@@ -81,6 +81,7 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 			if err := sleep(waiting, wait); err != nil {
 				return synced{record: rec}, fmt.Errorf("sync %s: wait for its pace: %w", t.customer, err)
 			}
+			rec.PaceMS += wait.Milliseconds()
 			continue
 		}
 		s, err := p.claimAndRead(ctx, waiting, t, last, claimRevision, &rec)
@@ -144,6 +145,7 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	written, err := p.WriteSnapshot(ctx, t.customer.Key(), next.Encode(), revision)
 	if errors.Is(err, errConflict) {
 		p.conflicted()
+		rec.Conflicts++
 		return synced{}, errConflict
 	}
 	if err != nil {
@@ -153,12 +155,13 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	if err := p.wake(ctx, t.customer, next, written); err != nil {
 		return synced{record: *rec}, err
 	}
-	_, recorded, err := p.LatestRecord(ctx, t.customer)
+	covered, recorded, err := p.LatestRecord(ctx, t.customer)
 	if err != nil {
 		return synced{record: *rec}, fmt.Errorf("read the latest record of %s: %w", t.customer, err)
 	}
 	rec.Outcome, rec.Changed, rec.Cause = outcome, changed, next.Cause
-	rec.EventsSeq, rec.Revision = eventsSeq, written
+	// A later sync may have recorded before this one; what it covers stays covered.
+	rec.EventsSeq, rec.Revision = max(eventsSeq, covered), written
 	// The sync before may have ended between its write and its record; then this one records what it changed.
 	if outcome != Unchanged || recorded != revision {
 		rec.Snapshot = &next

@@ -33,12 +33,16 @@ type Record struct {
 	ReceivedAt *time.Time `json:"received_at,omitempty"`
 	// StartedAt is when a syncer took the marker, AsOf when the fetch started; in between it waited for the
 	// customer's pace and the fleet's budget.
-	StartedAt        time.Time `json:"started_at"`
-	AsOf             time.Time `json:"as_of"`
-	DurationMS       int64     `json:"duration_ms"`
-	StripeRequests   int       `json:"stripe_requests"`
-	StripeRequestIDs []string  `json:"stripe_request_ids"`
-	Outcome          Outcome   `json:"outcome"`
+	StartedAt time.Time `json:"started_at"`
+	AsOf      time.Time `json:"as_of"`
+	// PaceMS is how much of the wait was for the customer's pace, in milliseconds.
+	PaceMS int64 `json:"pace_ms,omitempty"`
+	// Conflicts is how often the write came too late, because another sync had written first; then all was read again.
+	Conflicts        int      `json:"conflicts,omitempty"`
+	DurationMS       int64    `json:"duration_ms"`
+	StripeRequests   int      `json:"stripe_requests"`
+	StripeRequestIDs []string `json:"stripe_request_ids"`
+	Outcome          Outcome  `json:"outcome"`
 	// Revision is the one written; a sync that failed wrote none.
 	Revision uint64 `json:"revision,omitempty"`
 	// Changed are the JSON paths that differ from the snapshot before.

@@ -72,6 +72,7 @@ type Syncer struct {
 	log     *slog.Logger
 	ready   func(string, error)
 	metrics *metrics
+	gauges  *gauges
 
 	evidence *evidence
 	gate     *gate
@@ -109,6 +110,7 @@ func New(cfg Config) (*Syncer, error) {
 		log:      cfg.Log,
 		ready:    cfg.Ready,
 		metrics:  m,
+		gauges:   newGauges(cfg.Log),
 		evidence: &evidence{},
 		gate:     newGate(),
 		refused:  make(chan stripeevent.Customer, 1),
@@ -121,7 +123,7 @@ func New(cfg Config) (*Syncer, error) {
 }
 
 // Metrics are the syncer's collectors, for its caller to register.
-func (s *Syncer) Metrics() []prometheus.Collector { return s.metrics.collectors() }
+func (s *Syncer) Metrics() []prometheus.Collector { return append(s.metrics.collectors(), s.gauges) }
 
 // Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
 // error when the topology differs from what it needs.
@@ -182,6 +184,7 @@ func (s *Syncer) open(ctx context.Context) error {
 		Log:  s.log,
 	})
 	s.store = store
+	s.gauges.open(&Inspector{store: store, mode: s.mode}, store.budget)
 	s.protocol = newProtocol(store, s.cfg.Policy)
 	s.protocol.conflicted = s.metrics.conflicts.Inc
 	cover := &coverage{
