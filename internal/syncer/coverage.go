@@ -96,6 +96,8 @@ func (c *coverage) events(ctx context.Context, cur coverageCursor, check func(co
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    max(cur.Seq, 1),
 		HeadersOnly:    true,
+		// Without a bound nats.go tries for ever, past the end of ctx and of the connection. The job itself is tried again.
+		MaxResetAttempts: 1,
 	})
 	if err != nil {
 		return cur, fmt.Errorf("read the event log: %w", err)

@@ -75,7 +75,8 @@ func (m *metrics) synced(t task, r Record) {
 func triggerLabel(trigger string) string {
 	switch trigger {
 	case stripeevent.TriggerWebhook, stripeevent.TriggerWake, stripeevent.TriggerRequest, stripeevent.TriggerCoverage,
-		stripeevent.TriggerReplay, stripeevent.TriggerSweep, stripeevent.TriggerBackfill, stripeevent.TriggerRecover:
+		stripeevent.TriggerReplay, stripeevent.TriggerSweep, stripeevent.TriggerBackfill, stripeevent.TriggerRecover,
+		stripeevent.TriggerRedrive:
 		return trigger
 	}
 	return "other"

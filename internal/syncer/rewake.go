@@ -22,6 +22,8 @@ func (c *coverage) wakesOfRecent(ctx context.Context) error {
 		DeliverPolicy:  jetstream.DeliverByStartTimePolicy,
 		OptStartTime:   &since,
 		HeadersOnly:    true,
+		// As in coverage.go: the job is tried again, not the read.
+		MaxResetAttempts: 1,
 	})
 	if err != nil {
 		return fmt.Errorf("read the sync records: %w", err)

@@ -1,0 +1,98 @@
+package syncer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entitled/internal/stripeevent"
+)
+
+// A checkout is ten events within 1.5 s, give or take 15 %. On three syncers it costs at most 3.6 fetches, the first
+// snapshot is there after one round trip to Stripe, and the last change is not seen later than pacing by 600 ms explains.
+// Time is synctest's, so the numbers are the protocol's and not the machine's.
+func TestCheckoutBurst(t *testing.T) {
+	t.Parallel()
+	const (
+		bursts = 60
+		events = 10
+		span   = 1500 * time.Millisecond
+	)
+	rng := rand.New(rand.NewPCG(1, 2))
+	fetches := 0
+	var last []time.Duration
+	for range bursts {
+		stretch := 0.85 + 0.3*rng.Float64()
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet(fault{}, []stripeevent.Customer{{Mode: "test", ID: steady}})
+			for range 3 {
+				f.start()
+			}
+			begin := time.Now()
+			var first time.Duration
+			changed := begin
+			for n := range events {
+				<-time.After(time.Until(begin.Add(time.Duration(stretch * float64(span) * float64(n) / (events - 1)))))
+				f.w.mu.Lock()
+				f.w.change(steady, fmt.Sprintf("step%d", n))
+				f.w.storeEvent(steady)
+				f.w.mu.Unlock()
+				f.mark(steady, stripeevent.Now, stripeevent.TriggerWebhook)
+				changed = time.Now()
+				if n == 0 {
+					f.awaitRevision(1)
+					first = time.Since(begin)
+				}
+			}
+			f.awaitTruth()
+			last = append(last, time.Since(changed))
+			<-time.After(10 * time.Second)
+			f.stop()
+			f.w.mu.Lock()
+			defer f.w.mu.Unlock()
+			fetches += f.fetches[steady]
+			if first > fetchTime+50*time.Millisecond {
+				t.Errorf("the first snapshot is visible after %s, one round trip takes %s\n%s", first, fetchTime, f.log.String())
+			}
+			if f.w.violation != nil {
+				t.Errorf("%v\n%s", f.w.violation, f.log.String())
+			}
+		})
+	}
+	slices.Sort(last)
+	each := float64(fetches) / bursts
+	t.Logf("%.2f fetches a burst; the last change visible after %s (median), %s (worst)", each, last[bursts/2], last[bursts-1])
+	if each > 3.6 {
+		t.Errorf("%.2f fetches a burst, want at most 3.6", each)
+	}
+	if worst := last[bursts-1]; worst > 2*firstWindow+fetchTime+50*time.Millisecond {
+		t.Errorf("the last change of a burst was visible only after %s", worst)
+	}
+}
+
+// awaitRevision waits until the customer has n revisions, awaitTruth until the newest is of Stripe's last state.
+func (f *fleet) awaitRevision(n uint64) {
+	f.awaitEntry(func(l *ledger) bool { return l.entry.revision >= n })
+}
+
+func (f *fleet) awaitTruth() {
+	f.awaitEntry(func(l *ledger) bool {
+		seen := l.entry.reading.seen
+		return len(seen) > 0 && seen[0] == len(l.versions)-1
+	})
+}
+
+func (f *fleet) awaitEntry(is func(*ledger) bool) {
+	for {
+		f.w.mu.Lock()
+		ok := is(f.w.ledgers[steady])
+		f.w.mu.Unlock()
+		if ok {
+			return
+		}
+		<-time.After(time.Millisecond)
+	}
+}
