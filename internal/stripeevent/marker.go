@@ -19,6 +19,8 @@ const (
 	TriggerSweep    = "sweep"
 	TriggerBackfill = "backfill"
 	TriggerRecover  = "recover"
+	TriggerFanout   = "fanout"
+	TriggerRedrive  = "redrive"
 )
 
 // EncodeMarker is the body of a marker.

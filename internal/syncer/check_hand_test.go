@@ -281,7 +281,7 @@ func (h *hand) AppendRecord(ctx context.Context, c stripeevent.Customer, rec Rec
 	})
 }
 
-func (h *hand) LatestRecord(ctx context.Context, c stripeevent.Customer) (eventsSeq, revision uint64, err error) {
+func (h *hand) LatestRecord(ctx context.Context, c stripeevent.Customer) (recordHead, error) {
 	r, err := do(ctx, h, "LatestRecord", func(bool) (Record, error) {
 		h.w.reads(ofRecords)
 		r := h.customer(c.Key()).latest()
@@ -290,7 +290,8 @@ func (h *hand) LatestRecord(ctx context.Context, c stripeevent.Customer) (events
 	})
 	h.learn('r', r.EventsSeq)
 	h.learn('r', r.Revision)
-	return r.EventsSeq, r.Revision, err
+	h.learn('r', r.MarkerSeq)
+	return recordHead{EventsSeq: r.EventsSeq, Revision: r.Revision, MarkerSeq: r.MarkerSeq, ReceivedAt: r.ReceivedAt}, err
 }
 
 func (h *hand) Failure(ctx context.Context, c stripeevent.Customer) (Failure, uint64, error) {

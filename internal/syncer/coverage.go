@@ -236,11 +236,11 @@ func (c *coverage) standing(ctx context.Context, customer stripeevent.Customer, 
 			return waiting, nil
 		}
 	}
-	upTo, _, err := c.LatestRecord(ctx, customer)
+	latest, err := c.LatestRecord(ctx, customer)
 	if err != nil {
 		return 0, fmt.Errorf("read the latest record of %s: %w", customer, err)
 	}
-	if upTo >= seq {
+	if latest.EventsSeq >= seq {
 		return covered, nil
 	}
 	f, _, err := c.Failure(ctx, customer)

@@ -156,9 +156,9 @@ func (p *protocol) failed(ctx context.Context, t task, rec Record, err error, ot
 	}
 	rec.Outcome, rec.Error = out.outcome, err.Error()
 	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()
-	covered, _, cerr := p.LatestRecord(ctx, t.customer)
+	latest, cerr := p.LatestRecord(ctx, t.customer)
 	if cerr == nil {
-		rec.EventsSeq = covered
+		rec.EventsSeq = latest.EventsSeq
 		cerr = p.AppendRecord(ctx, t.customer, rec)
 	}
 	if cerr != nil {

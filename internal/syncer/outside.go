@@ -71,8 +71,8 @@ type wakes interface {
 // records is STRIPE_SYNCED.
 type records interface {
 	AppendRecord(ctx context.Context, c stripeevent.Customer, r Record) error
-	// LatestRecord is the EventsSeq and the Revision of the customer's latest record, 0 and 0 if there is none.
-	LatestRecord(ctx context.Context, c stripeevent.Customer) (eventsSeq, revision uint64, err error)
+	// LatestRecord is the head of the customer's latest record, the zero one if there is none.
+	LatestRecord(ctx context.Context, c stripeevent.Customer) (recordHead, error)
 }
 
 // failures is the customers that failed, in the bucket stripe_state.

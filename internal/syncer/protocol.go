@@ -94,7 +94,8 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 	return synced{record: rec}, fmt.Errorf("sync %s: %w", t.customer, errOvertaken)
 }
 
-// superseded reports whether a newer marker stands where the task's stood: then that one is handled, or will be.
+// superseded reports whether a newer marker stands where the task's stood, or stood there and is done: then that one is
+// handled, or will be.
 func (p *protocol) superseded(ctx context.Context, t task) (bool, error) {
 	if t.seq == 0 {
 		return false, nil
@@ -103,7 +104,16 @@ func (p *protocol) superseded(ctx context.Context, t task) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for a newer marker of %s: %w", t.customer, err)
 	}
-	return newest > t.seq, nil
+	if newest != 0 {
+		return newest > t.seq, nil
+	}
+	// Gone: acknowledged in other hands, or replaced while this task waited, and the newer one done; or a replica lags. Only
+	// the record of the newer one is evidence.
+	latest, err := p.LatestRecord(ctx, t.customer)
+	if err != nil {
+		return false, fmt.Errorf("read the latest record of %s: %w", t.customer, err)
+	}
+	return latest.covers(t), nil
 }
 
 // claimAndRead takes a place in the budget, then the claim, then reads Stripe behind the fence and writes.
@@ -155,15 +165,15 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	if err := p.wake(ctx, t.customer, next, written); err != nil {
 		return synced{record: *rec}, err
 	}
-	covered, recorded, err := p.LatestRecord(ctx, t.customer)
+	latest, err := p.LatestRecord(ctx, t.customer)
 	if err != nil {
 		return synced{record: *rec}, fmt.Errorf("read the latest record of %s: %w", t.customer, err)
 	}
 	rec.Outcome, rec.Changed, rec.Cause = outcome, changed, next.Cause
 	// A later sync may have recorded before this one; what it covers stays covered.
-	rec.EventsSeq, rec.Revision = max(eventsSeq, covered), written
+	rec.EventsSeq, rec.Revision = max(eventsSeq, latest.EventsSeq), written
 	// The sync before may have ended between its write and its record; then this one records what it changed.
-	if outcome != Unchanged || recorded != revision {
+	if outcome != Unchanged || latest.Revision != revision {
 		rec.Snapshot = &next
 	}
 	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()

@@ -53,6 +53,21 @@ type Record struct {
 	Error    string                `json:"error,omitempty"`
 }
 
+// A recordHead is what a later sync wants to know of a [Record].
+type recordHead struct {
+	EventsSeq  uint64     `json:"events_seq"`
+	Revision   uint64     `json:"revision"`
+	MarkerSeq  uint64     `json:"marker_seq"`
+	ReceivedAt *time.Time `json:"received_at"`
+}
+
+// covers reports whether the record is of a sync that did the task's work: it succeeded, and its marker was stored after
+// the task's, so its fetch began after that too. The time tells sequences of a stream that was made anew from those of the
+// one before.
+func (r recordHead) covers(t task) bool {
+	return r.Revision != 0 && r.MarkerSeq > t.seq && r.ReceivedAt != nil && !r.ReceivedAt.Before(t.received)
+}
+
 func (r Record) encode() []byte {
 	b, _ := json.Marshal(r) // strings, numbers and times: cannot fail
 	return b

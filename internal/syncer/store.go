@@ -156,22 +156,19 @@ func (s *store) AppendRecord(ctx context.Context, c stripeevent.Customer, r Reco
 	return err
 }
 
-func (s *store) LatestRecord(ctx context.Context, c stripeevent.Customer) (eventsSeq, revision uint64, err error) {
+func (s *store) LatestRecord(ctx context.Context, c stripeevent.Customer) (recordHead, error) {
 	m, err := s.synced.GetLastMsgForSubject(ctx, stripeevent.SyncedSubject(c))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, 0, nil
+		return recordHead{}, nil
 	}
 	if err != nil {
-		return 0, 0, err
+		return recordHead{}, err
 	}
-	var r struct {
-		EventsSeq uint64 `json:"events_seq"`
-		Revision  uint64 `json:"revision"`
-	}
+	var r recordHead
 	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return 0, 0, fmt.Errorf("decode record %d of %s: %w", m.Sequence, c, err)
+		return recordHead{}, fmt.Errorf("decode record %d of %s: %w", m.Sequence, c, err)
 	}
-	return r.EventsSeq, r.Revision, nil
+	return r, nil
 }
 
 func (s *store) Failure(ctx context.Context, c stripeevent.Customer) (Failure, uint64, error) {
