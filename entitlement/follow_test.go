@@ -249,6 +249,13 @@ func TestStatusTellsStaleness(t *testing.T) {
 	same := snapshot("cus_1", "api")
 	same.AsOf = same.AsOf.Add(time.Hour)
 	put(t, kv, same)
+	// The bucket holds one revision: the next put would replace what the watch has not brought yet.
+	natstest.Eventually(t, patience, func() error {
+		if st := c.Status(); st.Entries != 2 {
+			return fmt.Errorf("status %+v", st)
+		}
+		return nil
+	})
 	put(t, kv, snapshot("cus_1", "sso"))
 	grants(t, c, "cus_1", "sso")
 	if st := c.Status(); st.Entries != 3 || st.Changes != 1 {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -58,7 +59,7 @@ func TestPermissions(t *testing.T) {
 	})
 	refused := make(chan error, 100)
 	nc := s.Conn(t, nats.UserInfo("app", "app"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-	for _, opts := range []*entitlement.Options{{CheckEvery: often}, {CheckEvery: often, Customers: []string{"cus_1", "cus_2"}}} {
+	for _, opts := range []*entitlement.Options{{CheckEvery: time.Second}, {CheckEvery: time.Second, Customers: []string{"cus_1", "cus_2"}}} {
 		c := open(t, nc, opts)
 		if want := len(opts.Customers); want == 0 && c.Status().Snapshots != customers || want > 0 && c.Status().Snapshots != want {
 			t.Errorf("status %+v", c.Status())

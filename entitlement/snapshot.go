@@ -58,7 +58,7 @@ type Snapshot struct {
 
 // Cause says what led to a sync.
 type Cause struct {
-	// Trigger is webhook, wake, request, coverage, replay, sweep, backfill or recover.
+	// Trigger is webhook, wake, request, coverage, replay, redrive, sweep, backfill or recover.
 	Trigger string `json:"trigger"`
 	// Event is the id of the Stripe event (evt_…) and Type its type, where an event led to it.
 	Event string `json:"event,omitempty"`

@@ -16,17 +16,24 @@ import (
 type ServerCluster struct {
 	Servers []*Server
 	tb      testing.TB
+	// links is nil for a cluster whose servers reach each other directly.
+	links *links
 }
 
 // Cluster starts n servers, and waits until they have elected a meta leader that knows all of them: a stream
 // of n replicas can be created at once. Give each of them the same options.
 func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	tb.Helper()
+	return cluster(tb, n, false, options)
+}
+
+func cluster(tb testing.TB, n int, linked bool, options []Option) *ServerCluster {
+	tb.Helper()
 	// The routes must be known before the first server starts, for their number is the cluster's size. So the ports are
 	// chosen here, and chosen again if somebody else took one before its server did.
 	for range 5 {
 		c := &ServerCluster{tb: tb}
-		if c.start(n, options) {
+		if c.start(n, linked, options) {
 			c.WaitReady()
 			return c
 		}
@@ -35,22 +42,39 @@ func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	return nil
 }
 
-func (c *ServerCluster) start(n int, options []Option) (ok bool) {
+func (c *ServerCluster) start(n int, linked bool, options []Option) (ok bool) {
 	c.tb.Helper()
-	ports, err := freePorts(n)
+	// A route and a client port each.
+	ports, err := freePorts(2 * n)
 	if err != nil {
 		c.tb.Fatalf("cluster of %d: %v", n, err)
 	}
-	routes := make([]*url.URL, n)
-	for i, port := range ports {
-		routes[i] = &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)}
+	routes := make([]string, n)
+	for i := range routes {
+		routes[i] = loopback(ports[i])
 	}
-	for i, port := range ports {
+	if linked {
+		if c.links, err = newLinks(routes, ports[n:]); err != nil {
+			c.tb.Fatalf("cluster of %d: %v", n, err)
+		}
+		c.tb.Cleanup(c.links.close)
+	}
+	for i := range n {
 		s := newServer(c.tb, append(options, func(o *server.Options) {
 			o.ServerName = fmt.Sprintf("n%d", i+1)
-			o.Cluster = server.ClusterOpts{Name: "natstest", Host: "127.0.0.1", Port: port}
-			o.Routes = routes
+			o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "natstest", "127.0.0.1", ports[i]
+			// A server's route to itself counts towards the cluster's size.
+			for j, address := range routes {
+				if linked && i != j {
+					address = c.links.routes[i][j].address()
+				}
+				o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: address})
+			}
+			if linked {
+				c.links.configure(i, o)
+			}
 		}))
+		s.opts.Port = ports[n+i]
 		c.Servers = append(c.Servers, s)
 		if err := s.launch(); err != nil {
 			c.tb.Fatal(err)
@@ -104,10 +128,26 @@ func (c *ServerCluster) Leader() *Server {
 // URL is where clients connect: all servers, separated by commas.
 func (c *ServerCluster) URL() string {
 	urls := make([]string, len(c.Servers))
-	for i, s := range c.Servers {
-		urls[i] = s.URL()
+	for i := range c.Servers {
+		urls[i] = c.urlOf(i)
 	}
 	return strings.Join(urls, ",")
+}
+
+// URLFrom is URL with server i first, for a client that does not shuffle them.
+func (c *ServerCluster) URLFrom(i int) string {
+	urls := make([]string, len(c.Servers))
+	for j := range c.Servers {
+		urls[j] = c.urlOf((i + j) % len(c.Servers))
+	}
+	return strings.Join(urls, ",")
+}
+
+func (c *ServerCluster) urlOf(i int) string {
+	if c.links != nil {
+		return "nats://" + c.links.clients[i].address()
+	}
+	return c.Servers[i].URL()
 }
 
 // Conn connects a client to any of the servers, as [Server.Conn] does.
@@ -121,6 +161,8 @@ func (c *ServerCluster) JetStream(tb testing.TB, options ...nats.Option) jetstre
 	tb.Helper()
 	return jetStream(tb, c.Conn(tb, options...))
 }
+
+func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // freePorts returns n ports of loopback that nobody listens on.
 func freePorts(n int) ([]int, error) {

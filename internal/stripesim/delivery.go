@@ -315,6 +315,13 @@ func (s *Sim) Quiet(ctx context.Context) error {
 	}
 }
 
+// Waiting is how many deliveries are not over yet: due, under way, or to be tried again.
+func (s *Sim) Waiting() int {
+	s.deliveries.mu.Lock()
+	defer s.deliveries.mu.Unlock()
+	return s.deliveries.open
+}
+
 // Attempts are the latest webhook requests in the order they ended, [Config.LogSize] at
 // most.
 func (s *Sim) Attempts() []Attempt {

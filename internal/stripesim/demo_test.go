@@ -130,7 +130,7 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("log %v", log)
 	}
 	ok("DELETE", "/_sim/requests", "")
-	if told := ok("POST", "/_sim/stories", `{"name":"barbara"}`); len(told["told"].([]any)) != 2 {
+	if told := ok("POST", "/_sim/stories", `{"name":"farah"}`); len(told["told"].([]any)) != 2 {
 		t.Errorf("told %v", told)
 	}
 	ok("GET", "/_sim/clock", "")

@@ -194,7 +194,7 @@ func storyOf(sc scenario, schedule []choice) string {
 // scenarios are those explored whole. Of the others the long ones take a minute together.
 var scenarios = []struct {
 	name string
-	size size
+	size extent
 	scenario
 }{
 	{"there and back", middling, scenario{syncers: 2, changes: [][]string{{"A", "B", "A"}}}},
@@ -216,10 +216,10 @@ var scenarios = []struct {
 }
 
 // size says how long an exploration takes: less than a second, some seconds, much more.
-type size int
+type extent int
 
 const (
-	small size = iota
+	small extent = iota
 	middling
 	long
 )

@@ -32,7 +32,7 @@ func newMetrics() *metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "entitled_syncer_" + name, Help: help}, labels)
 	}
-	return &metrics{
+	m := &metrics{
 		syncs:      counters("syncs_total", "Syncs that left a record, by outcome and trigger.", "outcome", "trigger"),
 		failures:   counters("failures_total", "Syncs that failed, by what became of their markers.", "disposition"),
 		superseded: counter("superseded_total", "Markers that a newer one of the same customer made needless."),
@@ -53,10 +53,16 @@ func newMetrics() *metrics {
 		rewoken:   counter("rewoken_total", "Scheduled checks that were missing and restored by the coverage job."),
 		jobs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "entitled_syncer_job_seconds",
-			Help:    "Duration of finished jobs.",
+			Help:    "Duration of finished jobs, by name.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 4, 10),
-		}, []string{"job"}),
+			// Not "job": Prometheus has a label of that name on every target.
+		}, []string{"name"}),
 	}
+	// There from the start: to Prometheus a counter that appears with 1 has not increased.
+	for d := again; d <= halt; d++ {
+		m.failures.WithLabelValues(d.String())
+	}
+	return m
 }
 
 func (m *metrics) collectors() []prometheus.Collector {

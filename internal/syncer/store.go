@@ -46,7 +46,7 @@ func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mod
 		to   *jetstream.KeyValue
 		name string
 	}{{&s.bucket, entitlement.Bucket(mode)}, {&s.pacing, topology.PaceBucket}, {&s.state, topology.StateBucket}} {
-		kv, err := js.KeyValue(ctx, x.name)
+		kv, err := openLeaderKV(ctx, js, x.name)
 		if err != nil {
 			return nil, fmt.Errorf("open bucket %s: %w", x.name, err)
 		}
@@ -136,13 +136,17 @@ func (s *store) Fetch(ctx context.Context, c stripeevent.Customer, place func(co
 }
 
 func (s *store) SetWake(ctx context.Context, c stripeevent.Customer, at time.Time) error {
+	_, err := s.js.PublishMsg(ctx, wakeMessage(c, at))
+	return err
+}
+
+func wakeMessage(c stripeevent.Customer, at time.Time) *nats.Msg {
 	m := nats.NewMsg(stripeevent.WakeSubject(c))
 	// By hand: nats.go's option truncates to whole seconds and so fires early.
 	m.Header.Set(jetstream.ScheduleHeader, wakeSchedule(at))
 	m.Header.Set(jetstream.ScheduleTargetHeader, stripeevent.SyncSubject(stripeevent.Bulk, c))
 	m.Data = stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWake})
-	_, err := s.js.PublishMsg(ctx, m)
-	return err
+	return m
 }
 
 func wakeSchedule(at time.Time) string { return "@at " + at.UTC().Format(time.RFC3339Nano) }

@@ -128,17 +128,18 @@ func (s *Syncer) Metrics() []prometheus.Collector { return append(s.metrics.coll
 // Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
 // error when the topology differs from what it needs.
 func (s *Syncer) Run(ctx context.Context) error {
-	if err := topology.Wait(ctx, s.js, s.assets, s.reportTopology); err != nil {
+	if err := topology.Wait(ctx, s.js, s.assets, func(err error) { s.ready(conditionTopology, err) }); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	if err := s.open(ctx); err != nil {
-		if ctx.Err() != nil {
+	// NATS may be restarting, or electing a leader, at this very moment.
+	for err := s.open(ctx); err != nil; err = s.open(ctx) {
+		s.ready(conditionTopology, err)
+		if sleep(ctx, time.Second) != nil {
 			return nil
 		}
-		return err
 	}
 	s.ready(conditionTopology, nil)
 
@@ -163,10 +164,6 @@ func (s *Syncer) Run(ctx context.Context) error {
 	stop()
 	all.Wait()
 	return err
-}
-
-func (s *Syncer) reportTopology(err error) {
-	s.ready(conditionTopology, err)
 }
 
 // open binds what exists now that the topology does.

@@ -23,6 +23,8 @@ const (
 	signOfLife = topology.AckWait / 3
 	// pullFor bounds one pull, so that a consumer that vanished is noticed.
 	pullFor = 10 * time.Second
+	// A consumer's leader that is gone takes the pulls with it that wait there; one without a beat for two of these is lost.
+	heartbeat = time.Second
 )
 
 // lane takes the markers of one lane and syncs their customers until ctx ends; then it finishes what it holds, until
@@ -42,7 +44,7 @@ func (s *Syncer) lane(ctx, hard context.Context, lane stripeevent.Lane) {
 // consume pulls from a consumer until ctx ends. start gets each message, and with it a slot to free.
 func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, start func(jetstream.Msg)) {
 	for ctx.Err() == nil {
-		cons, err := s.js.Consumer(ctx, topology.SyncStream, name)
+		cons, err := s.consumer(ctx, name)
 		for err == nil && s.gate.wait(ctx) == nil {
 			s.ready(conditionWork+" "+name, nil)
 			err = pull(ctx, cons, slots, start)
@@ -54,11 +56,24 @@ func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, 
 		if sleep(ctx, time.Second) != nil {
 			return
 		}
-		// Somebody may have deleted it.
-		if err := topology.Ensure(ctx, s.js, s.assets); err != nil {
-			s.reportTopology(err)
+		// What somebody deleted is created again. Otherwise nothing else is asked: while leaders change, each asset that has
+		// none would take seconds to say nothing.
+		if isGone(err) {
+			s.ready(conditionTopology, topology.Ensure(ctx, s.js, s.assets))
 		}
 	}
+}
+
+// consumer looks the consumer up. Its answer is not waited for long: while a new leader is elected there is none.
+func (s *Syncer) consumer(ctx context.Context, name string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
+	defer cancel()
+	return s.js.Consumer(ctx, topology.SyncStream, name)
+}
+
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) ||
+		errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // pull waits for free slots and asks for as many messages.
@@ -84,7 +99,7 @@ func pull(ctx context.Context, cons jetstream.Consumer, slots chan struct{}, sta
 	}()
 	pulling, stop := context.WithTimeout(ctx, pullFor)
 	defer stop()
-	batch, err := cons.Fetch(free, jetstream.FetchContext(pulling))
+	batch, err := cons.Fetch(free, jetstream.FetchContext(pulling), jetstream.FetchHeartbeat(heartbeat))
 	if err != nil {
 		return err
 	}

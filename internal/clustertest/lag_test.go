@@ -1,0 +1,69 @@
+package clustertest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"entitled/internal/natstest"
+)
+
+// A follower that lags answers a client beside it with what was. The syncer there must neither keep customers waiting while
+// the others go on, nor spoil anything; and then the node that hands out the work dies.
+func TestFollowerLagsAndLeaderDies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, plan{customers: 200, rate: 40})
+	stop := r.load(40)
+	defer stop()
+	// A follower answers reads once it has been up to date.
+	r.pass(2 * time.Second)
+	dead := r.lag(700*time.Millisecond, 3*time.Second)
+	r.kill("leader of the consumer", dead, time.Second)
+	stop()
+	s := r.settle()
+	r.tell(s)
+	if worst := s.at(1); worst > worstDelay {
+		t.Errorf("somebody waited %s for a sync, want %s at most", worst, worstDelay)
+	}
+}
+
+// lag lets a follower of everything lag by d for long, and returns the node that leads the consumer.
+func (r *rig) lag(d, long time.Duration) (leader int) {
+	r.t.Helper()
+	leader = r.cluster.StreamLeader("STRIPE_SYNC")
+	behind := (leader + 1) % nodes
+	r.unlead(behind)
+	r.inject(fmt.Sprintf("n%d lags by %s", behind+1, d), func() {
+		r.cluster.Lag(behind, d)
+		r.pass(long)
+		r.cluster.Heal(behind)
+	})
+	return r.leaders()["leader of the consumer"]()
+}
+
+// unlead makes node i a follower of every stream and of the consumer.
+func (r *rig) unlead(i int) {
+	r.t.Helper()
+	nc := r.cluster.Conn(r.t)
+	for what, subject := range stepDown {
+		natstest.Eventually(r.t, settleWithin, func() error {
+			if r.leaders()[what]() != i {
+				return nil
+			}
+			if _, err := nc.Request("$JS.API."+subject, nil, time.Second); err != nil {
+				return err
+			}
+			return fmt.Errorf("n%d is still %s", i+1, what)
+		})
+	}
+}
+
+var stepDown = map[string]string{
+	"leader of STRIPE_EVENTS": "STREAM.LEADER.STEPDOWN.STRIPE_EVENTS",
+	"leader of STRIPE_SYNC":   "STREAM.LEADER.STEPDOWN.STRIPE_SYNC",
+	"leader of STRIPE_SYNCED": "STREAM.LEADER.STEPDOWN.STRIPE_SYNCED",
+	"leader of entitlements":  "STREAM.LEADER.STEPDOWN.KV_entitlements_live",
+	"leader of stripe_state":  "STREAM.LEADER.STEPDOWN.KV_stripe_state",
+	"leader of stripe_pace":   "STREAM.LEADER.STEPDOWN.KV_stripe_pace",
+	"leader of the consumer":  "CONSUMER.LEADER.STEPDOWN.STRIPE_SYNC.syncer_live_now",
+}

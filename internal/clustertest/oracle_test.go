@@ -1,0 +1,303 @@
+package clustertest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+	"entitled/internal/syncer"
+	"entitled/internal/topology"
+)
+
+// A sum is what a run came to.
+type sum struct {
+	changes, acked, syncs, requests int
+	statuses                        map[int]int
+	slowest                         time.Duration
+	// settled is how long it took after the last webhook until no marker was left.
+	settled time.Duration
+	// delays are, per acknowledged event, from its 200 to the record of a sync that read Stripe after it; ascending.
+	delays []delay
+}
+
+type delay struct {
+	customer stripeevent.Customer
+	event    string
+	acked    time.Time
+	delay    time.Duration
+}
+
+func (s sum) at(share float64) time.Duration {
+	return s.delays[min(int(share*float64(len(s.delays))), len(s.delays)-1)].delay
+}
+
+// A written is a sync's record as it stands in the stream.
+type written struct {
+	syncer.Record
+	at time.Time
+}
+
+// settle waits until all webhooks are delivered and all their markers gone, and compares everything with everything.
+func (r *rig) settle() sum {
+	r.t.Helper()
+	r.cluster.WaitReady()
+	js := r.cluster.JetStream(r.t)
+	r.deliverAll()
+	quiet := time.Now()
+	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), js) })
+	out := sum{
+		changes: int(r.changes.Load()), acked: len(r.acked), statuses: r.statuses, slowest: r.slowest,
+		settled: time.Since(quiet), requests: r.sim.Stats().Requests,
+	}
+	events := r.events(js)
+	records := r.records(js)
+	r.checkLost(events)
+	r.checkIntervals(records)
+	r.checkTruth(js)
+	for _, all := range records {
+		out.syncs += len(all)
+	}
+	out.delays = r.delays(events, records)
+	for status := range out.statuses {
+		if status != 200 && status != 503 {
+			r.t.Errorf("webhooks were answered %v, want 200 and 503 at worst", out.statuses)
+		}
+	}
+	return out
+}
+
+// deliverAll waits for Stripe's deliveries, and has those sent again that it gave up on while nobody could take them.
+func (r *rig) deliverAll() {
+	r.t.Helper()
+	r.sim.SetFaults(stripesim.Faults{})
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*settleWithin)
+	defer cancel()
+	for range 3 {
+		if err := r.sim.Quiet(ctx); err != nil {
+			r.t.Fatal(err)
+		}
+		missing := 0
+		for _, e := range r.sim.Events() {
+			r.mu.Lock()
+			_, acked := r.acked[e.ID]
+			r.mu.Unlock()
+			if !acked && !r.before[e.ID] && r.sim.Redeliver(e.ID) {
+				missing++
+			}
+		}
+		if missing == 0 {
+			return
+		}
+	}
+}
+
+func noMarkers(ctx context.Context, js jetstream.JetStream) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	stream, err := js.Stream(ctx, topology.SyncStream)
+	if err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter("stripe.sync.>"))
+	if err != nil {
+		return err
+	}
+	if n := len(info.State.Subjects); n != 0 {
+		return fmt.Errorf("%d markers left", n)
+	}
+	return nil
+}
+
+// read calls each with every message of a stream.
+func (r *rig) read(js jetstream.JetStream, stream string, each func(jetstream.Msg, *jetstream.MsgMetadata)) {
+	r.t.Helper()
+	// A consumer that has just been created may not be heard of everywhere yet: what is read is known by its end.
+	var cons jetstream.Consumer
+	natstest.Eventually(r.t, settleWithin, func() (err error) {
+		cons, err = js.OrderedConsumer(r.t.Context(), stream, jetstream.OrderedConsumerConfig{})
+		return err
+	})
+	st, err := js.Stream(r.t.Context(), stream)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	last := st.CachedInfo().State.LastSeq
+	if last == 0 {
+		return
+	}
+	for {
+		batch, err := cons.Fetch(1000, jetstream.FetchMaxWait(time.Second))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for m := range batch.Messages() {
+			meta, err := m.Metadata()
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			each(m, meta)
+			if meta.Sequence.Stream == last {
+				return
+			}
+		}
+	}
+}
+
+// events are the stored ones by id, and whose they are.
+func (r *rig) events(js jetstream.JetStream) map[string]stripeevent.Customer {
+	all := map[string]stripeevent.Customer{}
+	r.read(js, topology.EventsStream, func(m jetstream.Msg, _ *jetstream.MsgMetadata) {
+		c, _, err := stripeevent.ParseEventSubject(m.Subject())
+		if err != nil {
+			r.t.Errorf("stored event: %v", err)
+		}
+		_, id, _ := strings.Cut(m.Headers().Get(nats.MsgIdHdr), "/")
+		all[id] = c
+	})
+	return all
+}
+
+func (r *rig) records(js jetstream.JetStream) map[string][]written {
+	all := map[string][]written{}
+	r.read(js, topology.SyncedStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
+		c, err := stripeevent.ParseSyncedSubject(m.Subject())
+		if err != nil {
+			r.t.Errorf("record: %v", err)
+		}
+		w := written{at: meta.Timestamp}
+		if err := json.Unmarshal(m.Data(), &w.Record); err != nil {
+			r.t.Errorf("record of %s: %v", c, err)
+		}
+		all[c.ID] = append(all[c.ID], w)
+	})
+	return all
+}
+
+func (r *rig) checkLost(events map[string]stripeevent.Customer) {
+	r.t.Helper()
+	lost := 0
+	for id := range r.acked {
+		if _, stored := events[id]; !stored {
+			lost++
+			r.t.Errorf("event %s was answered 200 and is not in %s", id, topology.EventsStream)
+		}
+	}
+}
+
+// checkIntervals: the fetches behind consecutive revisions do not overlap, by Stripe's own clock of requests.
+func (r *rig) checkIntervals(records map[string][]written) {
+	r.t.Helper()
+	type interval struct{ from, to time.Time }
+	asked := map[string]interval{}
+	for _, q := range r.sim.Requests() {
+		asked[q.ID] = interval{q.Time, q.Time.Add(q.Duration)}
+	}
+	for customer, all := range records {
+		all = slices.DeleteFunc(slices.Clone(all), func(w written) bool { return w.Revision == 0 })
+		slices.SortFunc(all, func(a, b written) int { return cmp.Compare(a.Revision, b.Revision) })
+		var before interval
+		for _, w := range all {
+			// The last request's answer is what was written; those before belong to syncs that were overtaken.
+			if len(w.StripeRequestIDs) == 0 {
+				continue
+			}
+			now, known := asked[w.StripeRequestIDs[len(w.StripeRequestIDs)-1]]
+			if !known {
+				r.t.Errorf("%s revision %d: Stripe knows no request %q", customer, w.Revision, w.StripeRequestIDs)
+				continue
+			}
+			if now.from.Before(before.to) {
+				r.t.Errorf("%s revision %d: its fetch began %s before the one of the revision before ended", customer, w.Revision, before.to.Sub(now.from))
+			}
+			before = now
+		}
+	}
+}
+
+// checkTruth compares every snapshot with what Stripe says now.
+func (r *rig) checkTruth(js jetstream.JetStream) {
+	r.t.Helper()
+	kv, err := js.KeyValue(r.t.Context(), entitlement.Bucket(mode))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	stripe, err := stripeapi.New(r.stripe)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	free := func(context.Context) error { return nil }
+	wrong := 0
+	for _, c := range r.sim.Customers() {
+		e, err := kv.Get(r.t.Context(), c.ID)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue // nothing happened to it since the endpoint was there; the delays say whether something did
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		has, err := entitlement.Decode(e.Value())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		state, _, err := stripe.Fetch(r.t.Context(), "", c.ID, free)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		want := syncer.Reduce(state, r.policy, time.Now())
+		want.ChangedAt, want.Cause = has.ChangedAt, has.Cause
+		if !want.Equal(&has) {
+			wrong++
+			r.t.Errorf("snapshot of %s is\n%s\nwant\n%s", c.ID, has.Encode(), want.Encode())
+		}
+	}
+}
+
+// delays tells for every acknowledged event when a sync had read Stripe after it and said so.
+func (r *rig) delays(events map[string]stripeevent.Customer, records map[string][]written) []delay {
+	r.t.Helper()
+	var all []delay
+	for id, at := range r.acked {
+		c := events[id]
+		if c.ID == "" {
+			continue
+		}
+		d := delay{customer: c, event: id, acked: at, delay: -1}
+		for _, w := range records[c.ID] {
+			// The event's change came before its webhook was sent; the acknowledgement is a little later than need be.
+			if w.Revision != 0 && !w.AsOf.Before(at.Add(-time.Millisecond)) {
+				d.delay = max(w.at.Sub(at), 0)
+				break
+			}
+		}
+		if d.delay < 0 && !coveredEarlier(r, c, records[c.ID], at, &d) {
+			r.t.Errorf("event %s of %s was answered 200 and no sync read Stripe after it", id, c)
+		}
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b delay) int { return cmp.Compare(a.delay, b.delay) })
+	return all
+}
+
+// coveredEarlier: the marker was stored, taken and fetched for before the 200 had left.
+func coveredEarlier(_ *rig, _ stripeevent.Customer, all []written, at time.Time, d *delay) bool {
+	for _, w := range all {
+		if w.Revision != 0 && w.Event == d.event {
+			d.delay = max(w.at.Sub(at), 0)
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,186 @@
+package syncer
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+func TestInspector(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ctx := t.Context()
+	i, err := Inspect(ctx, r.js, entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks, err := stripeevent.ParseTypes("customer.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Nothing yet.
+	if b, err := i.Lane(ctx, stripeevent.Now); err != nil || b != (Backlog{}) {
+		t.Errorf("lane of an empty stream: %+v, %v", b, err)
+	}
+	if at, err := i.NewestEvent(ctx); err != nil || !at.IsZero() {
+		t.Errorf("newest event of an empty log: %v, %v", at, err)
+	}
+
+	// One customer with a marker, one whose marker is lost, a failing and a parked one.
+	marked, lost := r.customer(), r.customer()
+	before := time.Now().Add(-time.Second)
+	r.event(marked)
+	r.mark(marked)
+	r.event(lost)
+	parkedAt := time.Unix(1_700_000_000, 0).UTC()
+	for id, f := range map[string]Failure{"cus_p": {Failures: 20, ParkedAt: &parkedAt}, "cus_f": {Failures: 1}} {
+		b, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.state.Put(ctx, stripeevent.ParkedKey(stripeevent.Customer{Mode: entitlement.Test, ID: id}), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := i.Lane(ctx, stripeevent.Now)
+	if err != nil || b.Len() != 1 || b.Waiting != 1 || b.Oldest.Before(before) {
+		t.Errorf("lane: %+v, %v", b, err)
+	}
+	if b, err := i.Lane(ctx, stripeevent.Bulk); err != nil || b != (Backlog{}) {
+		t.Errorf("the other lane: %+v, %v", b, err)
+	}
+	if at, err := i.NewestEvent(ctx); err != nil || at.Before(before) {
+		t.Errorf("newest event: %v, %v", at, err)
+	}
+	if f, err := i.Failing(ctx); err != nil || f != (Failing{Retried: 1, Parked: 1, OldestParked: parkedAt}) {
+		t.Errorf("failing: %+v, %v", f, err)
+	}
+	natstest.Eventually(t, patience, func() error { // what is younger than a second is left out
+		u, err := i.Uncovered(ctx, marks)
+		if err != nil || u.Customers != 1 || u.Waiting != 1 || u.Oldest.Before(before) {
+			return fmt.Errorf("uncovered: %+v, %v", u, err)
+		}
+		return nil
+	})
+	if b, err := i.Lane(ctx, stripeevent.Bulk); err != nil || b.Len() != 0 {
+		t.Errorf("looking has marked somebody: %+v, %v", b, err)
+	}
+	if now, err := i.Clock(ctx); err != nil || now.Before(before) || now.After(time.Now().Add(time.Second)) {
+		t.Errorf("clock: %v, %v", now, err)
+	}
+}
+
+// TestJobNames: what the doctor looks for is what a syncer schedules.
+func TestJobNames(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	natstest.Eventually(t, patience, func() error {
+		found, err := i.Schedules(t.Context())
+		if err != nil {
+			return err
+		}
+		if diff := cmp.Diff(slices.Sorted(slices.Values(JobNames())), slices.Sorted(maps.Keys(found))); diff != "" {
+			return fmt.Errorf("JobNames and the schedules differ (-names +schedules):\n%s", diff)
+		}
+		return nil
+	})
+}
+
+func TestGauges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mark(r.customer())
+	now := time.Now()
+	g := newGauges(slog.New(slog.DiscardHandler))
+	g.now = func() time.Time { return now.Add(time.Minute) }
+	const dirty, up = "entitled_syncer_dirty_customers", "entitled_syncer_backlog_up"
+
+	// Before the syncer has opened its streams there is nothing to tell, and that is said.
+	expectGauge(t, g, `
+		# HELP entitled_syncer_backlog_up 1 if the backlog could be read from NATS at this scrape; the gauges of the backlog are absent otherwise.
+		# TYPE entitled_syncer_backlog_up gauge
+		entitled_syncer_backlog_up 0
+	`, up, dirty)
+
+	g.open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.state, Mode: entitlement.Test, Rate: 10}))
+	const one = `
+		# HELP entitled_syncer_dirty_customers Customers with a marker that no sync has settled, by lane, of all syncers of the mode.
+		# TYPE entitled_syncer_dirty_customers gauge
+		entitled_syncer_dirty_customers{lane="bulk"} 0
+		entitled_syncer_dirty_customers{lane="now"} 1
+	`
+	expectGauge(t, g, one, dirty)
+	// An answer is good for some seconds, then NATS is asked again.
+	r.mark(r.customer())
+	expectGauge(t, g, one, dirty)
+	g.now = func() time.Time { return now.Add(2 * time.Minute) }
+	expectGauge(t, g, strings.Replace(one, `"now"} 1`, `"now"} 2`, 1), dirty)
+
+	// NATS is away: the gauges are absent rather than wrong.
+	r.srv.Shutdown()
+	g.now = func() time.Time { return now.Add(3 * time.Minute) }
+	expectGauge(t, g, `
+		# HELP entitled_syncer_backlog_up 1 if the backlog could be read from NATS at this scrape; the gauges of the backlog are absent otherwise.
+		# TYPE entitled_syncer_backlog_up gauge
+		entitled_syncer_backlog_up 0
+	`, up, dirty)
+}
+
+func expectGauge(t *testing.T, c prometheus.Collector, want string, names ...string) {
+	t.Helper()
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetricNames(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s, err := New(Config{NATS: r.srv.Conn(t), Stripe: stripeapi.Config{Key: "sk_test_names", Base: r.url}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.gauges.open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.state, Mode: entitlement.Test, Rate: 10}))
+	// So that the vectors have something to show.
+	s.metrics.synced(task{}, Record{Trigger: "webhook", Outcome: Changed})
+	s.metrics.failed(retry)
+	s.metrics.request(stripeapi.Observation{Endpoint: stripeapi.OpListEvents, Status: 200})
+	s.metrics.job("coverage", time.Second)
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(s.Metrics()...)
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
