@@ -28,19 +28,22 @@ type rule func(importer, imported string) string
 
 func rules() []rule {
 	return []rule{
-		only("github.com/gin-gonic/gin", "internal/ingest"),
-		only("github.com/nats-io/nats-server/v2", "cmd/entitled", "internal/natstest"),
+		only("github.com/gin-gonic/gin", "internal/ingest", "internal/bench"),
+		only("github.com/nats-io/nats-server/v2", "cmd/entitled", "internal/natstest", "internal/bench"),
 		only("github.com/alecthomas/kong", "cmd", "internal/daemon"),
 		only("testing", "internal/natstest", "internal/daemon/daemontest"),
 		// What is for tests must not be linked into a program.
 		only("internal/natstest"),
 		only("internal/daemon/daemontest"),
 		// The two meet in the streams, and in a process that runs both.
-		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring"),
-		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring"),
-		only("internal/daemon", "cmd", "internal/wiring"),
-		only("internal/wiring", "cmd"),
-		only("internal/stripesim", "cmd/entitled"),
+		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring", "internal/bench"),
+		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring", "internal/doctor", "internal/audit"),
+		only("internal/doctor", "cmd/entitled"),
+		only("internal/audit", "cmd/entitled"),
+		only("internal/daemon", "cmd", "internal/wiring", "internal/bench"),
+		only("internal/wiring", "cmd", "internal/bench"),
+		only("internal/stripesim", "cmd/entitled", "internal/bench"),
+		only("internal/bench", "cmd/entitled"),
 		only("cmd"),
 		knows("entitlement", "github.com/nats-io/nats.go"),
 		knows("internal/stripeevent", "entitlement"),
@@ -176,20 +179,20 @@ func TestRules(t *testing.T) {
 	})
 	want := []string{
 		"cmd/ingest imports internal/natstest: nobody may import internal/natstest but tests",
-		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring may import internal/syncer",
+		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring and internal/doctor and internal/audit may import internal/syncer",
 		"entitlement imports github.com/prometheus/client_golang/prometheus: entitlement may know the standard library and github.com/nats-io/nats.go only",
 		"internal/daemon imports entitlement: internal/daemon may know no other package of the module",
 		"internal/daemon imports internal/daemonic: internal/daemon may know no other package of the module",
-		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring may import internal/syncer",
+		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring and internal/doctor and internal/audit may import internal/syncer",
 		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
 		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",
-		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled and internal/wiring may import internal/ingest",
-		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest may import github.com/gin-gonic/gin",
-		"internal/syncer imports github.com/nats-io/nats-server/v2/server: only cmd/entitled and internal/natstest may import github.com/nats-io/nats-server/v2",
+		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled and internal/wiring and internal/bench may import internal/ingest",
+		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest and internal/bench may import github.com/gin-gonic/gin",
+		"internal/syncer imports github.com/nats-io/nats-server/v2/server: only cmd/entitled and internal/natstest and internal/bench may import github.com/nats-io/nats-server/v2",
 		"internal/syncer imports testing/synctest: only internal/natstest and internal/daemon/daemontest may import testing",
 		"internal/syncer imports github.com/alecthomas/kong: only cmd and internal/daemon may import github.com/alecthomas/kong",
 		"internal/topology imports cmd/entitled: nobody may import cmd but tests",
-		"internal/topology imports internal/daemon: only cmd and internal/wiring may import internal/daemon",
+		"internal/topology imports internal/daemon: only cmd and internal/wiring and internal/bench may import internal/daemon",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -93,13 +94,17 @@ func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if refused != "" {
+		in.bodies.put(body)
 		in.refuse(w, refused)
 		return
 	}
 	start := time.Now()
 	duplicate, err := in.store.put(&e, body)
 	in.metrics.count(e.Type, duplicate, err, time.Since(start))
-	if err != nil {
+	if err == nil {
+		in.bodies.put(body)
+	} else {
+		// nats.go may still publish from the body: it is left to the garbage collector.
 		in.notStored(&e, err)
 		w.Header()["Retry-After"] = retryAfter
 		answers[notStored].write(w)
@@ -111,10 +116,26 @@ func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
 // trusted, in bytes, is how much is allocated on a sender's word alone.
 const trusted = 64 << 10
 
+// bodies are buffers that wait for the next webhook: a body is by far the most that a webhook allocates. Only one
+// that nobody else may look at any more comes back here, for another webhook's bytes under this one's name would be worse
+// than any garbage: what was never published, and what has its PubAck, after which nats.go has no reason to send again.
+type bodies struct{ pool sync.Pool }
+
+// get returns an empty buffer with room for size bytes.
+func (b *bodies) get(size int64) []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok && int64(cap(*p)) >= size {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+func (b *bodies) put(body []byte) {
+	if 0 < cap(body) && cap(body) <= trusted+1 { // a few large ones must not stay for ever
+		b.pool.Put(&body)
+	}
+}
+
 // read returns the body as it came: a Content-Encoding is not undone, since the signature is over the bytes sent.
-//
-// The buffer is not pooled: nats.go may still publish from it after the answer, and another webhook's bytes under this
-// one's name would be worse than any garbage.
 func (in *Ingest) read(w http.ResponseWriter, r *http.Request) ([]byte, code) {
 	if r.ContentLength > in.maxBody {
 		w.Header()["Connection"] = closing // rather than read on to the end
@@ -125,7 +146,7 @@ func (in *Ingest) read(w http.ResponseWriter, r *http.Request) ([]byte, code) {
 	if r.ContentLength < 0 {
 		size = 8 << 10
 	}
-	body := make([]byte, 0, size)
+	body := in.bodies.get(size)
 	limited := http.MaxBytesReader(w, r.Body, in.maxBody)
 	for {
 		n, err := limited.Read(body[len(body):cap(body)])

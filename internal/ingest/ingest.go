@@ -68,6 +68,7 @@ type Ingest struct {
 	failures   seldom
 	panics     seldom
 	handler    http.Handler
+	bodies     bodies
 }
 
 // New checks the configuration and reports all that is wrong with it at once.

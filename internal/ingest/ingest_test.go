@@ -228,8 +228,8 @@ func TestStoresWhatItSays(t *testing.T) {
 	if got, want := event.Header.Get("Nats-Msg-Id"), "self/evt_1PgafmB7WZ01zgkWSubUpd01"; got != want {
 		t.Errorf("message id %s, want %s", got, want)
 	}
-	if got, want := event.Header.Get("Entitled-Body-Sha256"), stripeevent.BodyDigest([]byte(body)); got != want {
-		t.Errorf("digest %s, want %s", got, want)
+	if got, want := event.Header.Get("Entitled-Body-Crc32c"), stripeevent.BodyDigest([]byte(body)); got != want {
+		t.Errorf("checksum %s, want %s", got, want)
 	}
 	marker, err := b.markers.GetMsg(t.Context(), 1)
 	if err != nil {

@@ -47,7 +47,7 @@ var errNoAck = errors.New("no PubAck")
 // record of its sync covers the event. Published side by side, a marker that overtakes its event on the way through the
 // disk would lead to a second sync.
 //
-// nats.go may publish a body once more while its PubAck is outstanding: it must not change after put.
+// nats.go may publish a body once more while its PubAck is outstanding: after an error it must never change.
 func (s *store) put(e *stripeevent.Envelope, body []byte) (duplicate bool, err error) {
 	deadline := time.NewTimer(s.timeout)
 	defer deadline.Stop()

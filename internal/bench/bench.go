@@ -1,0 +1,160 @@
+// Package bench measures what the pipeline costs, always as a ratio to a yardstick that ran in the same minutes on the same
+// cores: [Run] runs groups of rows and returns a [Report], [Report.Table] is for people, [Chart] for a README.
+//
+// The nats-server, ingest, the syncers and the servers they are compared with are processes of their own, as they are in
+// production; the load generator and the simulated Stripe are this process. Everything listens on loopback and keeps its data
+// in one temporary directory, and nothing is left when Run returns.
+//
+// Limits. Ratios suffer less than rates from what else a machine does, but they suffer: rounds are interleaved, and the
+// spread is printed beside the median. CPU and memory of processes are known on Unix only.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Config says what to measure.
+type Config struct {
+	// Command is the program that calls [Child], with its arguments.
+	Command []string
+	// Rounds is how often each row is measured. Defaults to 5.
+	Rounds int
+	// Rows are the groups to run, see [Groups]; all when empty.
+	Rows []string
+	// Quick makes every measurement so short that its numbers mean nothing: to see that all of it works.
+	Quick bool
+	// Customers is how many snapshots and markers there are in the row of the syncer's memory, and the most in those of
+	// growth. Defaults to 100,000.
+	Customers int
+	// Profiles is a directory for CPU profiles of the child processes, none if empty.
+	Profiles string
+	// Progress is told what is being measured.
+	Progress func(string)
+}
+
+// A Group is rows that are measured together.
+type Group struct {
+	Name, About string
+	run         func(ctx context.Context, b *bench) ([]Result, error)
+}
+
+// Groups are all there are, in the order of the table.
+func Groups() []Group {
+	return []Group{
+		{"ingest", "webhooks per second and CPU, against Gin alone, ConstructEvent and bare JetStream", runIngest},
+		{"latency", "from a webhook to the watcher's callback", runLatency},
+		{"burst", "requests to Stripe for the events of one checkout", runBurst},
+		{"has", "Client.Has", runHas},
+		{"memory", "a syncer in front of many snapshots and markers", runMemory},
+		{"growth", "ingest's cost per event with many customers", runGrowth},
+	}
+}
+
+// bench is one run.
+type bench struct {
+	Config
+	dir string
+	// dirs counts the directories made.
+	dirs int
+}
+
+// Run measures. It ends when ctx does, and takes a few minutes.
+func Run(ctx context.Context, c Config) (r *Report, err error) {
+	if c.Rounds == 0 {
+		c.Rounds = 5
+	}
+	if c.Customers == 0 {
+		c.Customers = 100_000
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	groups := Groups()
+	for _, name := range c.Rows {
+		if !slices.ContainsFunc(groups, func(g Group) bool { return g.Name == name }) {
+			return nil, &UnknownRowsError{Name: name, Known: names(groups)}
+		}
+	}
+	dir, err := os.MkdirTemp("", "entitled-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &bench{Config: c, dir: dir}
+	r = newReport(c)
+	for _, g := range groups {
+		if len(c.Rows) > 0 && !slices.Contains(c.Rows, g.Name) {
+			continue
+		}
+		start := time.Now()
+		results, err := g.run(ctx, b)
+		if err != nil {
+			return nil, fmt.Errorf("bench %s: %w", g.Name, err)
+		}
+		for i := range results {
+			results[i].Group = g.Name
+		}
+		r.Results = append(r.Results, results...)
+		c.Progress(fmt.Sprintf("%s: done in %s", g.Name, time.Since(start).Round(time.Second)))
+	}
+	return r, nil
+}
+
+// An UnknownRowsError says that Config.Rows holds a name that is none of [Groups].
+type UnknownRowsError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownRowsError) Error() string { return fmt.Sprintf("no rows named %q", e.Name) }
+
+func names(groups []Group) (all []string) {
+	for _, g := range groups {
+		all = append(all, g.Name)
+	}
+	return all
+}
+
+// pick is n, or less in a quick run.
+func (b *bench) pick(n, quick int) int {
+	if b.Quick {
+		return quick
+	}
+	return n
+}
+
+// start spawns a child that the returned cleanup stops.
+func (b *bench) start(ctx context.Context, o order) (*child, error) {
+	if o.Role == roleNATS {
+		b.dirs++
+		o.Dir = filepath.Join(b.dir, fmt.Sprintf("nats-%d", b.dirs))
+	}
+	if b.Profiles != "" {
+		b.dirs++
+		o.Profile = filepath.Join(b.Profiles, fmt.Sprintf("%02d-%s.pprof", b.dirs, o.Role))
+	}
+	return spawn(ctx, b.Command, o)
+}
+
+// children are stopped together, the last first.
+type children []*child
+
+func (all *children) start(ctx context.Context, b *bench, o order) (*child, error) {
+	c, err := b.start(ctx, o)
+	if err == nil {
+		*all = append(*all, c)
+	}
+	return c, err
+}
+
+func (all *children) stop() {
+	for _, c := range slices.Backward(*all) {
+		c.stop()
+	}
+}

@@ -1,0 +1,55 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// TestMain makes this binary its own child: see [Child].
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		if err := Child(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestQuick runs every row, too briefly for the numbers to mean anything.
+func TestQuick(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	r, err := Run(ctx, Config{Command: []string{self, "child"}, Rounds: 1, Quick: true, Progress: func(s string) { t.Log(s) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := map[string]int{}
+	for _, x := range r.Results {
+		groups[x.Group]++
+		if !(x.Median > 0) || x.Min > x.Median || x.Median > x.Max {
+			t.Errorf("%s: median %v of %v to %v", x.Name, x.Median, x.Min, x.Max)
+		}
+	}
+	for _, g := range Groups() {
+		if groups[g.Name] == 0 {
+			t.Errorf("no row of %s", g.Name)
+		}
+	}
+	for line := range strings.Lines(r.Table()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"entitled/entitlement"
+	"entitled/internal/ingest"
+	"entitled/internal/stripeevent"
+)
+
+// A floorLoop stores what a webhook stores, an event and then its marker, from as many goroutines as there are connections,
+// and does nothing else: what JetStream alone costs.
+type floorLoop struct {
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	n    int
+	rate []float64
+}
+
+func newFloor(url string, n int) (*floorLoop, error) {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return nil, err
+	}
+	js, err := ingest.NewPublisher(nc, 5*time.Second)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &floorLoop{nc: nc, js: js, n: n}, nil
+}
+
+func (f *floorLoop) close() { f.nc.Close() }
+
+func (f *floorLoop) measure(ctx context.Context) error {
+	first := eventIDs.Add(uint64(f.n)) - uint64(f.n)
+	marker := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated"})
+	var next atomic.Int64
+	start := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	for range connections {
+		g.Go(func() error {
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(f.n) {
+					return nil
+				}
+				c := stripeevent.Customer{Mode: entitlement.Live, ID: fmt.Sprintf("cus_%014d", i%1000)}
+				event := &nats.Msg{
+					Subject: stripeevent.EventSubject(c, "customer.subscription.updated"),
+					Header:  nats.Header{jetstream.MsgIDHeader: {fmt.Sprintf("floor/%d", first+uint64(i))}},
+					Data:    webhookBody,
+				}
+				for _, m := range []*nats.Msg{event, {Subject: stripeevent.SyncSubject(stripeevent.Now, c), Data: marker}} {
+					ack, err := f.js.PublishMsgAsync(m)
+					if err != nil {
+						return err
+					}
+					select {
+					case <-ack.Ok():
+					case err := <-ack.Err():
+						return err
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}
+			}
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("bare JetStream: %w", err)
+	}
+	f.rate = append(f.rate, float64(f.n)/time.Since(start).Seconds())
+	return nil
+}

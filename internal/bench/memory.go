@@ -1,0 +1,80 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// runMemory starts a syncer in front of many snapshots and markers, and a Stripe that takes a second for every answer, so
+// that nearly all of the markers stay.
+func runMemory(ctx context.Context, b *bench) ([]Result, error) {
+	var all children
+	defer all.stop()
+	srv, err := all.start(ctx, b, order{Role: roleNATS})
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(srv.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	if err := ensure(ctx, nc); err != nil {
+		return nil, err
+	}
+	customers := b.pick(b.Customers, 200)
+	b.Progress(fmt.Sprintf("memory: %d snapshots and markers", customers))
+	if err := snapshots(ctx, nc, customers); err != nil {
+		return nil, err
+	}
+	if err := markers(ctx, nc, customers); err != nil {
+		return nil, err
+	}
+	stripe, stop, err := serveHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sleep(r.Context(), time.Second) == nil {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`)) // a syncer that is gone needs none
+		}
+	}))
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	var peaks []float64
+	for round := range b.Rounds {
+		b.Progress(fmt.Sprintf("memory: round %d of %d", round+1, b.Rounds))
+		peak, err := b.residentPeak(ctx, order{Role: roleSyncer, NATS: srv.addr, Stripe: "http://" + stripe})
+		if err != nil {
+			return nil, err
+		}
+		peaks = append(peaks, peak/(1<<20))
+	}
+	return []Result{
+		over("syncer's memory, the most in 10 s", "MiB", peaks).atMost(64).
+			of("%d snapshots in the bucket, as many markers pending; the whole process", customers),
+	}, nil
+}
+
+// residentPeak starts a child and returns the most memory it was seen to use, in bytes.
+func (b *bench) residentPeak(ctx context.Context, o order) (peak float64, err error) {
+	c, err := b.start(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	defer c.stop()
+	for range b.pick(40, 4) {
+		if err := sleep(ctx, 250*time.Millisecond); err != nil {
+			return 0, err
+		}
+		r, err := c.usage()
+		if err != nil {
+			return 0, err
+		}
+		peak = max(peak, float64(r.Resident))
+	}
+	return peak, nil
+}

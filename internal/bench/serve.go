@@ -1,0 +1,174 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stripe/stripe-go/v76/webhook"
+
+	"entitled/internal/daemon"
+	"entitled/internal/ingest"
+	"entitled/internal/wiring"
+)
+
+// serveNATS runs a nats-server as nats.conf has it, with or without its sync_interval.
+func serveNATS(dir string, sync bool) (url string, stop func(), err error) {
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		JetStream: true, StoreDir: dir, SyncAlways: sync, MaxPayload: 2 << 20, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	srv.Start()
+	stop = func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+	if !srv.ReadyForConnections(30 * time.Second) {
+		stop()
+		return "", nil, errors.New("nats-server: not ready within 30 s")
+	}
+	return srv.ClientURL(), stop, nil
+}
+
+// serveHTTP serves a handler on a port of its own, with the timeouts' cost that ingest's server has.
+func serveHTTP(h http.Handler) (addr string, stop func(), err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second}
+	ended := make(chan struct{})
+	go func() { // stop waits for it
+		defer close(ended)
+		_ = srv.Serve(ln) // ends with Close
+	}()
+	return ln.Addr().String(), func() {
+		_ = srv.Close()
+		<-ended
+	}, nil
+}
+
+var received = []byte(`{"received":true}`)
+
+func newGin() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	return gin.New()
+}
+
+// bareGin answers without looking: the least that a webhook can cost behind Gin.
+func bareGin() http.Handler {
+	r := newGin()
+	r.POST(ingest.Path, func(c *gin.Context) {
+		_, _ = io.Copy(io.Discard, c.Request.Body)
+		c.Data(http.StatusOK, "application/json", received)
+	})
+	return r
+}
+
+// constructEvent does what stripe-go offers, and stores nothing.
+func constructEvent() http.Handler {
+	r := newGin()
+	r.POST(ingest.Path, func(c *gin.Context) {
+		body, err := io.ReadAll(c.Request.Body)
+		if err == nil {
+			_, err = webhook.ConstructEventWithOptions(body, c.GetHeader("Stripe-Signature"), signingSecret,
+				webhook.ConstructEventOptions{IgnoreAPIVersionMismatch: true})
+		}
+		if err != nil {
+			c.Status(http.StatusBadRequest)
+			return
+		}
+		c.Data(http.StatusOK, "application/json", received)
+	})
+	return r
+}
+
+// serveIngest runs ingest as cmd/ingest does, and returns when it is ready.
+func serveIngest(url string) (addr string, stop func(), err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	var settings wiring.IngestSettings
+	settings.MaxBody, settings.Tolerance, settings.PublishTimeout = "1 MiB", "1h", "5s"
+	check := &daemon.Checker{}
+	in := settings.Check(check)
+	in.Secrets = []string{signingSecret}
+	in.Shared = shared(check)
+	if err := check.Err(); err != nil {
+		return "", nil, err
+	}
+	stop, err = serveDaemon(url, func(ctx context.Context, h wiring.Host) error { return in.Run(ctx, h, ln) })
+	return ln.Addr().String(), stop, err
+}
+
+// serveSyncer runs a syncer as cmd/syncer does, and returns when it is ready.
+func serveSyncer(url, stripe string) (addr string, stop func(), err error) {
+	settings := wiring.SyncerSettings{Base: stripe, Rate: strconv.Itoa(syncRate), Features: "off", Grace: "72h", CoverageEvery: "5m"}
+	check := &daemon.Checker{}
+	y := settings.Check(check, stripeKey)
+	y.Shared = shared(check)
+	if err := check.Err(); err != nil {
+		return "", nil, err
+	}
+	stop, err = serveDaemon(url, y.Run)
+	return "", stop, err
+}
+
+const (
+	stripeKey = "sk_live_bench"
+	// syncRate, in requests/s, is above what any row needs: the simulated Stripe is not to be the limit.
+	syncRate = 1000
+)
+
+func shared(c *daemon.Checker) wiring.Shared {
+	var s wiring.SharedSettings
+	s.Replicas, s.EventsMaxAge = "1", "90d"
+	return s.Check(c)
+}
+
+// serveDaemon connects and runs a daemon until stop is called, and returns when its topology is there.
+func serveDaemon(url string, run func(context.Context, wiring.Host) error) (stop func(), err error) {
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}, 1), make(chan error, 1)
+	h := wiring.Host{
+		NATS: nc, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Ready: func(condition string, err error) {
+			if condition == wiring.ReadyTopology && err == nil {
+				select {
+				case ready <- struct{}{}:
+				default:
+				}
+			}
+		},
+	}
+	go func() { ended <- run(ctx, h) }() // received from by stop, or below
+	select {
+	case <-ready:
+		return func() {
+			cancel()
+			<-ended
+			nc.Close()
+		}, nil
+	case err := <-ended:
+		cancel()
+		nc.Close()
+		return nil, err
+	}
+}

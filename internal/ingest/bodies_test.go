@@ -1,0 +1,57 @@
+package ingest
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A body that could not be stored may still be published by nats.go: no later webhook may be read into its buffer.
+func TestBodyOfAFailureIsNotReused(t *testing.T) {
+	t.Parallel()
+	var held []*nats.Msg
+	fail := true
+	p := &recording{publish: func(m *nats.Msg) (jetstream.PubAckFuture, error) {
+		held = append(held, m)
+		f := pending()
+		if fail {
+			f.err <- errors.New("no")
+		} else {
+			f.ok <- &jetstream.PubAck{}
+		}
+		return f, nil
+	}}
+	in := fakeIngest(t, &fakePublisher{}, func(c *Config) { c.Publisher = p })
+	take := func(body string, want int) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		in.Handler().ServeHTTP(w, signed(body))
+		if w.Code != want {
+			t.Fatalf("answer %d, want %d", w.Code, want)
+		}
+	}
+	event := func(id string) string {
+		return `{"id":"evt_` + id + `","type":"a.b","livemode":true,"pad":"` + strings.Repeat(id, 1000) + `"}`
+	}
+	take(event("1"), 503)
+	fail = false
+	for _, id := range []string{"2", "3", "4", "5"} {
+		take(event(id), 200)
+	}
+	if got := string(held[0].Data); got != event("1") {
+		t.Errorf("the body that was not stored became another: %.40s…", got)
+	}
+}
+
+// recording lets a test publish.
+type recording struct {
+	publish func(*nats.Msg) (jetstream.PubAckFuture, error)
+}
+
+func (r *recording) PublishMsgAsync(m *nats.Msg, _ ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
+	return r.publish(m)
+}

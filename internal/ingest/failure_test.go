@@ -1,0 +1,246 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/natstest"
+	"entitled/internal/stripeevent"
+)
+
+// The failure table of ingest: its two writes, and how each goes wrong. In each cell the process that meets it lives on, or is
+// killed there. Afterwards Stripe sends the webhook again until it has its 2xx; then the event must be stored once, byte
+// for byte, and the marker must stand behind it. A 2xx before that is a lie that no retry mends.
+
+// A failing is what becomes of one publish.
+type failing int
+
+const (
+	notApplied failing = iota // an error, and nothing is stored
+	applied                   // an error, and it is stored
+	late                      // nothing within the deadline; stored all the same, before it or after
+)
+
+func (f failing) String() string { return [...]string{"not applied", "applied", "late"}[f] }
+
+var failureTable = []struct{ write, subject string }{
+	{"event publish", "stripe.event."},
+	{"marker publish", "stripe.sync."},
+}
+
+// faulty is a publisher over a real one whose next publish to a subject goes wrong.
+type faulty struct {
+	Publisher
+	subject string
+	failing failing
+	// met is told when it goes wrong; killed keeps it from answering at all.
+	met    chan struct{}
+	killed bool
+	// stored, if late, has the publish happen after the answer.
+	stored func()
+}
+
+func (f *faulty) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
+	if f.subject == "" || !strings.HasPrefix(m.Subject, f.subject) {
+		return f.Publisher.PublishMsgAsync(m, opts...)
+	}
+	f.subject = ""
+	out := pending()
+	switch f.failing {
+	case notApplied:
+		if !f.killed {
+			out = refused(nats.ErrConnectionClosed)
+		}
+	case applied:
+		// It is stored, and the PubAck is lost.
+		real, err := f.Publisher.PublishMsgAsync(m, opts...)
+		if err != nil {
+			return nil, err
+		}
+		<-real.Ok()
+		if !f.killed {
+			out = refused(nats.ErrDisconnected)
+		}
+	case late:
+		f.stored = func() {
+			if real, err := f.Publisher.PublishMsgAsync(m, opts...); err == nil {
+				<-real.Ok()
+			}
+		}
+	}
+	close(f.met)
+	return out, nil
+}
+
+func TestFailureTable(t *testing.T) {
+	t.Parallel()
+	// A write of ingest without a row.
+	rows := map[string]bool{}
+	p := &fakePublisher{}
+	expect(t, fakeIngest(t, p, nil).Handler(), signed(fixture(t, "invoice.paid")), 200, `{"received":true}`)
+	for _, m := range p.msgs {
+		rows[m.Subject] = true
+		known := false
+		for _, row := range failureTable {
+			known = known || strings.HasPrefix(m.Subject, row.subject)
+		}
+		if !known {
+			t.Errorf("ingest publishes to %s, which has no row", m.Subject)
+		}
+	}
+	if len(rows) != len(failureTable) {
+		t.Errorf("a webhook is %d writes, the table has %d rows", len(rows), len(failureTable))
+	}
+	for _, row := range failureTable {
+		for _, how := range []failing{notApplied, applied, late} {
+			for _, killed := range []bool{false, true} {
+				end := "the process lives"
+				if killed {
+					end = "the process is killed"
+				}
+				t.Run(fmt.Sprintf("%s %v, %s", row.write, how, end), func(t *testing.T) {
+					t.Parallel()
+					checkCell(t, &faulty{subject: row.subject, failing: how, killed: killed, met: make(chan struct{})})
+				})
+			}
+		}
+	}
+}
+
+// process is an ingest on a listener, with a connection to NATS, as a process has them.
+type process struct {
+	url  string
+	nc   *nats.Conn
+	kill func()
+}
+
+// runProcess starts one that publishes through what wrap makes of its publisher.
+func runProcess(t *testing.T, srv *natstest.Server, wrap func(Publisher) Publisher) process {
+	t.Helper()
+	nc := srv.Conn(t)
+	js, err := NewPublisher(nc, 200*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := fakeIngest(t, wrap(js), func(c *Config) { c.PublishTimeout = 200 * time.Millisecond })
+	ln := &conns{Listener: listen(t), all: make(chan net.Conn, 64)}
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- in.Run(ctx, ln) }() // kill receives
+	done := false
+	kill := func() {
+		if done {
+			return
+		}
+		done = true
+		// What a killed process does to its peers: its sockets are reset, in no order.
+		nc.Close()
+		ln.reset()
+		stop()
+		<-ran
+	}
+	t.Cleanup(kill)
+	return process{url: "http://" + ln.Addr().String() + Path, nc: nc, kill: kill}
+}
+
+func (p process) post(body string) int {
+	r, err := http.NewRequest(http.MethodPost, p.url, strings.NewReader(body))
+	if err != nil {
+		return 0
+	}
+	r.Header.Set("Stripe-Signature", sign(body, secret, time.Now()))
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body)
+	return res.StatusCode
+}
+
+func checkCell(t *testing.T, f *faulty) {
+	b := setup(t, nil)
+	first := runProcess(t, b.nats, func(p Publisher) Publisher { f.Publisher = p; return f })
+	body := fixture(t, "invoice.paid")
+	answered := make(chan int, 1)
+	go func() { answered <- first.post(body) }() // received from below
+	<-f.met
+	if f.killed {
+		if f.failing == late {
+			f.stored() // it was on the wire before the process died
+		}
+		first.kill()
+	}
+	status := <-answered
+	if status/100 == 2 {
+		t.Fatalf("answered %d although the publish went wrong", status)
+	}
+	if !f.killed && status != http.StatusServiceUnavailable {
+		t.Errorf("answered %d, want 503", status)
+	}
+
+	// Stripe sends it again, to the same process or to the one that came after it.
+	again := first
+	if f.killed {
+		again = runProcess(t, b.nats, func(p Publisher) Publisher { return p })
+	}
+	if status := again.post(body); status != http.StatusOK {
+		t.Fatalf("the second attempt was answered %d", status)
+	}
+	if !f.killed && f.failing == late {
+		f.stored() // after everything else
+	}
+	b.stored(t, 1, 1)
+	event, err := b.events.GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(event.Data) != body || event.Header.Get(jetstream.MsgIDHeader) == "" {
+		t.Error("the stored event is not what came")
+	}
+	owner := stripeevent.Customer{Mode: "live", ID: aCustomer}
+	if _, err := b.markers.GetLastMsgForSubject(t.Context(), stripeevent.SyncSubject(stripeevent.Now, owner)); err != nil {
+		t.Errorf("answered 200 and no marker stands: %v", err)
+	}
+}
+
+// conns is a listener that can reset all that it accepted.
+type conns struct {
+	net.Listener
+	all chan net.Conn
+}
+
+func (c *conns) Accept() (net.Conn, error) {
+	nc, err := c.Listener.Accept()
+	if err == nil {
+		select {
+		case c.all <- nc:
+		default:
+		}
+	}
+	return nc, err
+}
+
+func (c *conns) reset() {
+	_ = c.Close() // a dead process accepts nothing
+	for {
+		select {
+		case nc := <-c.all:
+			if tcp, ok := nc.(*net.TCPConn); ok {
+				_ = tcp.SetLinger(0)
+			}
+			_ = nc.Close()
+		default:
+			return
+		}
+	}
+}
