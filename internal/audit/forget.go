@@ -1,0 +1,203 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
+	"entitled/internal/topology"
+)
+
+// TriggerForget is the trigger of the record that a customer was forgotten.
+const TriggerForget = "forget"
+
+// Erased counts what forgetting a customer erases.
+type Erased struct {
+	Events  int `json:"events"`
+	Records int `json:"records"`
+	// Markers are those pending, and the scheduled next check.
+	Markers int `json:"markers"`
+	// Entries are those of buckets: the snapshot, the pace, the failures.
+	Entries int `json:"entries"`
+}
+
+// Zero says that there is nothing.
+func (e Erased) Zero() bool { return e == Erased{} }
+
+// Remembered counts what there is of a customer; the record that it was forgotten counts as nothing.
+func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, error) {
+	var n Erased
+	events, err := l.sequences(ctx, topology.EventsStream, eventsOf(c))
+	if err != nil {
+		return n, err
+	}
+	records, err := l.sequences(ctx, topology.SyncedStream, stripeevent.SyncedSubject(c))
+	if err != nil {
+		return n, err
+	}
+	n.Events, n.Records = len(events), len(records)
+	for _, subject := range pending(c) {
+		m, err := last(ctx, l.sync, subject)
+		if err != nil {
+			return n, err
+		}
+		if m != nil {
+			n.Markers++
+		}
+	}
+	places, err := l.places(ctx, c)
+	if err != nil {
+		return n, err
+	}
+	for _, p := range places {
+		data, _, err := entry(ctx, p.kv, p.key)
+		if err != nil {
+			return n, err
+		}
+		if data != nil {
+			n.Entries++
+		}
+	}
+	return n, nil
+}
+
+// Forget erases a customer: its events and records are overwritten in the store, its markers and its scheduled check removed, its
+// entries purged, so that watchers see the snapshot vanish. Then it records that it did, under the customer's id and with nothing else of it.
+//
+// A sync that is under way may write once more, and an event that comes later brings the customer back, as long as Stripe has
+// it. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
+// overwritten.
+func (l *Log) Forget(ctx context.Context, c stripeevent.Customer, now time.Time) (Erased, error) {
+	var n Erased
+	// Markers first: what they would start would bring back what is erased next.
+	for _, subject := range pending(c) {
+		m, err := last(ctx, l.sync, subject)
+		if err != nil {
+			return n, err
+		}
+		if m != nil {
+			n.Markers++
+		}
+		if err := l.sync.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return n, fmt.Errorf("remove %s: %w", subject, err)
+		}
+	}
+	places, err := l.places(ctx, c)
+	if err != nil {
+		return n, err
+	}
+	for _, p := range places {
+		data, _, err := entry(ctx, p.kv, p.key)
+		if err != nil {
+			return n, err
+		}
+		if data == nil {
+			continue
+		}
+		if err := p.kv.Purge(ctx, p.key); err != nil {
+			return n, fmt.Errorf("purge %s of bucket %s: %w", p.key, p.kv.Bucket(), err)
+		}
+		n.Entries++
+	}
+	if n.Events, err = l.erase(ctx, l.events, topology.EventsStream, eventsOf(c)); err != nil {
+		return n, err
+	}
+	if n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c)); err != nil {
+		return n, err
+	}
+	return n, l.recordForgotten(ctx, c, now)
+}
+
+// recordForgotten leaves a record in the place of those erased. It covers the events so far, so that coverage does not ask for
+// a sync of events that are no more.
+func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer, now time.Time) error {
+	info, err := l.events.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read the end of %s: %w", topology.EventsStream, err)
+	}
+	now = now.UTC()
+	body, err := json.Marshal(syncer.Record{
+		Trigger: TriggerForget, EventsSeq: info.State.LastSeq, StartedAt: now, AsOf: now,
+		StripeRequestIDs: []string{}, Outcome: syncer.Deleted, Cause: entitlement.Cause{Trigger: TriggerForget},
+	})
+	if err != nil {
+		return fmt.Errorf("record that %s was forgotten: %w", c, err)
+	}
+	_, err = l.js.PublishMsg(ctx, &nats.Msg{
+		Subject: stripeevent.SyncedSubject(c), Data: body,
+		Header: nats.Header{ForgottenHeader: {now.Format(time.RFC3339)}},
+	})
+	if err != nil {
+		return fmt.Errorf("record that %s was forgotten: %w", c, err)
+	}
+	return nil
+}
+
+// A place is where a bucket has something of a customer.
+type place struct {
+	kv  jetstream.KeyValue
+	key string
+}
+
+func (l *Log) places(ctx context.Context, c stripeevent.Customer) ([]place, error) {
+	list := []place{{l.state, stripeevent.ParkedKey(c)}, {l.pace, c.Key()}}
+	kv, err := l.entitlements(ctx, c.Mode)
+	if errors.Is(err, ErrNoPipeline) {
+		return list, nil
+	}
+	return append(list, place{kv, c.Key()}), err
+}
+
+func pending(c stripeevent.Customer) []string {
+	list := []string{stripeevent.WakeSubject(c)}
+	for _, lane := range lanes() {
+		list = append(list, stripeevent.SyncSubject(lane, c))
+	}
+	return list
+}
+
+func eventsOf(c stripeevent.Customer) string {
+	account := c.Account
+	if account == "" {
+		account = Own
+	}
+	return Slice{Mode: c.Mode, Account: account, Customer: c.ID}.filters()[0]
+}
+
+// sequences are those of the messages under a subject, but for the record that the customer was forgotten.
+func (l *Log) sequences(ctx context.Context, stream, subject string) ([]uint64, error) {
+	var list []uint64
+	r := reading{stream: stream, filters: []string{subject}, headersOnly: true}
+	err := l.read(ctx, r, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+		if msg.Headers().Get(ForgottenHeader) == "" {
+			list = append(list, meta.Sequence.Stream)
+		}
+		return true, nil
+	})
+	return list, err
+}
+
+// erase overwrites the messages under a subject; removing them by a purge of the subject would leave their bytes in the store
+// until the server rewrites the block.
+func (l *Log) erase(ctx context.Context, stream jetstream.Stream, name, subject string) (erased int, err error) {
+	list, err := l.sequences(ctx, name, subject)
+	if err != nil {
+		return 0, err
+	}
+	for _, seq := range list {
+		err := stream.SecureDeleteMsg(ctx, seq)
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return erased, fmt.Errorf("erase message %d of %s: %w", seq, name, err)
+		}
+		erased++
+	}
+	return erased, nil
+}

@@ -1,0 +1,118 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
+)
+
+// Present is how a customer stands.
+type Present struct {
+	At time.Time `json:"at"`
+	// Snapshot is the bucket's, nil for none or for one that cannot be read; Unreadable then says why.
+	Snapshot   *entitlement.Snapshot `json:"snapshot"`
+	Revision   uint64                `json:"revision,omitempty"`
+	Unreadable string                `json:"unreadable,omitempty"`
+	// NextLook is when the customer is looked at by itself; nil for never.
+	NextLook *time.Time `json:"next_look"`
+	// Markers are pending: one a lane at most.
+	Markers []Marker `json:"markers"`
+	// Failure is there while syncs fail; the customer is parked if ParkedAt is set.
+	Failure *syncer.Failure `json:"failure"`
+	// Fresh is a reading of Stripe, if one was asked for.
+	Fresh *Fresh `json:"fresh,omitempty"`
+}
+
+// A Marker is pending.
+type Marker struct {
+	Lane     stripeevent.Lane  `json:"lane"`
+	Seq      uint64            `json:"seq"`
+	StoredAt time.Time         `json:"stored_at"`
+	Cause    entitlement.Cause `json:"cause"`
+}
+
+// Fresh is what a reading of Stripe says, beside the bucket.
+type Fresh struct {
+	AsOf     time.Time             `json:"as_of"`
+	Snapshot *entitlement.Snapshot `json:"snapshot"`
+	// Changes lead from the bucket's snapshot to this one.
+	Changes    []Change `json:"changes"`
+	Requests   int      `json:"stripe_requests"`
+	RequestIDs []string `json:"stripe_request_ids"`
+}
+
+func (l *Log) present(ctx context.Context, c stripeevent.Customer, now time.Time) (Present, error) {
+	p := Present{At: now.UTC(), Markers: []Marker{}}
+	for _, lane := range lanes() {
+		m, err := last(ctx, l.sync, stripeevent.SyncSubject(lane, c))
+		if err != nil {
+			return p, fmt.Errorf("look for a marker of %s: %w", c, err)
+		}
+		if m != nil {
+			p.Markers = append(p.Markers, Marker{lane, m.Sequence, m.Time.UTC(), stripeevent.DecodeMarker(m.Data)})
+		}
+	}
+	m, err := last(ctx, l.sync, stripeevent.WakeSubject(c))
+	if err != nil {
+		return p, fmt.Errorf("look for the next check of %s: %w", c, err)
+	}
+	if m != nil {
+		if at, err := time.Parse("@at "+time.RFC3339Nano, m.Header.Get(jetstream.ScheduleHeader)); err == nil {
+			at = at.UTC()
+			p.NextLook = &at
+		}
+	}
+	if p.Failure, err = l.failure(ctx, c); err != nil {
+		return p, err
+	}
+	return p, l.snapshot(ctx, c, &p)
+}
+
+func (l *Log) failure(ctx context.Context, c stripeevent.Customer) (*syncer.Failure, error) {
+	data, _, err := entry(ctx, l.state, stripeevent.ParkedKey(c))
+	if data == nil || err != nil {
+		return nil, err
+	}
+	var f syncer.Failure
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, fmt.Errorf("failures of %s: %w", c, err)
+	}
+	return &f, nil
+}
+
+func (l *Log) snapshot(ctx context.Context, c stripeevent.Customer, p *Present) error {
+	kv, err := l.entitlements(ctx, c.Mode)
+	if errors.Is(err, ErrNoPipeline) {
+		return nil // no syncer of this mode yet: there is none
+	}
+	if err != nil {
+		return err
+	}
+	data, revision, err := entry(ctx, kv, c.Key())
+	if data == nil || err != nil {
+		return err
+	}
+	p.Revision = revision
+	s, err := entitlement.Decode(data)
+	if err != nil {
+		p.Unreadable = err.Error()
+		return nil
+	}
+	p.Snapshot = &s
+	return nil
+}
+
+// Compare puts a reading of Stripe, made at asOf, beside the bucket. It writes nothing.
+func (p *Present) Compare(read stripeapi.State, trace stripeapi.Trace, policy syncer.Policy, asOf time.Time) {
+	s := syncer.Reduce(read, policy, asOf)
+	p.Fresh = &Fresh{AsOf: asOf.UTC(), Snapshot: &s, Changes: Changes(p.Snapshot, &s), Requests: trace.Requests, RequestIDs: trace.RequestIDs}
+}

@@ -1,0 +1,177 @@
+package audit_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
+)
+
+// A webhook that never comes: the change is found by a request, and told as found without an event.
+func TestStoryOfALostWebhook(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	c, sub := r.buy()
+	r.settle()
+	before := time.Now()
+
+	r.door.closed.Store(true)
+	if err := r.sim.Cancel(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	r.ask(c)
+
+	s := r.story(c)
+	list := syncs(s)
+	last := list[len(list)-1]
+	if !last.Unannounced || last.Record.Trigger != stripeevent.TriggerRequest || len(last.Changes) == 0 {
+		t.Errorf("last sync %+v: want a change found by a request that no event told of", last)
+	}
+	for _, y := range list[:len(list)-1] {
+		if y.Unannounced {
+			t.Errorf("sync %d was announced by a webhook", y.Seq)
+		}
+	}
+	if n := len(s.Uncovered()); n != 0 {
+		t.Errorf("%d events uncovered, want none", n)
+	}
+	if told := s.Told(before); !told.Known || !told.Allowed || told.Snapshot == nil {
+		t.Errorf("told at %s: %+v, want access", before, told)
+	}
+	if told := s.Told(time.Now()); !told.Known || told.Allowed {
+		t.Errorf("told now: %+v, want no access", told)
+	}
+	if told := s.Told(before.Add(-time.Hour)); !told.Known || told.Snapshot != nil {
+		t.Errorf("told an hour before: %+v, want nothing, for certain", told)
+	}
+}
+
+// An event whose marker is lost is shouted, until something covers it.
+func TestStoryOfALostMarker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	c, sub := r.buy()
+	r.settle()
+	r.door.blind.Store(true)
+	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	s := r.story(c)
+	lost := s.Uncovered()
+	if len(lost) != 1 || lost[0].Type != "customer.subscription.updated" {
+		t.Fatalf("uncovered: %+v, want the update", lost)
+	}
+	if s, err := r.log.Story(t.Context(), c, marks(), lost[0].StoredAt.Add(time.Second)); err != nil || len(s.Uncovered()) != 0 {
+		t.Errorf("a second after the event: %d uncovered (%v), want none: its marker may be on its way", len(s.Uncovered()), err)
+	}
+	r.mark(c, stripeevent.TriggerReplay)
+	r.settle()
+	s = r.story(c)
+	list := syncs(s)
+	last := list[len(list)-1]
+	if len(s.Uncovered()) != 0 || len(last.Covers) != 1 || last.Covers[0] != lost[0].Seq || last.Unannounced {
+		t.Errorf("after the replay: %d uncovered, last sync %+v; want it to cover event %d", len(s.Uncovered()), last, lost[0].Seq)
+	}
+}
+
+// A customer that Stripe refuses is parked beside others that succeed, is listed, and comes back when redriven.
+func TestStoryOfAParkedCustomer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.buy()
+	r.settle()
+	c, sub := r.buy()
+	r.settle()
+	r.refuse(c)
+	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	parked, err := r.log.Parked(t.Context(), c.Mode, false)
+	if err != nil || len(parked) != 1 || parked[0].Customer != c || parked[0].Attempts != 1 {
+		t.Fatalf("parked: %+v (%v), want %s after one attempt", parked, err, c)
+	}
+	s := r.story(c)
+	if n := len(s.Uncovered()); n != 0 || s.Now.Failure == nil {
+		t.Errorf("%d events uncovered, failure %v: an event of a parked customer is not lost", n, s.Now.Failure)
+	}
+	r.stripe.Store(nil)
+	r.mark(c, stripeevent.TriggerRedrive)
+	r.settle()
+	s = r.story(c)
+	list := syncs(s)
+	refused, last := list[len(list)-2], list[len(list)-1]
+	if refused.Record.Outcome != syncer.Parked || len(refused.Covers) != 0 {
+		t.Errorf("sync before the last: %+v, want parked, covering nothing", refused)
+	}
+	if last.Record.Outcome != syncer.Changed || last.Record.Trigger != stripeevent.TriggerRedrive || len(last.Covers) == 0 || last.Unannounced {
+		t.Errorf("last sync: %+v, want changed by the redrive, covering the event", last)
+	}
+	if s.Now.Failure != nil {
+		t.Errorf("still failing: %+v", s.Now.Failure)
+	}
+}
+
+// refuse has Stripe answer requests for the customer with 400.
+func (r *rig) refuse(c stripeevent.Customer) {
+	hook := func(customer string, next http.Handler) http.Handler {
+		if customer != c.ID {
+			return next
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"error":{"type":"invalid_request_error","message":"This customer is being migrated."}}`))
+		})
+	}
+	r.stripe.Store(&hook)
+}
+
+// Two syncs at once: the one that is overtaken reads again, and says so.
+func TestStoryOfARace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	c, sub := r.buy()
+	r.settle()
+	asked, release := make(chan struct{}), make(chan struct{})
+	hold := func(customer string, next http.Handler) http.Handler {
+		if customer != c.ID {
+			return next
+		}
+		r.stripe.Store(nil) // the first only
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			close(asked)
+			<-release
+			next.ServeHTTP(w, req)
+		})
+	}
+	r.stripe.Store(&hold)
+	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Fatal("the webhook's sync did not ask Stripe")
+	}
+	r.ask(c)
+	close(release)
+	r.settle()
+
+	list := syncs(r.story(c))
+	last, request := list[len(list)-1], list[len(list)-2]
+	if request.Record.Trigger != stripeevent.TriggerRequest || request.Record.Outcome != syncer.Changed || len(request.Covers) == 0 {
+		t.Errorf("sync before the last: %+v, want the request's, which changed the snapshot and covers the event", request)
+	}
+	if last.Record.Conflicts != 1 || last.Record.Outcome != syncer.Unchanged || last.Record.StripeRequests != 2 {
+		t.Errorf("last sync: %+v, want one conflict, two requests and nothing changed", last)
+	}
+}

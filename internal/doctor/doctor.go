@@ -1,0 +1,175 @@
+// Package doctor checks everything that an operator of the pipeline would: the connection to NATS and the user's
+// permissions, how durable the server is, the topology, what waits and what is parked, whether every event has led to a sync, the
+// jobs, the clocks, and what the key for Stripe may do.
+//
+// The common path: connect, [Examine], print the [Report].
+//
+// It writes nothing to NATS and to Stripe. Each [Check] is ok, warn (it works, and somebody should look) or fail (it does
+// not work, or something may be lost) and says what to do next. Limits: clocks are compared with that of
+// the machine it runs on, silence of webhooks can have innocent reasons, and what a server syncs to its disk shows on its monitoring port only.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// A State is how a check came out.
+type State string
+
+const (
+	OK   State = "ok"
+	Warn State = "warn"
+	Fail State = "fail"
+)
+
+// A Check is one thing that was looked at.
+type Check struct {
+	Name string `json:"check"`
+	// Mode is empty for what the modes share.
+	Mode  entitlement.Mode `json:"mode,omitempty"`
+	State State            `json:"state"`
+	// Text says what was found, Next what to do about it; Next is empty if all is well.
+	Text string `json:"text"`
+	Next string `json:"next,omitempty"`
+}
+
+// A Report is all checks, in the order in which to read them.
+type Report struct {
+	// State is the worst of the checks'.
+	State  State   `json:"state"`
+	Checks []Check `json:"checks"`
+}
+
+func (r *Report) add(checks ...Check) {
+	for _, c := range checks {
+		r.Checks = append(r.Checks, c)
+		if c.State == Fail || c.State == Warn && r.State != Fail {
+			r.State = c.State
+		}
+	}
+}
+
+// Config is what to look at. Fields without a default are required.
+type Config struct {
+	NATS  *nats.Conn
+	Modes []entitlement.Mode
+	// Topology, MaxBody (bytes), Marks and CoverageEvery are as the daemons have them.
+	Topology      topology.Options
+	MaxBody       int64
+	Marks         stripeevent.Types
+	CoverageEvery time.Duration
+	// Monitor is the URL of the NATS server's monitoring port.
+	Monitor string
+	// Stripe is the syncer's way to Stripe. Nil: Stripe is not asked.
+	Stripe *stripeapi.Config
+	// Now is the clock of this machine. Defaults to time.Now.
+	Now func() time.Time
+}
+
+// within bounds each question to NATS.
+const within = 5 * time.Second
+
+// Examine looks at everything. What cannot be looked at is a check that says so.
+func Examine(ctx context.Context, cfg Config) Report {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	r := Report{State: OK}
+	r.add(connection(cfg.NATS))
+	r.add(user(ctx, cfg.NATS))
+	r.add(payload(cfg.NATS.MaxPayload(), cfg.MaxBody))
+	r.add(durability(ctx, cfg))
+	js, err := jetstream.New(cfg.NATS)
+	if err != nil {
+		r.add(Check{Name: "topology", State: Fail, Text: err.Error(), Next: "this is a defect of the tool"})
+		return r
+	}
+	usable, check := drift(ctx, js, cfg)
+	r.add(check)
+	for _, m := range cfg.Modes {
+		r.add(syncers(ctx, cfg.NATS, m))
+		if usable {
+			r.add(work(ctx, js, cfg, m)...)
+		}
+	}
+	if cfg.Stripe != nil {
+		r.add(stripe(ctx, cfg)...)
+	}
+	return r
+}
+
+// Unreachable is the report when there is no connection.
+func Unreachable(err error, next string) Report {
+	r := Report{State: OK}
+	r.add(Check{Name: "nats", State: Fail, Text: err.Error(), Next: next})
+	return r
+}
+
+// drift compares the topology. usable says that the rest can be looked at.
+func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool, c Check) {
+	c = Check{Name: "topology", State: OK}
+	o := cfg.Topology
+	o.Modes = cfg.Modes
+	assets := topology.All(o)
+	findings, err := topology.Check(ctx, js, assets)
+	if err != nil {
+		c.State, c.Text = Fail, err.Error()
+		c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one, on a server with JetStream"
+		return false, c
+	}
+	var list []string
+	missing := false
+	for _, f := range findings {
+		if f.Missing {
+			missing = true
+			list = append(list, f.Asset+": missing")
+			continue
+		}
+		for _, d := range f.Differences {
+			list = append(list, d.String())
+		}
+	}
+	if len(list) == 0 {
+		c.Text = fmt.Sprintf("%d streams, buckets and consumers are as they must be", len(assets))
+		return true, c
+	}
+	c.State, c.Text = Fail, strings.Join(list, "; ")
+	c.Next = "`entitled topology` shows it and `entitled topology apply` mends it; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them"
+	return !missing, c
+}
+
+// ago is how long ago t was, in the largest unit that is whole to the reader: 12s, 5m, 3h, 2d.
+func ago(t, now time.Time) string { return span(now.Sub(t)) }
+
+func span(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Second:
+		return "under 1s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+}
+
+func customers(n uint64) string {
+	if n == 1 {
+		return "1 customer"
+	}
+	return fmt.Sprintf("%d customers", n)
+}

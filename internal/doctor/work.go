@@ -1,0 +1,269 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
+)
+
+const (
+	// A marker of the lane for webhooks waits for its customer's pace, 8 s, and for Stripe's budget.
+	nowLate, nowStuck = time.Minute, 15 * time.Minute
+	// Bulk work takes what webhooks leave of the budget: a replay may take hours, and is not stuck.
+	bulkLate = 6 * time.Hour
+	// A job is settled within minutes; its schedule brings it again, and the age begins anew.
+	jobLate = 15 * time.Minute
+	// An account without any event for so long has no customers, or no endpoint.
+	silent = 24 * time.Hour
+	// The servers' clocks order nothing here: they date schedules and records.
+	natsSkewed, natsWrong = 5 * time.Second, time.Minute
+)
+
+// syncers asks the micro service of the mode who is there.
+func syncers(ctx context.Context, nc *nats.Conn, m entitlement.Mode) Check {
+	c := Check{Name: "syncers", Mode: m, State: OK}
+	n, err := ping(ctx, nc, m)
+	switch {
+	case err != nil:
+		c.State, c.Text, c.Next = Warn, "cannot ask for them: "+err.Error(), "run this as a NATS user who may publish to $SRV.PING.>, ops of nats.conf for one"
+	case n == 0:
+		c.State, c.Text = Fail, "none is running: markers wait, and snapshots stay as they are"
+		c.Next = "start cmd/syncer with a " + string(m) + " key; its /readyz says what keeps it from working"
+	default:
+		c.Text = fmt.Sprintf("%d answering", n)
+	}
+	return c
+}
+
+// askFor is how long to wait for the first answer, pingFor how long to count others after it.
+const askFor, pingFor = 2 * time.Second, 250 * time.Millisecond
+
+func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (int, error) {
+	inbox := nc.NewRespInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return 0, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
+	if err := nc.PublishRequest("$SRV.PING.entitled-sync-"+string(m), inbox, nil); err != nil {
+		return 0, err
+	}
+	wait, n := askFor, 0
+	for {
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		msg, err := sub.NextMsgWithContext(ctx)
+		cancel()
+		switch {
+		case err == nil && len(msg.Data) == 0 && msg.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
+			return 0, nil
+		case errors.Is(err, context.DeadlineExceeded) && n > 0:
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+		if json.Valid(msg.Data) {
+			n++
+		}
+		wait = pingFor
+	}
+}
+
+// work is the checks of one mode that read its streams and buckets.
+func work(ctx context.Context, js jetstream.JetStream, cfg Config, m entitlement.Mode) []Check {
+	open, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	i, err := syncer.Inspect(open, js, m)
+	if err != nil {
+		return []Check{unread("backlog", m, err)}
+	}
+	e := examination{Inspector: i, cfg: cfg, mode: m}
+	return []Check{
+		e.one(ctx, "webhook lane", e.lane(stripeevent.Now)),
+		e.one(ctx, "bulk lane", e.lane(stripeevent.Bulk)),
+		e.one(ctx, "failing customers", e.failing),
+		e.one(ctx, "coverage", e.coverage),
+		e.one(ctx, "jobs", e.jobs),
+		e.one(ctx, "webhooks", e.silence),
+		e.one(ctx, "clock of NATS", e.clock),
+	}
+}
+
+func unread(name string, m entitlement.Mode, err error) Check {
+	return Check{Name: name, Mode: m, State: Fail, Text: "not looked at: " + err.Error(),
+		Next: "run this as a NATS user who may read it, ops of nats.conf for one, and look whether the stream has a leader"}
+}
+
+// An examination is that of one mode.
+type examination struct {
+	*syncer.Inspector
+	cfg  Config
+	mode entitlement.Mode
+}
+
+func (e examination) one(ctx context.Context, name string, look func(context.Context) (Check, error)) Check {
+	ctx, cancel := context.WithTimeout(ctx, 2*within)
+	defer cancel()
+	c, err := look(ctx)
+	if err != nil {
+		return unread(name, e.mode, err)
+	}
+	c.Name, c.Mode = name, e.mode
+	return c
+}
+
+func (e examination) lane(l stripeevent.Lane) func(context.Context) (Check, error) {
+	return func(ctx context.Context) (Check, error) {
+		b, err := e.Lane(ctx, l)
+		if err != nil || b.Len() == 0 {
+			return Check{State: OK, Text: "nobody waits"}, err
+		}
+		c := Check{State: OK, Text: fmt.Sprintf("%s dirty (%d waiting, %d in hand, %d of those delivered before)", customers(b.Len()), b.Waiting, b.Held, b.Again)}
+		if b.Oldest.IsZero() {
+			return c, nil
+		}
+		age := e.cfg.Now().Sub(b.Oldest)
+		c.Text += ", the oldest for " + span(age)
+		const next = "is a syncer there and ready (/readyz), does Stripe answer, is the budget large enough (STRIPE_RATE)? the syncers' log names who fails"
+		switch {
+		case l == stripeevent.Now && age > nowStuck:
+			c.State, c.Next = Fail, next
+		case l == stripeevent.Now && age > nowLate, age > bulkLate:
+			c.State, c.Next = Warn, next
+		}
+		return c, nil
+	}
+}
+
+func (e examination) failing(ctx context.Context) (Check, error) {
+	f, err := e.Failing(ctx)
+	if err != nil {
+		return Check{}, err
+	}
+	switch {
+	case f.Parked > 0:
+		return Check{State: Warn, Text: fmt.Sprintf("%s parked, the first %s ago; %d more tried again by themselves", customers(uint64(f.Parked)), ago(f.OldestParked, e.cfg.Now()), f.Retried),
+			Next: "`entitled parked --mode " + string(e.mode) + "` shows why, and with --redrive tries them again"}, nil
+	case f.Retried > 0:
+		return Check{State: Warn, Text: customers(uint64(f.Retried)) + " tried again after a failure, none parked",
+			Next: "the syncers' log says why; they are parked after 20 failures while others succeed"}, nil
+	}
+	return Check{State: OK, Text: "none, and none parked"}, nil
+}
+
+func (e examination) coverage(ctx context.Context) (Check, error) {
+	u, err := e.Uncovered(ctx, e.cfg.Marks)
+	if err != nil {
+		return Check{}, err
+	}
+	if u.Customers == 0 {
+		return Check{State: OK, Text: fmt.Sprintf("every event has led to a sync, a marker (%d) or a parked customer", u.Waiting)}, nil
+	}
+	age := e.cfg.Now().Sub(u.Oldest)
+	c := Check{State: Warn, Text: fmt.Sprintf("%s with an event that no sync covers and no marker, the oldest %s ago", customers(uint64(u.Customers)), span(age)),
+		Next: "the job coverage marks them within COVERAGE_EVERY (" + e.cfg.CoverageEvery.String() + "); look for what lost their markers"}
+	if age > 2*e.cfg.CoverageEvery+time.Minute {
+		c.State = Fail
+		c.Next = "the job coverage does not run: look at the jobs, at the syncers and at their log; `entitled replay` marks them by hand"
+	}
+	return c, nil
+}
+
+func (e examination) jobs(ctx context.Context) (Check, error) {
+	found, err := e.Schedules(ctx)
+	if err != nil {
+		return Check{}, err
+	}
+	var missing []string
+	for _, name := range syncer.JobNames() {
+		if found[name] == "" {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return Check{State: Fail, Text: "no schedule for " + strings.Join(missing, ", "),
+			Next: "a running syncer restores it within a minute; if one runs, its log says why not"}, nil
+	}
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, name+" "+found[name])
+	}
+	b, err := e.Jobs(ctx)
+	if err != nil {
+		return Check{}, err
+	}
+	c := Check{State: OK, Text: strings.Join(list, ", ")}
+	if age := e.cfg.Now().Sub(b.Oldest); b.Len() > 0 && !b.Oldest.IsZero() && age > jobLate {
+		c.State, c.Text = Warn, fmt.Sprintf("%s; one is due since %s", c.Text, span(age))
+		c.Next = "is a syncer running? a job that fails is in its log, and tried again"
+	} else if b.Again > 0 {
+		c.State, c.Text = Warn, c.Text+"; one has failed and is tried again"
+		c.Next = "the syncers' log says why"
+	}
+	return c, nil
+}
+
+func (e examination) silence(ctx context.Context) (Check, error) {
+	last, err := e.NewestEvent(ctx)
+	if err != nil {
+		return Check{}, err
+	}
+	const next = "does the endpoint in Stripe's dashboard lead to ingest, and does it report failures? is ingest's /readyz 200? a quiet account is fine"
+	if last.IsZero() {
+		return Check{State: Warn, Text: "none has arrived yet", Next: next}, nil
+	}
+	c := Check{State: OK, Text: "the last one came " + ago(last, e.cfg.Now()) + " ago"}
+	if e.cfg.Now().Sub(last) > silent {
+		c.State, c.Next = Warn, next
+	}
+	return c, nil
+}
+
+func (e examination) clock(ctx context.Context) (Check, error) {
+	before := e.cfg.Now()
+	server, err := e.Clock(ctx)
+	if err != nil {
+		return Check{}, err
+	}
+	return skewed(offset(server, before, e.cfg.Now()), "the NATS server's clock", natsSkewed, natsWrong), nil
+}
+
+// offset is by how much a clock that read t between before and after differs for certain; above 0 it is ahead.
+func offset(t, before, after time.Time) time.Duration {
+	switch {
+	case t.After(after):
+		return t.Sub(after)
+	case t.Before(before):
+		return t.Sub(before)
+	}
+	return 0
+}
+
+func skewed(by time.Duration, whose string, warn, fail time.Duration) Check {
+	way := "ahead of"
+	if by < 0 {
+		by, way = -by, "behind"
+	}
+	c := Check{State: OK, Text: whose + " agrees with this machine's"}
+	if by >= time.Second {
+		c.Text = fmt.Sprintf("%s is %s %s this machine's", whose, span(by), way)
+	}
+	if by > warn {
+		c.State, c.Next = Warn, "turn on time synchronisation (NTP) on both; whichever is wrong"
+	}
+	if by > fail {
+		c.State = Fail
+	}
+	return c
+}
