@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"entitled/internal/bench"
+)
+
+type benchCmd struct {
+	Run   benchRunCmd   `cmd:"" default:"withargs" help:"Measure (the default)."`
+	Chart benchChartCmd `cmd:"" help:"Print an SVG chart of what bench --json printed."`
+	Child benchChildCmd `cmd:"" hidden:"" help:"One of the processes that bench measures."`
+}
+
+// Help is shown below the usage.
+func (benchCmd) Help() string {
+	var rows strings.Builder
+	for _, g := range bench.Groups() {
+		fmt.Fprintf(&rows, "\n	%-8s %s", g.Name, g.About)
+	}
+	return `Starts its own NATS, ingest and syncers on this machine, uses none of yours, and leaves nothing behind. Takes some minutes; other work on the machine spoils the numbers.
+
+	entitled bench
+	entitled bench --rows ingest,has --rounds 9
+	entitled bench --json > bench.json && entitled bench chart bench.json > bench.svg
+
+The rows:` + rows.String()
+}
+
+type benchRunCmd struct {
+	Rows      []string `placeholder:"NAME,…" help:"Only these rows. Default: all."`
+	Rounds    int      `default:"5" placeholder:"N" help:"How often each row is measured; the median counts."`
+	Customers int      `default:"100000" placeholder:"N" help:"Snapshots and markers in the row of memory, and the most in those of growth."`
+	Quick     bool     `help:"See that all of it works, in seconds; the numbers mean nothing."`
+	JSON      bool     `name:"json" help:"Print JSON."`
+	Profiles  string   `placeholder:"DIR" help:"Leave CPU profiles of the measured processes in this directory."`
+}
+
+// Run measures and prints.
+func (c benchRunCmd) Run(ctx context.Context, s *session) error {
+	switch {
+	case c.Rounds < 1:
+		return usageError{hinted{fmt.Errorf("--rounds %d: below one", c.Rounds), "5 is usual, an odd number has a middle"}}
+	case c.Customers < 1:
+		return usageError{hinted{fmt.Errorf("--customers %d: below one", c.Customers), "100000 is usual"}}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to start it as child: %w", err)
+	}
+	if c.Profiles != "" {
+		if err := os.MkdirAll(c.Profiles, 0o755); err != nil {
+			return withHint(fmt.Errorf("--profiles: %w", err), "choose a directory that this user may write to")
+		}
+	}
+	report, err := bench.Run(ctx, bench.Config{
+		Command: []string{self, "bench", "child"}, Rows: c.Rows, Rounds: c.Rounds, Customers: c.Customers, Quick: c.Quick, Profiles: c.Profiles,
+		Progress: func(what string) { fmt.Fprintln(s.err, s.err.paint(faint, what)) },
+	})
+	var unknown *bench.UnknownRowsError
+	if errors.As(err, &unknown) {
+		return usageError{hinted{err, strings.Join(unknown.Known, ", ")}}
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		_, err = s.out.Write(report.JSON())
+		return err
+	}
+	_, err = fmt.Fprint(s.out, report.Table())
+	return err
+}
+
+type benchChartCmd struct {
+	File string `arg:"" help:"What bench --json printed."`
+}
+
+// Run prints the chart.
+func (c benchChartCmd) Run(s *session) error {
+	data, err := os.ReadFile(c.File)
+	if err != nil {
+		return err
+	}
+	svg, err := bench.Chart(data)
+	if err != nil {
+		return withHint(fmt.Errorf("%s: %w", c.File, err), "entitled bench --rows ingest --json > "+c.File)
+	}
+	_, err = s.out.Write(svg)
+	return err
+}
+
+type benchChildCmd struct{}
+
+// Run serves until standard input ends.
+func (benchChildCmd) Run(s *session) error { return bench.Child(os.Stdin, s.Stdout) }

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"entitled/internal/daemon"
+)
+
+// commands is what the tool can do. A command is a struct with its arguments and a method Run.
+type commands struct {
+	Dev      devCmd      `cmd:"" help:"Run the whole pipeline here, with a simulated Stripe unless you give keys."`
+	Get      getCmd      `cmd:"" help:"Show a customer's snapshot, or whether it may use a feature."`
+	Watch    watchCmd    `cmd:"" help:"Show changes as they happen."`
+	Sync     syncCmd     `cmd:"" help:"Have a customer read from Stripe now, and show the result."`
+	Events   eventsCmd   `cmd:"" help:"List the events that came: the audit log."`
+	Explain  explainCmd  `cmd:"" help:"Tell one customer's story: what came, what was done, how it stands."`
+	Replay   replayCmd   `cmd:"" help:"Have the customers of a slice of the log read again."`
+	Parked   parkedCmd   `cmd:"" help:"List customers that cannot be synced; try them again."`
+	Forget   forgetCmd   `cmd:"" help:"Erase all that is kept of one customer."`
+	Topology topologyCmd `cmd:"" help:"Compare the streams, buckets and consumers in NATS with what is needed; create or mend them."`
+	Doctor   doctorCmd   `cmd:"" help:"Check everything that keeps snapshots right, and say what to do about what is not."`
+	Simulate simulateCmd `cmd:"" help:"Serve a simulated Stripe for your own tests."`
+	Bench    benchCmd    `cmd:"" help:"Measure what it costs on this machine, against yardsticks."`
+
+	Version kong.VersionFlag `help:"Show the version and exit."`
+}
+
+const about = `What each of your Stripe customers may use, live, in a NATS KV bucket. Every setting is a flag and an environment variable; the flag wins.`
+
+// A session is one run of the tool: what comes from outside, and where output goes.
+type session struct {
+	daemon.Process
+	out, err terminal
+	now      func() time.Time
+	// Self is how the tool is called, in lines to copy.
+	Self string
+}
+
+func newSession(p daemon.Process) *session {
+	return &session{
+		Process: p, out: newTerminal(p.Stdout, p.Getenv), err: newTerminal(p.Stderr, p.Getenv), now: time.Now, Self: self(p.Name),
+	}
+}
+
+// errExit is what kong's --help and --version end with.
+type errExit int
+
+func (e errExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// run does what the arguments say and returns the exit code.
+func run(ctx context.Context, p daemon.Process) (code int) {
+	s := newSession(p)
+	defer func() {
+		// kong ends --help and --version through its exit function, from deep inside.
+		if r := recover(); r != nil {
+			exit, ok := r.(errExit)
+			if !ok {
+				panic(r)
+			}
+			code = int(exit)
+		}
+	}()
+	k, err := parser(p)
+	if err != nil {
+		return s.fail(p.Name, err)
+	}
+	if len(p.Args) == 0 {
+		p.Args = []string{"--help"}
+	}
+	kctx, err := k.Parse(p.Args)
+	if err != nil {
+		return s.fail(p.Name, usage(p.Name, err))
+	}
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	return s.fail(p.Name+" "+commandOf(kctx), kctx.Run(s))
+}
+
+// self is name, unless nothing was installed yet: go run keeps what it builds under a directory of that name.
+func self(name string) string {
+	if file, err := os.Executable(); err == nil && strings.Contains(file, "go-build") {
+		return "go run ./cmd/" + name
+	}
+	return name
+}
+
+func parser(p daemon.Process) (*kong.Kong, error) {
+	k, err := daemon.NewParser(p.Getenv, &commands{},
+		kong.Name(p.Name),
+		kong.Description(about),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.Exit(func(code int) { panic(errExit(code)) }),
+		kong.Vars{"version": p.Name + " " + daemon.Version()},
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "nats", Title: "NATS:"},
+			{Key: "stripe", Title: "Your Stripe account, both or neither:"},
+			{Key: "daemons", Title: "As the two daemons have them:"},
+		}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100, FlagsLast: true}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("read the commands: %w", err)
+	}
+	return k, nil
+}
+
+// commandOf is the command's name without its arguments, as it was given: "topology apply".
+func commandOf(kctx *kong.Context) string {
+	name, _, _ := strings.Cut(kctx.Command(), " <")
+	return strings.TrimSuffix(name, " show") // the default, which nobody types
+}
+
+// A usageError says that the command line itself needs attention.
+type usageError struct{ hinted }
+
+var secrets = regexp.MustCompile(`\b(sk|rk|whsec)_[A-Za-z0-9_]+`)
+
+func usage(name string, err error) error {
+	hint := name + " --help lists the commands"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		hint = parse.Context.Selected().FullPath() + " --help shows what it takes"
+	}
+	// A stray argument may be the second half of a line with a key on it.
+	text := secrets.ReplaceAllString(err.Error(), "${1}_…")
+	return usageError{hinted{errors.New(text), hint}}
+}
+
+func notNegative(flag string, d time.Duration) error {
+	if d >= 0 {
+		return nil
+	}
+	return usageError{hinted{fmt.Errorf("%s %s: below zero", flag, d), "a duration like 10s or 5m"}}
+}
+
+// hinted is an error with what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// withHint adds what to do about err, as a phrase.
+func withHint(err error, hint string) error { return hinted{err, hint} }
+
+// errSilent ends a command with 1 that has already said what there is to say.
+var errSilent = errors.New("failed")
+
+// fail prints err for people and returns the exit code.
+func (s *session) fail(command string, err error) int {
+	var settings *daemon.SettingsError
+	var bad usageError
+	var h hinted
+	switch {
+	case err == nil, errors.Is(err, syscall.EPIPE):
+		return 0
+	case errors.Is(err, errSilent):
+		return 1
+	case errors.As(err, &settings):
+		io.WriteString(s.Stderr, settings.Error()) //nolint:errcheck // nobody is left to tell
+		return 2
+	}
+	fmt.Fprintf(s.Stderr, "%s: %s\n", command, err)
+	if errors.As(err, &h) {
+		fmt.Fprintf(s.Stderr, "  hint: %s\n", h.hint)
+	}
+	if errors.As(err, &bad) {
+		fmt.Fprintf(s.Stderr, "  hint: %s\n", bad.hint)
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// embeddedStart bounds the start of the server. It takes tens of milliseconds, and longer with much data.
+const embeddedStart = 30 * time.Second
+
+// startNATS runs a nats-server in this process. It keeps its streams under dir; with durable it syncs its disk before it
+// acknowledges, as nats.conf has it.
+func startNATS(dir string, durable bool, at net.Addr) (*server.Server, error) {
+	host, port, err := net.SplitHostPort(at.String())
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "entitled-dev",
+		Host:       host,
+		Port:       number,
+		JetStream:  true,
+		StoreDir:   dir,
+		SyncAlways: durable,
+		MaxPayload: 2 << 20, // as in nats.conf: above the largest webhook
+		NoSigs:     true,    // this process's signals are ours
+		NoLog:      true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded nats-server: %w", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(embeddedStart) {
+		stopNATS(srv)
+		return nil, withHint(errors.New("embedded nats-server: not ready within "+embeddedStart.String()),
+			"is "+at.String()+" free, and "+dir+" writable and in use by nobody else?")
+	}
+	return srv, nil
+}
+
+// stopNATS returns once what the server acknowledged is in its store.
+func stopNATS(srv *server.Server) {
+	srv.Shutdown()
+	srv.WaitForShutdown()
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/audit"
+	"entitled/internal/daemon"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+	"entitled/internal/wiring"
+)
+
+type explainCmd struct {
+	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
+	At       string `placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: 2h (ago), 2026-11-22T14:02:00Z."`
+	Since    string `placeholder:"TIME" help:"Leave out what came before."`
+	JSON     bool   `name:"json" help:"Print the story as JSON."`
+	checkFlags
+	wiring.MarkSettings
+	modeFlag
+	natsFlags
+}
+
+// checkFlags are how Stripe is read for --check. They must be the syncer's.
+type checkFlags struct {
+	Compare  bool   `name:"check" help:"Read the customer from Stripe too, with STRIPE_API_KEY, and show what differs. Nothing is written."`
+	Base     string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is, for --check."`
+	Rate     string `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"As the syncer has it, for --check."`
+	Features string `name:"features" env:"FEATURES" default:"off" help:"As the syncer has it, for --check."`
+	Grace    string `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"As the syncer has it, for --check."`
+}
+
+// Help is shown below the usage.
+func (explainCmd) Help() string {
+	return `One customer's story, in order: each event that came, the sync that covered it, how long that waited and for what, what it asked of
+Stripe, and what changed. Then how the customer stands. Start here when somebody asks why a customer was locked out at 14:02.
+
+	entitled explain cus_NffrFeUfNV2Hib
+	entitled explain cus_NffrFeUfNV2Hib --since 1d
+	entitled explain cus_NffrFeUfNV2Hib --at 2026-11-22T14:02:00Z
+	STRIPE_API_KEY=rk_live_… entitled explain cus_NffrFeUfNV2Hib --check
+	entitled explain cus_NffrFeUfNV2Hib --json | jq .uncovered
+
+Exits with 1 if an event has no sync, or if --check finds a difference.`
+}
+
+// Run tells the story.
+func (e explainCmd) Run(ctx context.Context, s *session) error {
+	mode, err := e.mode(s)
+	if err != nil {
+		return err
+	}
+	c, err := customerArg(e.Customer, e.Account, mode)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	var at, since time.Time
+	if at, err = timeArg("--at", e.At, now); err == nil {
+		since, err = timeArg("--since", e.Since, now)
+	}
+	if err == nil && at.After(now) {
+		err = errors.New("--at is ahead")
+	}
+	if err != nil {
+		return usageError{hinted{err, "times are 90m, 2h or 3d ago, a day as in 2026-11-22, or RFC 3339 as in 2026-11-22T14:02:00Z"}}
+	}
+	check := daemon.Checker{Program: s.Name}
+	marks := e.MarkSettings.Check(&check)
+	stripe := e.settings(s, &check)
+	if err := check.Err(); err != nil {
+		return err
+	}
+	if e.Compare && stripe.Mode != mode {
+		return usageError{hinted{fmt.Errorf("STRIPE_API_KEY is of mode %s, asked is %s", stripe.Mode, mode), "--mode and the key must agree for --check"}}
+	}
+	nc, err := e.connect(s, nil)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	log, err := openLog(ctx, nc)
+	if err != nil {
+		return err
+	}
+	story, err := log.Story(ctx, c, marks, now)
+	if err != nil {
+		return explainLog(err)
+	}
+	if e.Compare {
+		if err := compare(ctx, nc, story, stripe); err != nil {
+			return err
+		}
+	}
+	if story.Empty() && story.Now.Fresh == nil {
+		return withHint(fmt.Errorf("nothing is known of %s in %s mode", printable(c.String()), mode),
+			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or choose with --mode and --account", printable(c.String())))
+	}
+	if e.At != "" {
+		told := story.Told(at)
+		return e.printAt(s, c, told)
+	}
+	return e.print(s, story, since)
+}
+
+// settings are those of --check; without it, none are looked at.
+func (f checkFlags) settings(s *session, check *daemon.Checker) wiring.Syncer {
+	if !f.Compare {
+		return wiring.Syncer{}
+	}
+	key := check.Secret("STRIPE_API_KEY", s.Getenv("STRIPE_API_KEY"), wiring.KeyHint)
+	return wiring.SyncerSettings{
+		Base: f.Base, Rate: f.Rate, Features: f.Features, Grace: f.Grace, CoverageEvery: "5m", // not used here
+	}.Check(check, key)
+}
+
+// checkWithin bounds the reading of Stripe.
+const checkWithin = 30 * time.Second
+
+// compare reads Stripe, within the fleet's budget, and puts it beside the bucket.
+func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y wiring.Syncer) error {
+	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	kv, err := js.KeyValue(ctx, topology.StateBucket)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", topology.StateBucket, err)
+	}
+	client, err := stripeapi.New(y.Stripe)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	budget := stripeapi.NewBudget(stripeapi.BudgetConfig{KV: kv, Mode: y.Mode, Rate: y.Rate})
+	place := func(ctx context.Context) error { return budget.Take(ctx, false) }
+	if err := place(ctx); err != nil {
+		return fmt.Errorf("--check: wait for a place in the Stripe budget: %w", err)
+	}
+	asOf := time.Now()
+	read, trace, err := client.Fetch(ctx, story.Customer.Account, story.Customer.ID, place)
+	if err != nil {
+		return withHint(fmt.Errorf("--check: %w", err), "without --check, the story is told from what is stored")
+	}
+	story.Now.Compare(read, trace, y.Policy, asOf)
+	return nil
+}
+
+// storyLine is a story for programs.
+type storyLine struct {
+	storyHead
+	*audit.Story
+	// Uncovered are the sequences of the events that nothing covers.
+	Uncovered []uint64 `json:"uncovered"`
+}
+
+func (e explainCmd) print(s *session, story *audit.Story, since time.Time) error {
+	lost := story.Uncovered()
+	if e.JSON {
+		c := story.Customer
+		line := storyLine{storyHead: storyHead{c.ID, c.Account, string(c.Mode)}, Uncovered: []uint64{}}
+		for _, h := range lost {
+			line.Uncovered = append(line.Uncovered, h.Seq)
+		}
+		shown := *story
+		shown.Steps = after(story.Steps, since)
+		line.Story = &shown
+		if err := s.encode(line); err != nil {
+			return err
+		}
+	} else {
+		storyView{view: view{s.out}, story: story, since: since}.show()
+	}
+	if len(lost) > 0 || story.Now.Fresh != nil && len(story.Now.Fresh.Changes) > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+func (e explainCmd) printAt(s *session, c stripeevent.Customer, told audit.Told) error {
+	if e.JSON {
+		return s.encode(struct {
+			storyHead
+			Told audit.Told `json:"told"`
+		}{storyHead{c.ID, c.Account, string(c.Mode)}, told})
+	}
+	showTold(s.out, c, told)
+	return nil
+}
+
+type storyHead struct {
+	Customer string `json:"customer"`
+	Account  string `json:"account,omitempty"`
+	Mode     string `json:"mode"`
+}
+
+func (s *session) encode(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	_, err = fmt.Fprintf(s.out, "%s\n", b)
+	return err
+}
+
+// after are the steps from an instant on.
+func after(steps []audit.Step, since time.Time) []audit.Step {
+	for i, step := range steps {
+		if !step.At().Before(since) {
+			return steps[i:]
+		}
+	}
+	return []audit.Step{}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/daemon"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+)
+
+// natsFlags are the settings of every command that talks to a running pipeline.
+type natsFlags struct {
+	NATS daemon.NATSSettings `embed:"" group:"nats"`
+}
+
+// connect makes a connection that is there, and comes back when it is lost later. onError, if not nil, is told what NATS
+// refuses.
+func (f natsFlags) connect(s *session, onError func(error)) (*nats.Conn, error) {
+	check := daemon.Checker{Program: s.Name}
+	settings := f.NATS.Check(&check)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	nc, err := daemon.Connect(daemon.Connection{
+		NATS: settings, Name: s.Name, Log: s.Log, OnError: onError,
+		Options: []nats.Option{nats.RetryOnFailedConnect(false)},
+	})
+	if err != nil {
+		return nil, withHint(err, "start NATS, or `entitled dev`, or say where it is and who asks: --nats-url, --nats-user, --nats-password or --nats-creds")
+	}
+	return nc, nil
+}
+
+// modeFlag says which of Stripe's two worlds is meant.
+type modeFlag struct {
+	Mode string `placeholder:"MODE" help:"test or live. Default: that of STRIPE_API_KEY if it is set, else test."`
+}
+
+func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
+	if f.Mode != "" {
+		return parseMode(f.Mode)
+	}
+	key := s.Getenv("STRIPE_API_KEY")
+	if key == "" {
+		return entitlement.Test, nil
+	}
+	m, err := stripeapi.ModeOf(key)
+	if err != nil {
+		check := daemon.Checker{Program: s.Name}
+		check.Error("STRIPE_API_KEY", err, "give --mode test or --mode live, which needs no key")
+		return "", check.Err()
+	}
+	return m, nil
+}
+
+func parseMode(flag string) (entitlement.Mode, error) {
+	m, err := entitlement.ParseMode(flag)
+	if err != nil {
+		return "", usageError{hinted{fmt.Errorf("--mode: %w", err), "--mode test or --mode live"}}
+	}
+	return m, nil
+}
+
+// customerArg names one customer. A connected account's customer may be written acct_…/cus_…, as this tool prints it.
+func customerArg(arg, account string, m entitlement.Mode) (stripeevent.Customer, error) {
+	c := stripeevent.Customer{Mode: m, Account: account, ID: arg}
+	if head, tail, ok := strings.Cut(arg, "/"); ok && account == "" {
+		c.Account, c.ID = head, tail
+	}
+	if c.ID == "" {
+		return c, usageError{hinted{errors.New("no customer id"), "entitled get cus_…"}}
+	}
+	return c, nil
+}
+
+// An entry is one entry of an entitlement bucket.
+type entry struct {
+	customer stripeevent.Customer
+	data     []byte
+	revision uint64
+}
+
+// readEntry reads a customer's entry.
+func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entry, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return entry{}, fmt.Errorf("open JetStream: %w", err)
+	}
+	bucket := entitlement.Bucket(c.Mode)
+	kv, err := js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return entry{}, withHint(fmt.Errorf("there is no bucket %s", bucket),
+			"no syncer of mode "+string(c.Mode)+" has run here yet; look with `entitled topology`, or choose with --mode")
+	}
+	if err != nil {
+		return entry{}, fmt.Errorf("open bucket %s: %w", bucket, err)
+	}
+	e, err := kv.Get(ctx, c.Key())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return entry{}, withHint(fmt.Errorf("no snapshot of %s in %s", c, bucket),
+			fmt.Sprintf("read it from Stripe with `entitled sync %s`, or choose with --mode and --account", c))
+	}
+	if err != nil {
+		return entry{}, fmt.Errorf("read %s from %s: %w", c, bucket, err)
+	}
+	return entry{customer: c, data: e.Value(), revision: e.Revision()}, nil
+}
+
+// snapshot decodes the entry.
+func (e entry) snapshot() (entitlement.Snapshot, error) {
+	s, err := entitlement.Decode(e.data)
+	if err != nil {
+		return s, withHint(fmt.Errorf("snapshot of %s, revision %d: %w", e.customer, e.revision, err),
+			"upgrade this tool, or look at the entry with --json")
+	}
+	return s, nil
+}

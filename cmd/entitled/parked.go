@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"entitled/internal/audit"
+	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
+)
+
+type parkedCmd struct {
+	Redrive    []string `placeholder:"CUS,…" help:"Try these customers again; cus_…, or acct_…/cus_… for one of a connected account."`
+	RedriveAll bool     `help:"Try all parked customers again; with --all also those that are retried anyway."`
+	All        bool     `help:"Show also those whose syncs fail and are still tried again."`
+	JSON       bool     `name:"json" help:"One JSON object a line."`
+	modeFlag
+	natsFlags
+}
+
+// Help is shown below the usage.
+func (parkedCmd) Help() string {
+	return `A customer is parked when reading it from Stripe fails for a reason of its own, so that it does not hold up others. It keeps its last
+snapshot. Its next event, or entitled sync, tries it again; so does a redrive, in the lane for bulk work. A success unparks it.
+
+	entitled parked
+	entitled parked --all --json | jq .error
+	entitled parked --redrive cus_NffrFeUfNV2Hib
+	entitled parked --redrive-all`
+}
+
+// failingLine is a parked customer for programs.
+type failingLine struct {
+	Customer string `json:"customer"`
+	Account  string `json:"account,omitempty"`
+	Mode     string `json:"mode"`
+	syncer.Failure
+	// Redriven is there when this call marked it again.
+	Redriven bool `json:"redriven,omitempty"`
+}
+
+// Run lists, and redrives.
+func (p parkedCmd) Run(ctx context.Context, s *session) error {
+	mode, err := p.mode(s)
+	if err != nil {
+		return err
+	}
+	if p.RedriveAll && len(p.Redrive) > 0 {
+		return usageError{hinted{errors.New("--redrive and --redrive-all exclude each other"), "choose one"}}
+	}
+	nc, err := p.connect(s, nil)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	log, err := openLog(ctx, nc)
+	if err != nil {
+		return err
+	}
+	list, err := log.Parked(ctx, mode, p.All || len(p.Redrive) > 0)
+	if err != nil {
+		return explainLog(err)
+	}
+	if len(p.Redrive) > 0 {
+		if list, err = chosen(list, p.Redrive); err != nil {
+			return err
+		}
+	}
+	redriven := p.RedriveAll || len(p.Redrive) > 0
+	if redriven {
+		if err := redrive(ctx, log, list); err != nil {
+			return err
+		}
+	}
+	if p.JSON {
+		return printFailing(s, list, redriven)
+	}
+	showFailing(s, list, p.All)
+	if redriven && len(list) > 0 {
+		fmt.Fprintf(s.out, "%s to be tried again: `%s parked` shows who stays\n", count(len(list), "customer"), s.Self)
+	}
+	return nil
+}
+
+// chosen are those of the list that were named; each must be there.
+func chosen(list []audit.Failing, names []string) ([]audit.Failing, error) {
+	var out []audit.Failing
+	var errs []error
+	for _, name := range names {
+		found := false
+		for _, f := range list {
+			if f.Customer.String() == name {
+				out, found = append(out, f), true
+			}
+		}
+		if !found {
+			errs = append(errs, fmt.Errorf("%s is not parked", printable(name)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, withHint(err, "nobody was redriven; `entitled parked` lists who is parked, `entitled sync` reads any customer now")
+	}
+	return out, nil
+}
+
+func redrive(ctx context.Context, log *audit.Log, list []audit.Failing) error {
+	var customers audit.Customers
+	for _, f := range list {
+		customers.Add(f.Customer)
+	}
+	n, err := log.Mark(ctx, &customers, stripeevent.TriggerRedrive, nil)
+	if err != nil {
+		return withHint(fmt.Errorf("%d of %d redriven: %w", n, customers.Len(), err), "say it again: redriving twice is harmless")
+	}
+	return nil
+}
+
+func printFailing(s *session, list []audit.Failing, redriven bool) error {
+	for _, f := range list {
+		b, err := json.Marshal(failingLine{
+			Customer: f.Customer.ID, Account: f.Customer.Account, Mode: string(f.Customer.Mode), Failure: f.Failure, Redriven: redriven,
+		})
+		if err != nil {
+			return fmt.Errorf("failures of %s: %w", f.Customer, err)
+		}
+		if _, err := fmt.Fprintf(s.out, "%s\n", b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func showFailing(s *session, list []audit.Failing, all bool) {
+	if len(list) == 0 {
+		word := "nobody is parked"
+		if all {
+			word = "nobody is parked, and no customer's sync fails"
+		}
+		fmt.Fprintln(s.out, s.out.paint(grants, "✓")+" "+word)
+		return
+	}
+	now := s.now()
+	for _, f := range list {
+		mark, state, c := "✗", "", denies
+		if f.ParkedAt != nil {
+			state = "parked " + since(*f.ParkedAt, now) + " after " + count(f.Attempts, "attempt")
+		} else {
+			mark, c = "~", ending
+			state = "failing for " + ago(now.Sub(f.FirstAt)) + ", " + count(f.Attempts, "attempt") + ", tried again by itself"
+		}
+		fmt.Fprintf(s.out, "%s %s  %s\n", s.out.paint(c, mark), s.out.paint(strong, printable(f.Customer.String())), s.out.paint(c, state))
+		v := view{s.out}
+		v.row("reason", f.Error)
+		v.row("first, last", clock(f.FirstAt)+", "+clock(f.LastAt))
+		v.row("tried because", because(f.Cause.Trigger, f.Cause.Type, f.Cause.Event))
+	}
+}
+
+// because is a cause in a few words.
+func because(trigger, typ, event string) string {
+	return strings.TrimSpace(trigger + " " + typ + " " + event)
+}
+
+// clock is an instant to the second.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

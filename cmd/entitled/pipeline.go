@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"entitled/internal/daemon"
+	"entitled/internal/wiring"
+)
+
+// A pipeline is both daemons in this process, as they are in their own, on an embedded nats-server.
+type pipeline struct {
+	nats    *server.Server
+	public  net.Listener // where webhooks are taken
+	admin   string       // address of the admin listener
+	ingest  wiring.Ingest
+	syncer  wiring.Syncer
+	log     *slog.Logger
+	ready   *daemon.Readiness
+	running chan error // receives what run returned
+}
+
+// newReadiness is one readiness for both daemons.
+func newReadiness(log *slog.Logger) *daemon.Readiness {
+	return daemon.NewReadiness(log, "ingest "+wiring.ReadyTopology, "syncer "+wiring.ReadyTopology)
+}
+
+// start runs the daemons until ctx ends; then running receives.
+func (p *pipeline) start(ctx context.Context) {
+	p.running = make(chan error, 1)
+	svc := daemon.Service{
+		Name:      "entitled dev",
+		NATS:      daemon.NATS{URL: p.nats.ClientURL()},
+		AdminAddr: p.admin,
+		Ready:     p.ready,
+		Metrics:   daemon.NewRegistry(),
+		Log:       p.log,
+		Options:   []nats.Option{nats.InProcessServer(p.nats)},
+	}
+	go func() { // whoever calls start receives from running
+		p.running <- svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error {
+			host := func(name string) wiring.Host {
+				return wiring.Host{
+					NATS:    nc,
+					Ready:   func(condition string, err error) { p.ready.Set(name+" "+condition, err) },
+					Metrics: svc.Metrics,
+					Log:     p.log.With("daemon", name),
+				}
+			}
+			g, ctx := errgroup.WithContext(ctx)
+			g.Go(func() error { return named("ingest", p.ingest.Run(ctx, host("ingest"), p.public)) })
+			g.Go(func() error { return named("syncer", p.syncer.Run(ctx, host("syncer"))) })
+			return g.Wait()
+		})
+	}()
+}
+
+func named(daemon string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", daemon, err)
+}
+
+// connect makes a connection of dev's own to the embedded server.
+func (p *pipeline) connect() (*nats.Conn, error) {
+	nc, err := nats.Connect("", nats.Name("entitled dev: watch"), nats.InProcessServer(p.nats))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded nats-server: %w", err)
+	}
+	return nc, nil
+}

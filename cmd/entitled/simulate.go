@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"entitled/internal/stripesim"
+)
+
+type simulateCmd struct {
+	Addr    string        `default:"127.0.0.1:12111" help:"Where it listens. It asks for no key on /_sim/: keep it on loopback."`
+	Webhook string        `name:"webhook-url" placeholder:"URL" help:"Where it sends webhooks, for instance http://127.0.0.1:8080/webhooks/stripe. Default: nowhere."`
+	Secret  string        `name:"webhook-secret" placeholder:"WHSEC" help:"What it signs them with. Default: one is drawn, and printed."`
+	Seed    uint64        `default:"1" help:"Makes ids, faults and the order of webhooks repeatable."`
+	Speed   float64       `default:"1" help:"Simulated seconds per second. 0: its clock stands still until POST /_sim/clock moves it."`
+	Stories bool          `help:"Let a few customers live through histories, over and over; time jumps ahead with them."`
+	Pace    time.Duration `default:"1s" help:"With --stories: time between two things that happen."`
+}
+
+// Help is shown below the usage.
+func (simulateCmd) Help() string {
+	return `A stateful Stripe for tests in any language: point a client of Stripe's at it, steer it over HTTP, and it sends the webhooks that Stripe would.
+
+	entitled simulate --webhook-url http://127.0.0.1:8080/webhooks/stripe
+
+	curl -d '{"customer":"cus_1","price":"price_pro_monthly"}' 127.0.0.1:12111/_sim/checkout
+	curl -d '{"advance":"768h"}' 127.0.0.1:12111/_sim/clock
+	curl '127.0.0.1:12111/_sim/state?customer=cus_1'
+	curl -d '{"latency":{"min":"80ms","max":"230ms"},"error_500":0.1}' 127.0.0.1:12111/_sim/faults
+
+The other paths: act, catalog, quiet, requests, stories, webhooks.`
+}
+
+// Run serves until ctx ends.
+func (c simulateCmd) Run(ctx context.Context, s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	l, err := listenAt("--addr", c.Addr, c.Addr)
+	if err != nil {
+		return err
+	}
+	sim := startSimulation(simulationConfig{seed: c.Seed, listen: l})
+	secret := ""
+	if c.Webhook != "" {
+		secret = sim.deliver(c.Webhook, c.Secret)
+	}
+	err = sim.DemoCatalog()
+	if err == nil {
+		c.banner(s.out, sim.url, secret)
+		err = c.live(ctx, s, sim)
+	}
+	return errors.Join(err, sim.stop())
+}
+
+func (c simulateCmd) check() error {
+	bad := func(err, hint string) error { return usageError{hinted{errors.New(err), hint}} }
+	if c.Webhook != "" {
+		if u, err := url.Parse(c.Webhook); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return bad(fmt.Sprintf("--webhook-url %q: not a URL", c.Webhook), "like http://127.0.0.1:8080/webhooks/stripe")
+		}
+	}
+	switch {
+	case c.Webhook == "" && c.Secret != "":
+		return bad("--webhook-secret without --webhook-url: there is nothing to sign", "say where webhooks go with --webhook-url")
+	case c.Speed < 0:
+		return bad(fmt.Sprintf("--speed %v: time does not go back", c.Speed), "0 or more")
+	}
+	return notNegative("--pace", c.Pace)
+}
+
+func (c simulateCmd) banner(out terminal, url, secret string) {
+	v := view{out}
+	fmt.Fprintf(out, "%s  %s\n\n", out.paint(strong, "simulated Stripe"), url)
+	v.line("your program", "STRIPE_API_BASE="+url)
+	v.line("", "STRIPE_API_KEY="+simulatedKey+" (any sk_test_… or rk_test_… will do)")
+	if secret != "" {
+		v.line("", "STRIPE_WEBHOOK_SECRETS="+secret)
+		v.row("webhooks to", c.Webhook)
+	} else {
+		v.row("webhooks to", "nobody; --webhook-url sends them")
+	}
+	v.row("prices", "price_starter_monthly price_pro_monthly price_team_monthly")
+	v.line("steer it", "curl -d '{\"customer\":\"cus_1\"}' "+url+"/_sim/checkout")
+	v.row("", "entitled simulate --help has more")
+	fmt.Fprintln(out)
+}
+
+// live moves the clock, or plays the stories, until ctx ends.
+func (c simulateCmd) live(ctx context.Context, s *session, sim *simulation) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ticking := make(chan struct{})
+	go func() { // live waits for it
+		defer close(ticking)
+		if c.Speed > 0 {
+			sim.Live(ctx, c.Speed)
+		}
+	}()
+	defer func() { cancel(); <-ticking }()
+	if c.Stories {
+		return sim.live(ctx, c.Pace, func(t stripesim.Told) {
+			fmt.Fprintf(s.out, "%s  %s %s\n", s.out.paint(faint, t.Time.UTC().Format("2006-01-02")), s.out.paint(strong, t.Customer), t.Say)
+		})
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-sim.served:
+		sim.served <- err // for stop
+		return err
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"entitled/entitlement"
+)
+
+type watchCmd struct {
+	Customers []string      `arg:"" optional:"" name:"customer" help:"Whom to watch: cus_…, or acct_…/cus_… for one of a connected account. Default: all."`
+	JSON      bool          `name:"json" help:"Print a line of JSON per change: key, revision, snapshot."`
+	For       time.Duration `placeholder:"10s" help:"End after this long. Default: at Ctrl-C."`
+	modeFlag
+	natsFlags
+}
+
+// Help is shown below the usage.
+func (watchCmd) Help() string {
+	return `Begins with the state now. Watches the bucket, as your programs do with entitlement.Client: Stripe is not asked for anything.
+
+	entitled watch
+	entitled watch cus_NffrFeUfNV2Hib
+	entitled watch --json | jq -r '[.key, .snapshot.status] | @tsv'`
+}
+
+// fewEnough is how many customers' states are shown before the changes; people do not read more.
+const fewEnough = 20
+
+// Run shows changes until ctx ends.
+func (w watchCmd) Run(ctx context.Context, s *session) error {
+	mode, err := w.mode(s)
+	if err != nil {
+		return err
+	}
+	if err := notNegative("--for", w.For); err != nil {
+		return err
+	}
+	var keys []string
+	for _, arg := range w.Customers {
+		c, err := customerArg(arg, "", mode)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, c.Key())
+	}
+	if w.For > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.For)
+		defer cancel()
+	}
+	f := &follower{mode: mode, keys: keys, log: s.notices()}
+	f.nc, err = w.connect(s, func(err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			f.unrecorded.Store(true)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer f.nc.Close()
+	tell := s.printJSON
+	opened := func(*entitlement.Client) {}
+	if !w.JSON {
+		p := newPrinter(s.out)
+		tell = p.print
+		opened = func(c *entitlement.Client) {
+			n := c.Status().Snapshots
+			p.brief = len(keys) == 0 && n > fewEnough
+			watching := count(n, "customer") + " of mode " + string(mode)
+			if len(keys) > 0 {
+				watching = fmt.Sprintf("%d of them", len(keys))
+			}
+			p.heading(watching)
+		}
+	}
+	err = f.run(ctx, opened, tell)
+	if errors.Is(err, entitlement.ErrNoBucket) {
+		return withHint(err, "start a syncer of mode "+string(mode)+" or `entitled dev`, or choose with --mode")
+	}
+	return err
+}
