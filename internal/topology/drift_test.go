@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -249,19 +250,23 @@ func TestFromOneReplicaToThree(t *testing.T) {
 	defer cancel()
 	js := natstest.Cluster(t, 3).JetStream(t)
 	one, three := topology.All(topology.Options{}), topology.All(topology.Options{Replicas: 3})
-	if err := topology.Ensure(ctx, js, one); err != nil {
+	// As a program does: a young cluster may leave a request without an answer while it elects.
+	if err := topology.Wait(ctx, js, one, func(error) {}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := topology.Apply(ctx, js, three, topology.ApplyOptions{})
 	const want = "stream STRIPE_SYNC: num_replicas is 1, want 3 (cannot be changed in place); " +
 		"stream STRIPE_SYNC: persist_mode is async, want default (cannot be changed in place): " +
 		"`entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"
-	if err == nil || err.Error() != want {
-		t.Errorf("%v\nwant %s", err, want)
-	}
-	if _, err := topology.Apply(ctx, js, three, topology.ApplyOptions{Recreate: true}); err != nil {
-		t.Fatal(err)
-	}
+	natstest.Eventually(t, time.Minute, func() error {
+		if _, err := topology.Apply(ctx, js, three, topology.ApplyOptions{}); err == nil || err.Error() != want {
+			return fmt.Errorf("%v\nwant %s", err, want)
+		}
+		return nil
+	})
+	natstest.Eventually(t, time.Minute, func() error {
+		_, err := topology.Apply(ctx, js, three, topology.ApplyOptions{Recreate: true})
+		return err
+	})
 	if err := topology.Ensure(ctx, js, three); err != nil {
 		t.Errorf("after apply: %v", err)
 	}
