@@ -10,7 +10,7 @@ import (
 	"entitled/internal/topology"
 )
 
-var rounds = flag.Int("cluster.rounds", 0, "rounds of faults in TestRounds, of about 15 s each; 0 skips it")
+var rounds = flag.Int("cluster.rounds", 0, "rounds of faults in TestRounds, of about 20 s each; 0 skips it")
 
 // tell prints what a run came to, and what was going on in its slowest syncs.
 func (r *rig) tell(s sum) {

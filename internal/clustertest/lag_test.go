@@ -16,8 +16,8 @@ func TestFollowerLagsAndLeaderDies(t *testing.T) {
 	stop := r.load(40)
 	defer stop()
 	// A follower answers reads once it has been up to date.
-	r.pass(2 * time.Second)
-	dead := r.lag(700*time.Millisecond, 3*time.Second)
+	r.pass(time.Second)
+	dead := r.lag(700*time.Millisecond, 2*time.Second)
 	r.kill("leader of the consumer", dead, time.Second)
 	stop()
 	s := r.settle()

@@ -13,6 +13,9 @@ import (
 // of a busy customer (8 s), and what piled up meanwhile.
 const worstDelay = 40 * time.Second
 
+// recovery is what the pipeline gets between two faults: AckWait and the pace of a busy customer.
+const recovery = 12 * time.Second
+
 // TestRounds does everything to every leader, in turn, while events flow.
 func TestRounds(t *testing.T) {
 	if *rounds == 0 {
@@ -39,7 +42,11 @@ func TestRounds(t *testing.T) {
 			r.lag(time.Second, 5*time.Second)
 		}
 		r.cluster.WaitReady()
-		r.pass(2 * time.Second)
+		for _, what := range kinds {
+			r.awaitLeader(what)
+		}
+		// One fault at a time: the next one comes when what piled up is worked off.
+		r.pass(recovery)
 	}
 	stop()
 	s := r.settle()

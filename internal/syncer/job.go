@@ -27,16 +27,24 @@ type job struct {
 // scheduleEvery is how often each syncer looks whether the schedules are there.
 const scheduleEvery = time.Minute
 
-// keepSchedules restores the jobs' schedules at start and every minute, until ctx ends. Equal ones are left alone:
-// publishing one again would start its interval anew.
+// keepSchedules restores what is missing of the topology, and the jobs' schedules, at start, every minute and whenever it is
+// told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
 func (s *Syncer) keepSchedules(ctx context.Context) {
+	minute := time.NewTicker(scheduleEvery)
+	defer minute.Stop()
 	for {
+		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
+			s.ready(conditionTopology, err)
+		}
 		for _, j := range s.jobs {
 			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {
 				s.log.Warn("schedule not restored, it is tried again in a minute", "job", j.name, "err", err)
 			}
 		}
-		if sleep(ctx, scheduleEvery) != nil {
+		select {
+		case <-minute.C:
+		case <-s.look:
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A leaderKV is a bucket whose entries are read from the leader of its stream. A client's own reads come from a replica,
-// in a cluster always from the one on the server it is connected to. What a compare-and-set stands on must not: a
+// A leaderKV is a bucket whose entries are read from the leader of its stream, as long as it answers. A client's own reads come from
+// a replica, in a cluster always from the one on the server it is connected to. What a compare-and-set stands on must not: a
 // syncer at a replica that lags would lose every one of them for as long as the lag lasts, and keep from the others
 // the markers that it holds meanwhile.
 type leaderKV struct {
@@ -25,8 +25,8 @@ type leaderKV struct {
 // operationHeader says that a message of a bucket takes its key's entry away.
 const operationHeader = "KV-Operation"
 
-// leaderWithin bounds a read. While a stream has no leader nobody may answer, and nothing could be written either.
-const leaderWithin = 2 * time.Second
+// leaderWithin bounds how long a leader is waited for. While another is elected there is none.
+const leaderWithin = time.Second
 
 func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (jetstream.KeyValue, error) {
 	kv, err := js.KeyValue(ctx, bucket)
@@ -42,8 +42,17 @@ func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (j
 	}, nil
 }
 
-// Get is as jetstream.KeyValue has it: jetstream.ErrKeyNotFound if there is no entry or it was deleted.
+// Get is as jetstream.KeyValue has it: jetstream.ErrKeyNotFound if there is no entry or it was deleted. Where the leader does
+// not answer, a replica does: what it says may be old, which makes a compare-and-set fail and never succeed wrongly.
 func (kv *leaderKV) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	e, err := kv.ask(ctx, key)
+	if err == nil || errors.Is(err, jetstream.ErrKeyNotFound) || ctx.Err() != nil {
+		return e, err
+	}
+	return kv.KeyValue.Get(ctx, key)
+}
+
+func (kv *leaderKV) ask(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
 	defer cancel()
 	ask, _ := json.Marshal(map[string]string{"last_by_subj": kv.prefix + key}) // strings: cannot fail

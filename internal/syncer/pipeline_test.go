@@ -212,3 +212,29 @@ func TestStoppingLosesNothing(t *testing.T) {
 	}
 	r.awaitIdle()
 }
+
+// A server that restarts alone forgets the pace bucket, which is in memory. The syncer makes it again and goes on.
+func TestRestartOfTheOnlyServer(t *testing.T) {
+	t.Parallel()
+	var ready readiness
+	r := newRig(t, func(cfg *Config) { cfg.Ready = ready.set })
+	c := r.customer()
+	sub := r.subscribe(c)
+	r.start()
+	r.mark(c)
+	r.await(c, "active", status("active"))
+	r.awaitIdle()
+
+	r.srv.Restart()
+	natstest.Eventually(t, patience, func() error {
+		if _, err := r.js.KeyValue(t.Context(), topology.PaceBucket); err != nil {
+			return err
+		}
+		return ready.err(conditionTopology)
+	})
+	if err := r.sim.Cancel(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.mark(c)
+	r.await(c, "canceled", status("canceled"))
+}

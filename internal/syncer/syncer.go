@@ -77,6 +77,7 @@ type Syncer struct {
 	evidence *evidence
 	gate     *gate
 	refused  chan stripeevent.Customer
+	look     chan struct{}
 
 	// Set by Run before anything uses them.
 	store    *store
@@ -114,6 +115,7 @@ func New(cfg Config) (*Syncer, error) {
 		evidence: &evidence{},
 		gate:     newGate(),
 		refused:  make(chan stripeevent.Customer, 1),
+		look:     make(chan struct{}, 1),
 	}
 	if s.ready == nil {
 		s.ready = func(string, error) {}

@@ -43,8 +43,12 @@ func (s *Syncer) lane(ctx, hard context.Context, lane stripeevent.Lane) {
 
 // consume pulls from a consumer until ctx ends. start gets each message, and with it a slot to free.
 func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, start func(jetstream.Msg)) {
-	for ctx.Err() == nil {
+	for broken := false; ctx.Err() == nil; broken = true {
 		cons, err := s.consumer(ctx, name)
+		if broken && err == nil {
+			// Whatever broke the pull may have taken more along: a server that restarts alone forgets the buckets in its memory.
+			s.lookAgain()
+		}
 		for err == nil && s.gate.wait(ctx) == nil {
 			s.ready(conditionWork+" "+name, nil)
 			err = pull(ctx, cons, slots, start)
@@ -61,6 +65,14 @@ func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, 
 		if isGone(err) {
 			s.ready(conditionTopology, topology.Ensure(ctx, s.js, s.assets))
 		}
+	}
+}
+
+// lookAgain has the topology and the schedules checked now, and not only at the next minute.
+func (s *Syncer) lookAgain() {
+	select {
+	case s.look <- struct{}{}:
+	default: // it is about to be
 	}
 }
 
