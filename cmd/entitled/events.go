@@ -29,7 +29,7 @@ func (eventsCmd) Help() string {
 	entitled events -f --type customer.subscription.deleted
 	entitled events --json --since 1h | jq -r '.body | @base64d | fromjson | .data.object.id'
 
-One customer, account or type is looked up, not searched for. In --json, "body" is base64 of the bytes that Stripe signed; their SHA-256 as
+One customer, account or type is looked up, not searched for. In --json, "body" is base64 of the bytes that Stripe signed; their CRC-32C as
 recorded on arrival is "digest". A repeat is noticed within the %d events before it.`, audit.Remembered)
 }
 
@@ -144,15 +144,24 @@ func (l *eventList) printRow(e *audit.Event, intact bool) error {
 	}
 	id := printable(e.ID)
 	l.idWidth = max(l.idWidth, columns(id), 28)
-	room := max(20, l.out.width()-12-2-l.whoWidth-2-2-l.idWidth)
+	room := max(20, l.out.width()-8-2-l.whoWidth-2-2-l.idWidth)
 	typ := printable(e.Type)
 	tail := ""
 	if !intact {
 		tail = "\n  " + l.out.paint(denies, fmt.Sprintf("✗ event %d: the stored body is not the one that arrived", e.Seq))
 	}
-	_, err := fmt.Fprintf(l.out, "%s  %s  %s  %s%s\n", l.out.paint(faint, e.StoredAt.Format("15:04:05.000")),
-		pad(shortenID(who, l.whoWidth), l.whoWidth), pad(shortenID(typ, room), room), l.out.paint(faint, id), tail)
+	_, err := fmt.Fprintf(l.out, "%s  %s  %s  %s%s\n", l.out.paint(faint, e.StoredAt.Format("15:04:05")),
+		pad(shortenID(who, l.whoWidth), l.whoWidth), pad(endOf(typ, room), room), l.out.paint(faint, id), tail)
 	return err
+}
+
+// endOf keeps the end of an event type, which says what happened.
+func endOf(typ string, width int) string {
+	r := []rune(typ)
+	if len(r) <= width {
+		return typ
+	}
+	return "…" + string(r[len(r)-width+1:])
 }
 
 // end says what there was, on standard error where the output is for programs.

@@ -32,6 +32,7 @@ func (v storyView) show() {
 	} else {
 		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(denies, "✗"), v.out.paint(strong, v.who()), v.out.paint(denies, "no snapshot"), v.out.paint(faint, v.mode()))
 	}
+	fmt.Fprintf(v.out, "%s\n", v.out.paint(faint, "  ← came  · came and marks nobody  ✓ = ! ✗ what a sync came to"))
 	steps := after(v.story.Steps, v.since)
 	if left := len(v.story.Steps) - len(steps); left > 0 {
 		fmt.Fprintf(v.out, "\n%s\n", v.out.paint(faint, fmt.Sprintf("%s before %s left out", count(left, "step"), clock(v.since))))
@@ -102,9 +103,7 @@ func (v storyView) event(e *audit.Heard) {
 	id := printable(e.ID)
 	typ := printable(e.Type)
 	room := v.out.width() - stepIndent - 2 - columns(id)
-	if columns(typ) <= room {
-		typ = pad(typ, room)
-	}
+	typ = pad(endOf(typ, max(room, 20)), room)
 	fmt.Fprintf(v.out, "%s %s %s  %s\n", v.out.paint(faint, e.StoredAt.Format("15:04:05.000")), v.out.paint(c, mark), v.out.paint(c, typ), v.out.paint(faint, id))
 	if late := e.StoredAt.Sub(e.Created); !e.Created.IsZero() && late > lateAfter {
 		v.note(ending, fmt.Sprintf("came late: Stripe generated it at %s, %s before", e.Created.Format("15:04:05"), ago(late)))
@@ -279,15 +278,38 @@ func (v storyView) differences(list []audit.Change, at time.Time) {
 		}
 		from, to := value(d.Path, d.From), value(d.Path, d.To)
 		switch {
-		case string(d.From) == "null" && strings.HasPrefix(d.Path, "subscriptions."):
+		case whole(d.Path) && string(d.From) == "null":
 			v.note(c, "+ "+to)
-		case string(d.To) == "null" && strings.HasPrefix(d.Path, "subscriptions.") && strings.Count(d.Path, ".") == 1:
+		case whole(d.Path) && string(d.To) == "null":
 			v.note(c, "- "+from)
 		default:
-			v.note(c, fmt.Sprintf("%s: %s → %s", d.Path, from, to))
+			v.note(c, fmt.Sprintf("%s: %s → %s", place(d.Path), from, to))
 		}
 	}
 }
+
+// whole says that a path leads to a subscription or an item of one, not to a field.
+func whole(path string) bool {
+	parts := strings.Split(path, ".")
+	return parts[0] == "subscriptions" && (len(parts) == 2 || len(parts) == 4 && parts[2] == "items")
+}
+
+// place is a path as short as it can be told: an id is there to tell one from another.
+func place(path string) string {
+	parts := strings.Split(path, ".")
+	if parts[0] != "subscriptions" || len(parts) < 3 {
+		return path
+	}
+	parts = parts[1:]
+	parts[0] = shortenID(parts[0], shortestID)
+	if parts[1] == "items" && len(parts) > 3 {
+		parts[2] = shortenID(parts[2], shortestID)
+	}
+	return strings.Join(parts, " ")
+}
+
+// shortestID, in columns, keeps enough of an id to find it below, where it is in full.
+const shortestID = 12
 
 // value writes a JSON value for people: words as they are, instants as dates.
 func value(path string, raw json.RawMessage) string {
@@ -299,7 +321,7 @@ func value(path string, raw json.RawMessage) string {
 	if isInstant(name) && json.Unmarshal(raw, &n) == nil {
 		return date(n)
 	}
-	if strings.HasPrefix(path, "subscriptions.") && strings.Count(path, ".") == 1 {
+	if whole(path) {
 		var sub entitlement.Subscription
 		if json.Unmarshal(raw, &sub) == nil && sub.ID != "" {
 			return subscriptionText(&sub)

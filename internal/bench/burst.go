@@ -62,7 +62,7 @@ func runBurst(ctx context.Context, b *bench) ([]Result, error) {
 		}
 		// What comes after the last state was shown belongs to the burst too: the wait is longer than the longest claim of such
 		// a burst.
-		if err := sleep(ctx, 5*time.Second); err != nil {
+		if err := sleep(ctx, time.Duration(b.pick(5000, 200))*time.Millisecond); err != nil {
 			return nil, err
 		}
 		fetches = append(fetches, float64(w.sim.Stats().Requests-before)/float64(perRound))

@@ -154,7 +154,7 @@ func (e examination) failing(ctx context.Context) (Check, error) {
 	switch {
 	case f.Parked > 0:
 		return Check{State: Warn, Text: fmt.Sprintf("%s parked, the first %s ago; %d more tried again by themselves", customers(uint64(f.Parked)), ago(f.OldestParked, e.cfg.Now()), f.Retried),
-			Next: "`entitled parked --mode " + string(e.mode) + "` shows why, and with --redrive tries them again"}, nil
+			Next: "`entitled parked --mode " + string(e.mode) + "` shows why, and with --redrive-all tries them again"}, nil
 	case f.Retried > 0:
 		return Check{State: Warn, Text: customers(uint64(f.Retried)) + " tried again after a failure, none parked",
 			Next: "the syncers' log says why; they are parked after 20 failures while others succeed"}, nil
