@@ -25,6 +25,9 @@ type commands struct {
 	Events   eventsCmd   `cmd:"" help:"List the events that came: the audit log."`
 	Explain  explainCmd  `cmd:"" help:"Tell one customer's story: what came, what was done, how it stands."`
 	Replay   replayCmd   `cmd:"" help:"Have the customers of a slice of the log read again."`
+	Backfill backfillCmd `cmd:"" help:"Bring the bucket to what Stripe lists: a whole account, 100 subscriptions a request."`
+	Sweep    sweepCmd    `cmd:"" help:"Compare the bucket with what Stripe lists, and mark what differs."`
+	Recover  recoverCmd  `cmd:"" help:"Compare Stripe's events with the log, and store those that no webhook brought."`
 	Parked   parkedCmd   `cmd:"" help:"List customers that cannot be synced; try them again."`
 	Forget   forgetCmd   `cmd:"" help:"Erase all that is kept of one customer."`
 	Topology topologyCmd `cmd:"" help:"Compare the streams, buckets and consumers in NATS with what is needed; create or mend them."`

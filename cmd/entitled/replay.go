@@ -37,7 +37,7 @@ loses nothing but the rest, and repeating costs a request a customer.
 	entitled replay --customer cus_NffrFeUfNV2Hib
 	entitled replay --rebuild
 
---rebuild cannot know of customers whose last event and sync are older than EVENTS_MAX_AGE.`
+--rebuild cannot know of customers whose last event and sync are older than EVENTS_MAX_AGE: entitled backfill reads all of Stripe.`
 }
 
 // replayed is the outcome for programs.

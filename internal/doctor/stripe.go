@@ -51,6 +51,8 @@ func stripe(ctx context.Context, cfg Config) []Check {
 	}
 	_, _, err = client.Fetch(ctx, "", nobody, unlimited)
 	checks = append(checks, asked("may read a customer", Fail, err))
+	_, _, err = client.ListEvents(ctx, "", stripeapi.EventQuery{})
+	checks = append(checks, asked("may list events, for `entitled recover`", Warn, err))
 	for i := range checks {
 		checks[i].Name, checks[i].Mode = "stripe key", mode
 	}

@@ -144,6 +144,9 @@ func New(cfg Config) (*Client, error) {
 // Mode is the mode of the client's key.
 func (c *Client) Mode() entitlement.Mode { return c.mode }
 
+// ReadsFeatures says that a [State] holds the customer's active entitlements; pages of a whole account never do.
+func (c *Client) ReadsFeatures() bool { return c.features }
+
 // Close drops idle connections.
 func (c *Client) Close() {
 	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {

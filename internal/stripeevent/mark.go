@@ -11,7 +11,7 @@ import (
 // that comes with others costs next to nothing; what is left out is what comes alone and changes nothing.
 //
 // Types that name no customer mark nobody whatever the list says. product.*, price.*, plan.* and coupon.* are of
-// that kind: a changed lookup key reaches the customers that have it with the nightly sweep.
+// that kind: a changed price or product reaches the customers that have it through the syncers' job fanout.
 func DefaultTypes() []string {
 	return []string{
 		// Every change of a subscription: the state itself. A trial that ends and a period that rolls come as updated;

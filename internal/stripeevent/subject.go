@@ -72,6 +72,11 @@ func EventSubject(c Customer, typ string) string {
 	return "stripe.event." + c.tokens() + "." + typeTokens(typ)
 }
 
+// AccountEvents covers the events of an account in a mode; the customer in c does not matter.
+func AccountEvents(c Customer) string {
+	return "stripe.event." + string(c.Mode) + "." + idToken(c.Account, self) + ".>"
+}
+
 // plainType reports whether a type is made of lower-case letters and single dots, as nearly all of Stripe's are: it is
 // its own tokens.
 func plainType(typ string) bool {

@@ -208,4 +208,4 @@ func (i *Inspector) Clock(ctx context.Context) (time.Time, error) {
 }
 
 // JobNames are the jobs that every syncer keeps a schedule of.
-func JobNames() []string { return []string{"coverage"} }
+func JobNames() []string { return []string{"coverage", "recover", "fanout", "relief", "sweep"} }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,9 +21,14 @@ type job struct {
 	name string
 	// schedule as the server takes it: "@every 5m" or six cron fields.
 	schedule string
+	// atOnce says that it runs as soon as its schedule was found missing, and not only when it is due.
+	atOnce bool
 	// run does it. lost says that the schedule had to be restored: STRIPE_SYNC is new or lost what it held.
 	run func(ctx context.Context, lost bool) error
 }
+
+// sweepAt is when the nightly sweep is due: six cron fields, UTC.
+const sweepAt = "0 0 3 * * *"
 
 // scheduleEvery is how often each syncer looks whether the schedules are there.
 const scheduleEvery = time.Minute
@@ -66,14 +72,14 @@ func (s *Syncer) restore(ctx context.Context, j job) error {
 	m.Header.Set(jetstream.ScheduleHeader, j.schedule)
 	m.Header.Set(jetstream.ScheduleTargetHeader, target)
 	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(replaces))
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || isWrongLastSequence(err) {
+	if isConflict(err) {
 		return nil // another syncer restored it
 	}
 	if err != nil {
 		return fmt.Errorf("publish schedule %s: %w", subject, err)
 	}
 	s.log.Info("schedule restored", "job", j.name, "schedule", j.schedule)
-	if replaces != 0 {
+	if replaces != 0 || !j.atOnce {
 		return nil
 	}
 	// None was there: the stream is new, or it lost what it held. Whatever the job mends, it mends now.
@@ -86,17 +92,16 @@ func (s *Syncer) restore(ctx context.Context, j job) error {
 // fromNothing is the body of a job's message when its schedule was not there.
 const fromNothing = `{"from":"nothing"}`
 
-func isWrongLastSequence(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence)
-}
-
-// runJobs runs due jobs one at a time until ctx ends.
+// runJobs runs due jobs side by side until ctx ends, so that one that takes minutes delays no other. It waits for them.
 func (s *Syncer) runJobs(ctx context.Context) {
-	slots := make(chan struct{}, 1)
+	slots := make(chan struct{}, len(s.jobs))
+	var running sync.WaitGroup
+	defer running.Wait()
 	s.consume(ctx, topology.JobConsumer(s.mode), slots, func(msg jetstream.Msg) {
-		s.runJob(ctx, msg)
-		<-slots
+		running.Go(func() {
+			s.runJob(ctx, msg)
+			<-slots
+		})
 	})
 }
 

@@ -22,7 +22,12 @@ type metrics struct {
 	throttled   prometheus.Counter
 	uncovered   prometheus.Counter
 	rewoken     prometheus.Counter
-	jobs        *prometheus.HistogramVec
+	drift       prometheus.Counter
+	recovered   prometheus.Counter
+	fannedOut   prometheus.Counter
+	// recoverFailures counts runs of the job that Stripe refused or did not answer.
+	recoverFailures prometheus.Counter
+	jobs            *prometheus.HistogramVec
 }
 
 func newMetrics() *metrics {
@@ -48,9 +53,13 @@ func newMetrics() *metrics {
 			Help:    "Duration of requests to Stripe, by endpoint.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 		}, []string{"endpoint"}),
-		throttled: counter("throttled_total", "429s from Stripe, each of which may halve the fleet's rate."),
-		uncovered: counter("uncovered_total", "Customers with an event that no sync covered, marked again by the coverage job. Above 0, something lost a marker."),
-		rewoken:   counter("rewoken_total", "Scheduled checks that were missing and restored by the coverage job."),
+		throttled:       counter("throttled_total", "429s from Stripe, each of which may halve the fleet's rate."),
+		uncovered:       counter("uncovered_total", "Customers with an event that no sync covered, marked again by the coverage job. Above 0, something lost a marker."),
+		rewoken:         counter("rewoken_total", "Scheduled checks that were missing and restored by the coverage job."),
+		drift:           counter("drift_total", "Customers whose snapshot a sweep found to differ from Stripe with no sync on its way. Above 0, events were lost or never sent."),
+		recovered:       counter("recovered_events_total", "Events that Stripe lists and no webhook had brought, ingested by the recover job."),
+		fannedOut:       counter("fanout_marked_total", "Customers marked because a price or product that they hold changed."),
+		recoverFailures: counter("recover_failures_total", "Comparisons of Stripe's events with the log that Stripe refused or did not answer."),
 		jobs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "entitled_syncer_job_seconds",
 			Help:    "Duration of finished jobs, by name.",
@@ -67,7 +76,7 @@ func newMetrics() *metrics {
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.syncs, m.failures, m.superseded, m.conflicts, m.latency, m.requests, m.requestTime,
-		m.throttled, m.uncovered, m.rewoken, m.jobs}
+		m.throttled, m.uncovered, m.rewoken, m.drift, m.recovered, m.fannedOut, m.recoverFailures, m.jobs}
 }
 
 func (m *metrics) synced(t task, r Record) {

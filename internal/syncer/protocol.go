@@ -46,6 +46,10 @@ type protocol struct {
 	fetching map[stripeevent.Lane]chan struct{}
 	// conflicted is told of each write that came too late.
 	conflicted func()
+	// covered says that a sweep of the account has done what the task asks for, or that it is about to.
+	covered func(ctx context.Context, t task) (done, soon bool, err error)
+	// yields says that the task should give way to a sweep that is under way.
+	yields func(task) bool
 }
 
 // sync reads the customer's whole state from Stripe and writes it as the next revision of the snapshot.
@@ -125,6 +129,9 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 		defer func() { <-slot }()
 	case <-waiting.Done():
 		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a fetch slot: %w", t.customer, context.Cause(waiting))
+	}
+	if p.yields(t) {
+		return synced{record: *rec}, errYield
 	}
 	if err := p.Place(waiting, t.lane); err != nil {
 		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a place in the Stripe budget: %w", t.customer, err)

@@ -22,6 +22,18 @@ type Policy struct {
 // same bytes, and the order of subscriptions, items and features in the input does not matter.
 // asOf is when the reading started. ChangedAt and Cause are left to the caller, who knows the former snapshot.
 func Reduce(read stripeapi.State, policy Policy, asOf time.Time) entitlement.Snapshot {
+	var subs []entitlement.Subscription
+	for _, sub := range read.Subscriptions {
+		if sub != nil {
+			subs = append(subs, reduceSubscription(sub, policy, asOf))
+		}
+	}
+	return assemble(read, subs, policy, asOf)
+}
+
+// assemble is [Reduce] of subscriptions that are reduced already; read's own are not looked at. Whether one grants is told
+// anew, for asOf.
+func assemble(read stripeapi.State, subs []entitlement.Subscription, policy Policy, asOf time.Time) entitlement.Snapshot {
 	s := entitlement.Snapshot{
 		Schema:        entitlement.Schema,
 		Customer:      read.ID,
@@ -41,11 +53,9 @@ func Reduce(read stripeapi.State, policy Policy, asOf time.Time) entitlement.Sna
 	s.Features = append(s.Features, read.Features...)
 	slices.Sort(s.Features)
 	s.Features = slices.Compact(s.Features)
-	for _, sub := range read.Subscriptions {
-		if sub == nil {
-			continue
-		}
-		s.Subscriptions = append(s.Subscriptions, reduceSubscription(sub, policy, asOf))
+	s.Subscriptions = append(s.Subscriptions, subs...)
+	for i := range s.Subscriptions {
+		s.Subscriptions[i].Access = grants(&s.Subscriptions[i], policy, asOf)
 	}
 	slices.SortFunc(s.Subscriptions, func(a, b entitlement.Subscription) int { return cmp.Compare(a.ID, b.ID) })
 

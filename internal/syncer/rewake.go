@@ -67,32 +67,13 @@ func (c *coverage) wakesOfRecent(ctx context.Context) error {
 // wakesOfAll restores the wake of every snapshot, after STRIPE_SYNC lost what it held. It streams the bucket and holds
 // none of it.
 func (c *coverage) wakesOfAll(ctx context.Context) error {
-	w, err := c.bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	err := c.eachSnapshot(ctx, c.mode, func(ctx context.Context, customer stripeevent.Customer, data []byte, _ uint64) error {
+		return c.rewake(ctx, customer, data)
+	})
 	if err != nil {
-		return fmt.Errorf("read the bucket to restore wakes: %w", err)
+		return fmt.Errorf("restore wakes: %w", err)
 	}
-	defer w.Stop()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelReads)
-	for {
-		select {
-		case e := <-w.Updates():
-			if e == nil {
-				if err := g.Wait(); err != nil {
-					return fmt.Errorf("restore wakes: %w", err)
-				}
-				return nil
-			}
-			account, id, err := entitlement.ParseKey(e.Key())
-			if err != nil {
-				continue // not a customer's
-			}
-			customer := stripeevent.Customer{Mode: c.mode, Account: account, ID: id}
-			g.Go(func() error { return c.rewake(gctx, customer, e.Value()) })
-		case <-gctx.Done():
-			return fmt.Errorf("restore wakes: %w", errors.Join(g.Wait(), ctx.Err()))
-		}
-	}
+	return nil
 }
 
 // rewake sets the customer's wake if it is not as the snapshot in data has it.
@@ -101,7 +82,11 @@ func (c *coverage) rewake(ctx context.Context, customer stripeevent.Customer, da
 	if err != nil {
 		return nil // its next sync overwrites it, and wakes it
 	}
-	at, ok := wakeAt(&s, c.policy, time.Now())
+	return c.rewakeFor(ctx, customer, &s)
+}
+
+func (c *coverage) rewakeFor(ctx context.Context, customer stripeevent.Customer, s *entitlement.Snapshot) error {
+	at, ok := wakeAt(s, c.policy, time.Now())
 	if !ok {
 		return nil // one too many costs a sync; that sync removes it
 	}

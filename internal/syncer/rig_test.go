@@ -28,7 +28,7 @@ const patience = 30 * time.Second
 // A rig is a pipeline without its door: a nats-server, a simulated Stripe and syncers. Markers and events are published
 // as ingest would.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	srv    *natstest.Server
 	js     jetstream.JetStream
 	sim    *stripesim.Sim
@@ -38,7 +38,7 @@ type rig struct {
 	cfg    func(*Config)
 }
 
-func newRig(t *testing.T, configure func(*Config)) *rig {
+func newRig(t testing.TB, configure func(*Config)) *rig {
 	t.Helper()
 	srv := natstest.Run(t)
 	sim := stripesim.New(stripesim.Config{Seed: 1})
@@ -98,7 +98,7 @@ func (r *rig) start() (stop func()) {
 }
 
 // testWriter shows what the syncers logged beside a failing test.
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", b)
@@ -218,7 +218,12 @@ func (r *rig) awaitRecords(c stripeevent.Customer, n int) (all []Record) {
 // awaitIdle waits until no marker is pending.
 func (r *rig) awaitIdle() {
 	r.t.Helper()
-	natstest.Eventually(r.t, patience, func() error {
+	r.awaitIdleFor(patience)
+}
+
+func (r *rig) awaitIdleFor(d time.Duration) {
+	r.t.Helper()
+	natstest.Eventually(r.t, d, func() error {
 		stream, err := r.js.Stream(r.t.Context(), topology.SyncStream)
 		if err != nil {
 			return err
@@ -232,6 +237,14 @@ func (r *rig) awaitIdle() {
 		}
 		return nil
 	})
+}
+
+// publishJob makes a job due now.
+func (r *rig) publishJob(name string) {
+	r.t.Helper()
+	if _, err := r.js.Publish(r.t.Context(), stripeevent.JobSubject(entitlement.Test, name), nil); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // heldStripe can hold back answers: the state in them is of when they were asked for.

@@ -112,6 +112,13 @@ func put(ctx context.Context, kv jetstream.KeyValue, key string, value []byte, r
 	return written, err
 }
 
+// isConflict reports whether a publish that expected a subject's last sequence found another; replicated streams have a code of
+// their own for it.
+func isConflict(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
 func (s *store) LastEvent(ctx context.Context) (uint64, error) {
 	info, err := s.events.Info(ctx)
 	if err != nil {

@@ -82,6 +82,8 @@ type Syncer struct {
 	// Set by Run before anything uses them.
 	store    *store
 	protocol *protocol
+	cover    *coverage
+	relief   *reliever
 	jobs     []job
 }
 
@@ -162,6 +164,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	all.Go(func() { s.runJobs(ctx) })
 	all.Go(func() { s.keepSchedules(ctx) })
 	all.Go(func() { s.probe(ctx) })
+	all.Go(func() { s.relief.watch(ctx) })
 	err := s.serve(ctx, hard)
 	stop()
 	all.Wait()
@@ -186,7 +189,9 @@ func (s *Syncer) open(ctx context.Context) error {
 	s.gauges.open(&Inspector{store: store, mode: s.mode}, store.budget)
 	s.protocol = newProtocol(store, s.cfg.Policy)
 	s.protocol.conflicted = s.metrics.conflicts.Inc
-	cover := &coverage{
+	s.relief = &reliever{store: store, mode: s.mode}
+	s.protocol.covered, s.protocol.yields = s.relief.covers, s.relief.yields
+	s.cover = &coverage{
 		store:     store,
 		mode:      s.mode,
 		policy:    s.cfg.Policy,
@@ -194,7 +199,19 @@ func (s *Syncer) open(ctx context.Context) error {
 		uncovered: func(n int) { s.metrics.uncovered.Add(float64(n)) },
 		rewoken:   func(n int) { s.metrics.rewoken.Add(float64(n)) },
 	}
-	s.jobs = []job{{name: "coverage", schedule: "@every " + s.cfg.CoverageEvery.String(), run: cover.run}}
+	catalog := &fanout{
+		store:    store,
+		mode:     s.mode,
+		features: s.cfg.Stripe.Features,
+		marked:   func(n int) { s.metrics.fannedOut.Add(float64(n)) },
+	}
+	s.jobs = []job{
+		{name: "coverage", schedule: "@every " + s.cfg.CoverageEvery.String(), atOnce: true, run: s.cover.run},
+		{name: "recover", schedule: "@every " + recoverEvery.String(), atOnce: true, run: s.runRecover},
+		{name: "fanout", schedule: "@every " + fanoutEvery.String(), atOnce: true, run: catalog.run},
+		{name: "relief", schedule: "@every " + reliefEvery.String(), run: s.runRelief},
+		{name: "sweep", schedule: sweepAt, run: s.runSweep},
+	}
 	return nil
 }
 
@@ -204,6 +221,8 @@ func newProtocol(o outside, policy Policy) *protocol {
 		policy:     policy,
 		now:        time.Now,
 		conflicted: func() {},
+		covered:    func(context.Context, task) (bool, bool, error) { return false, false, nil },
+		yields:     func(task) bool { return false },
 		fetching: map[stripeevent.Lane]chan struct{}{
 			stripeevent.Now:  make(chan struct{}, nowFetches),
 			stripeevent.Bulk: make(chan struct{}, bulkFetches),

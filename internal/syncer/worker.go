@@ -138,6 +138,18 @@ func (s *Syncer) handle(ctx, hard context.Context, lane stripeevent.Lane, msg je
 		s.settled(msg.NakWithDelay(probeEvery), t)
 		return
 	}
+	switch done, wait, err := s.protocol.covered(hard, t); {
+	case done && s.protocol.unpark(hard, t) == nil:
+		s.metrics.superseded.Inc()
+		s.settled(msg.Ack(), t)
+		return
+	case wait:
+		s.settled(msg.NakWithDelay(reliefDelay), t)
+		return
+	case err != nil:
+		s.settled(msg.NakWithDelay(againDelay), t)
+		return
+	}
 	defer keepAlive(hard, msg)()
 	res, err := s.protocol.sync(hard, ctx, t)
 	switch {
@@ -151,6 +163,8 @@ func (s *Syncer) handle(ctx, hard context.Context, lane stripeevent.Lane, msg je
 			return
 		}
 		s.settled(msg.Ack(), t)
+	case errors.Is(err, errYield):
+		s.settled(msg.NakWithDelay(reliefDelay), t)
 	case ctx.Err() != nil:
 		// Stopping: another syncer takes it over at once.
 		s.settled(msg.Nak(), t)

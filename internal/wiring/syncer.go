@@ -3,10 +3,13 @@ package wiring
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"entitled/entitlement"
 	"entitled/internal/daemon"
@@ -61,7 +64,16 @@ func (s SyncerSettings) Check(c *daemon.Checker, key string) Syncer {
 
 // Run syncs until ctx ends, then takes no more work and finishes what it holds.
 func (s Syncer) Run(ctx context.Context, h Host) error {
-	sync, err := syncer.New(syncer.Config{
+	sync, err := syncer.New(s.config(h))
+	if err != nil {
+		return err
+	}
+	h.Metrics.MustRegister(sync.Metrics()...)
+	return sync.Run(ctx)
+}
+
+func (s Syncer) config(h Host) syncer.Config {
+	return syncer.Config{
 		NATS:          h.NATS,
 		Stripe:        s.Stripe,
 		Rate:          s.Rate,
@@ -71,12 +83,7 @@ func (s Syncer) Run(ctx context.Context, h Host) error {
 		Topology:      s.Shared.Topology,
 		Log:           h.Log,
 		Ready:         h.Ready,
-	})
-	if err != nil {
-		return err
 	}
-	h.Metrics.MustRegister(sync.Metrics()...)
-	return sync.Run(ctx)
 }
 
 // defaultRate is four fifths of what Stripe allows one endpoint in live mode, and less than half of all that it allows in a
@@ -99,4 +106,13 @@ func checkBase(c *daemon.Checker, value string, m entitlement.Mode) {
 func loopback(u *url.URL) bool {
 	ip, err := netip.ParseAddr(u.Hostname())
 	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Operate opens what a syncer of these settings works with, for a command; nothing runs.
+func (s Syncer) Operate(ctx context.Context, nc *nats.Conn, log *slog.Logger) (*syncer.Operator, error) {
+	sync, err := syncer.New(s.config(Host{NATS: nc, Log: log}))
+	if err != nil {
+		return nil, err
+	}
+	return sync.Operate(ctx)
 }

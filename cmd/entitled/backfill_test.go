@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+	"entitled/internal/topology"
+)
+
+var took = regexp.MustCompile(`in [0-9.]+ ?m?s\b`)
+
+// A whole account is brought in, drifts, is compared, and loses a webhook.
+func TestBackfillSweepRecover(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t)
+	sim := stripesim.New(stripesim.Config{Seed: 1, Start: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)})
+	t.Cleanup(sim.Close)
+	web := httptest.NewServer(sim)
+	t.Cleanup(web.Close)
+	if err := sim.DemoCatalog(); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200",
+	}
+	if err := topology.Ensure(t.Context(), srv.JetStream(t), topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
+		t.Fatal(err)
+	}
+	var subs []string
+	now := sim.Now().Unix()
+	if err := sim.Load(func(l *stripesim.Loader) error {
+		for i := range 250 {
+			at := now - int64(i)*86400
+			c, err := l.Customer(stripesim.CustomerParams{Created: at})
+			if err != nil {
+				return err
+			}
+			id, err := l.Subscription(stripesim.SubscriptionParams{
+				Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}, Created: at, CurrentPeriodEnd: now + 1e6,
+			})
+			if err != nil {
+				return err
+			}
+			subs = append(subs, id)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	step := func(name string, args ...string) {
+		t.Helper()
+		code, out, errs := entitled(t, env, args...)
+		if code != 0 {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+		golden(t, name+".txt", took.ReplaceAllString(out+errs, "in 1 s"))
+	}
+	step("backfill", "backfill")
+	step("sweep", "sweep")
+	for _, id := range subs[:3] {
+		if err := sim.Silent().UpdateSubscription(id, map[string]string{"seats": "5"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step("sweep-drift", "sweep")
+
+	deliverAll(t, srv.JetStream(t), sim)
+	step("recover-first", "recover")
+	if err := sim.UpdateSubscription(subs[9], map[string]string{"seats": "7"}); err != nil {
+		t.Fatal(err)
+	}
+	step("recover", "recover")
+
+	if code, out, errs := entitled(t, env, "sweep", "--json"); code != 0 || !json.Valid([]byte(out)) {
+		t.Errorf("sweep --json: exit code %d, %s%s", code, out, errs)
+	}
+	env["STRIPE_API_KEY"] = ""
+	if code, out, errs := entitled(t, env, "backfill"); code != 2 || out != "" {
+		t.Errorf("backfill without a key: exit code %d, %s%s", code, out, errs)
+	}
+}
+
+// deliverAll logs what the simulator has sent so far, as ingest would.
+func deliverAll(t *testing.T, js jetstream.JetStream, sim *stripesim.Sim) {
+	t.Helper()
+	for _, e := range sim.Events() {
+		body, err := json.Marshal(map[string]any{"id": e.ID, "type": e.Type, "created": e.Created.Unix(), "livemode": false, "data": e.Data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		env, err := stripeevent.Parse(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{
+			Subject: stripeevent.EventSubject(env.Owner(), env.Type),
+			Header:  nats.Header{jetstream.MsgIDHeader: {stripeevent.MsgID("", env.ID)}},
+			Data:    body,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"entitled/internal/syncer"
+)
+
+type recoverCmd struct {
+	Account string `placeholder:"ACCT" help:"A connected account, acct_…, instead of your own. The syncers' job looks at your own only."`
+	Since   string `placeholder:"TIME" help:"Compare from then on, 6h or 3d ago, a day, or RFC 3339, instead of from where the last run ended."`
+	JSON    bool   `name:"json" help:"Print the counts as JSON."`
+	stripeFlags
+}
+
+// Help is shown below the usage.
+func (recoverCmd) Help() string {
+	return `Compares Stripe's list of events with the log, and stores those that no webhook brought, byte for byte, as if it had. Their customers are
+marked in the lane for bulk work. The syncers do it every 5 minutes; by hand it is for a connected account, or after a long outage.
+
+	entitled recover
+	entitled recover --since 3d
+
+Stripe lists the events of 30 days. After a longer absence, entitled backfill reads the state itself. The key needs permission to read events.`
+}
+
+// Run compares once.
+func (c recoverCmd) Run(ctx context.Context, s *session) error {
+	since, err := timeArg("--since", c.Since, s.now())
+	if err != nil {
+		return usageError{hinted{err, "6h or 3d ago, a day as in 2026-11-22, or RFC 3339"}}
+	}
+	return c.operate(ctx, s, func(o *syncer.Operator) error {
+		r, err := o.Recover(ctx, c.Account, since)
+		if err != nil {
+			return withHint(fmt.Errorf("after %s: %w", count(r.Recovered, "event"), err), "say it again: what is stored already is not stored twice")
+		}
+		if c.JSON {
+			return s.printReport(r)
+		}
+		if r.Since == 0 {
+			fmt.Fprintf(s.out, "%s nothing to compare: the log has no event of this account yet; from now on it is looked for\n", s.out.paint(grants, "✓"))
+			return nil
+		}
+		fmt.Fprintf(s.out, "%s %s compared since %s · %s\n", s.out.paint(grants, "✓"), count(r.Listed, "event"),
+			time.Unix(r.Since, 0).UTC().Format(time.RFC3339), count(r.Requests, "request"))
+		fmt.Fprintf(s.out, "  %s recovered, %s marked\n", count(r.Recovered, "event"), count(r.Marked, "customer"))
+		if r.Gap {
+			return withHint(errors.New("the run before was more than 30 days ago, and Stripe lists no older events"), "run `entitled backfill`")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,174 @@
+package syncer
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"entitled/internal/topology"
+)
+
+// A checkpoint is how far a backfill came, so that one that is killed goes on where it was: the fence, the windows, and
+// under keys of their own the pages that were read. A page is kept, compressed, before it counts, with the cursor behind
+// it: there is no moment at which the two disagree. All of it is removed when the backfill is done.
+//
+// The last to start owns it: whoever finds another's run in its place stops.
+type checkpoint struct {
+	*store
+	key      string
+	revision uint64
+	plan     plan
+}
+
+type plan struct {
+	Run     string    `json:"run"`
+	Started time.Time `json:"started"`
+	Fence   fence     `json:"fence"`
+	Windows []window  `json:"windows"`
+}
+
+// resumeWithin is how long an interrupted backfill can be taken up again. A later one starts over: what the former read is too old
+// to be worth the writing.
+const resumeWithin = 6 * time.Hour
+
+// errTakenOver says that another backfill of the same account has started.
+var errTakenOver = errors.New("another backfill of the same account took over")
+
+// openCheckpoint takes over the checkpoint of an account, or begins one with a fresh fence.
+func (s *store) openCheckpoint(ctx context.Context, key string, restart bool, now time.Time) (*checkpoint, error) {
+	c := &checkpoint{store: s, key: key}
+	data, revision, err := get(ctx, s.state, key)
+	if err != nil {
+		return nil, fmt.Errorf("read the checkpoint %s: %w", key, err)
+	}
+	c.revision = revision
+	fresh, err := s.readFence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	old := json.Unmarshal(data, &c.plan)
+	if restart || data == nil || old != nil || now.Sub(c.plan.Started) > resumeWithin || !c.plan.Fence.Bucket.Equal(fresh.Bucket) {
+		if err := c.purge(ctx); err != nil {
+			return nil, err
+		}
+		c.plan = plan{Run: nuid.Next(), Started: now.UTC(), Fence: fresh}
+	}
+	// Written also when it stays: the revision tells a former owner.
+	return c, c.save(ctx)
+}
+
+func (c *checkpoint) save(ctx context.Context) error {
+	b, _ := json.Marshal(c.plan) // strings, numbers and times: cannot fail
+	written, err := put(ctx, c.state, c.key, b, c.revision)
+	if errors.Is(err, errConflict) {
+		return errTakenOver
+	}
+	if err != nil {
+		return fmt.Errorf("keep the checkpoint %s: %w", c.key, err)
+	}
+	c.revision = written
+	return nil
+}
+
+func (c *checkpoint) planned(ctx context.Context, windows []window) error {
+	c.plan.Windows = windows
+	return c.save(ctx)
+}
+
+func (c *checkpoint) part(window, number int) string {
+	return fmt.Sprintf("%s.%s.%d.%d", c.key, c.plan.Run, window, number)
+}
+
+// keep stores a page; that it is there already means that somebody else reads the same window.
+func (c *checkpoint) keep(ctx context.Context, window, number int, p page) error {
+	key := c.part(window, number)
+	b, _ := json.Marshal(p) // strings, numbers and times: cannot fail
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := w.Write(b)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return fmt.Errorf("compress page %s: %w", key, err)
+	}
+	_, err = put(ctx, c.state, key, packed.Bytes(), 0)
+	if errors.Is(err, errConflict) {
+		return errTakenOver
+	}
+	if err != nil {
+		return fmt.Errorf("keep page %s: %w", key, err)
+	}
+	return nil
+}
+
+// restore brings a reading to where the checkpoint is, and returns how many pages it took from there.
+func (c *checkpoint) restore(ctx context.Context, r *listing) (pages int, err error) {
+	for _, planned := range c.plan.Windows {
+		w := &progress{window: planned, pos: planned.Before - 1}
+		if planned.Before == 0 {
+			w.pos = math.MaxInt64
+		}
+		r.windows = append(r.windows, w)
+		r.edge = planned.From
+	}
+	for i, w := range r.windows {
+		for !w.done {
+			data, _, err := get(ctx, c.state, c.part(i, w.pages))
+			if err != nil {
+				return pages, fmt.Errorf("read page %s: %w", c.part(i, w.pages), err)
+			}
+			if data == nil {
+				break
+			}
+			p, err := unpack(data)
+			if err != nil {
+				return pages, fmt.Errorf("read page %s: %w: start over with --restart", c.part(i, w.pages), err)
+			}
+			p.Requests = 0 // an earlier run's
+			if err := r.count(ctx, w, p); err != nil {
+				return pages, err
+			}
+			pages++
+		}
+	}
+	return pages, nil
+}
+
+func unpack(data []byte) (p page, err error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return p, err
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		return p, err
+	}
+	return p, json.Unmarshal(b, &p)
+}
+
+// close removes the checkpoint of a backfill that is done.
+func (c *checkpoint) close(ctx context.Context) error {
+	if err := c.state.Delete(ctx, c.key, jetstream.LastRevision(c.revision)); err != nil {
+		return fmt.Errorf("remove the checkpoint %s: %w", c.key, err)
+	}
+	return c.purge(ctx)
+}
+
+// purge removes all pages under the checkpoint.
+func (c *checkpoint) purge(ctx context.Context) error {
+	stream, err := c.js.Stream(ctx, "KV_"+topology.StateBucket)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+topology.StateBucket+"."+c.key+".*.*.*"))
+	}
+	if err != nil {
+		return fmt.Errorf("remove the pages of the checkpoint %s: %w", c.key, err)
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// An Operator does by hand what syncers do by themselves, for a command: within the fleet's budget, in the bulk lane, beside
+// running syncers. It needs the rights of the NATS user ops.
+type Operator struct {
+	s *Syncer
+}
+
+// Operate opens the streams and buckets of a syncer's mode for an operator; they must be there. The syncer is not run.
+func (s *Syncer) Operate(ctx context.Context) (*Operator, error) {
+	if err := topology.Ensure(ctx, s.js, s.assets); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	return &Operator{s: s}, nil
+}
+
+// SweepOptions say what to sweep.
+type SweepOptions struct {
+	// Account is a connected account, empty for one's own.
+	Account string
+	// Restart says to forget what an interrupted backfill has read.
+	Restart bool
+	// Progress, if not nil, is told how far it is, from one goroutine at a time.
+	Progress func(SweepReport)
+}
+
+// Backfill brings the bucket to what Stripe lists: it writes each customer that differs, at about one request for 100
+// subscriptions. Interrupted, even killed, it goes on where it was when it is called again within 6 hours. Where features are read,
+// which takes a request for each customer, those that differ are marked for a sync instead.
+func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport, error) {
+	s := o.s
+	key := "backfill." + string(s.mode)
+	if opt.Account != "" {
+		key = "backfill-" + entitlement.Key("", opt.Account) + "." + string(s.mode)
+	}
+	c, err := s.store.openCheckpoint(ctx, key, opt.Restart, s.protocol.now())
+	if err != nil {
+		return SweepReport{Account: opt.Account}, err
+	}
+	sw := s.newSweep(opt)
+	sw.write, sw.trigger, sw.fence = true, stripeevent.TriggerBackfill, c.plan.Fence
+	r := s.newReading(opt.Account, stripeevent.Bulk)
+	r.keep, r.planned = c.keep, c.planned
+	r.resume = func(ctx context.Context) error {
+		n, err := c.restore(ctx, r)
+		sw.report(func(d *SweepReport) { d.Resumed = n })
+		return err
+	}
+	report, err := sw.run(ctx, r)
+	if err != nil {
+		return report, err
+	}
+	return report, c.close(ctx)
+}
+
+// Sweep compares the bucket with what Stripe lists and marks, for a sync in the bulk lane, each customer that differs.
+func (o *Operator) Sweep(ctx context.Context, opt SweepOptions) (SweepReport, error) {
+	return o.s.sweep(ctx, opt)
+}
+
+func (s *Syncer) sweep(ctx context.Context, opt SweepOptions) (SweepReport, error) {
+	sw := s.newSweep(opt)
+	sw.trigger = stripeevent.TriggerSweep
+	var err error
+	if sw.fence, err = s.store.readFence(ctx); err != nil {
+		return SweepReport{Account: opt.Account}, err
+	}
+	report, err := sw.run(ctx, s.newReading(opt.Account, stripeevent.Bulk))
+	s.metrics.drift.Add(float64(report.Drift))
+	return report, err
+}
+
+func (s *Syncer) newSweep(opt SweepOptions) *sweep {
+	return &sweep{
+		protocol: s.protocol,
+		store:    s.store,
+		mode:     s.mode,
+		account:  opt.Account,
+		rewake:   s.cover.rewakeFor,
+		progress: opt.Progress,
+		done:     SweepReport{Account: opt.Account},
+	}
+}
+
+func (s *Syncer) newReading(account string, lane stripeevent.Lane) *listing {
+	return &listing{list: &accountReader{
+		store:   s.store,
+		account: account,
+		policy:  s.cfg.Policy,
+		place:   func(ctx context.Context) error { return s.store.Place(ctx, lane) },
+	}}
+}
+
+// runSweep is the nightly job.
+func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
+	report, err := s.sweep(ctx, SweepOptions{})
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	s.log.Info("swept", "customers", report.Customers, "subscriptions", report.Subscriptions, "requests", report.Requests,
+		"drift", report.Drift, "unlisted", report.Unlisted)
+	return nil
+}

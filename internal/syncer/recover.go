@@ -1,0 +1,402 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// Recover holds Stripe's list of events against the log, and ingests what is missing as if it had been delivered: the same
+// subject, headers and bytes, then a marker.
+//
+// Where a run begins is told by Stripe's own times: overlap before the newest event that the run before was shown. Events that
+// appear in the list late, and events of the same second, are thus looked for again and again. Whether the log has an
+// event is looked up by its id among what was stored since a sequence that an earlier run noted, before
+// it asked Stripe: what was created after that run cannot have been stored before it. Clocks are not compared.
+type recovery struct {
+	*store
+	mode    entitlement.Mode
+	account string
+	marks   func(typ string) bool
+	log     func(msg string, args ...any)
+	// look is how long to wait before an absent event is taken for lost: its webhook may be on the way.
+	look time.Duration
+}
+
+const (
+	recoverEvery = 5 * time.Minute
+	// overlap is how far behind the newest event a run begins, in seconds.
+	overlap = 15 * 60
+	// retention is how long Stripe lists an event.
+	retention = 30 * 24 * time.Hour
+	// firstLook bounds, in seconds behind the newest event, where the very first run begins: Stripe tries to deliver for
+	// three days. It begins no earlier than the log: what came before that was never ours.
+	firstLook = 3 * 24 * 3600
+	// onTheWay is how long a webhook may take to arrive beside the list that shows its event.
+	onTheWay = 5 * time.Second
+	// maxNotes bounds the runs remembered.
+	maxNotes = 16
+)
+
+// An eventCursor is what earlier runs leave to the next.
+type eventCursor struct {
+	// Checked is when the last run ended well, by our clock: it tells only whether that is more than 30 days ago.
+	Checked time.Time `json:"checked"`
+	// Stream is when STRIPE_EVENTS was created: sequences of another one mean nothing.
+	Stream time.Time `json:"stream"`
+	// Runs are notes of earlier runs, the oldest first.
+	Runs []eventNote `json:"runs"`
+}
+
+// An eventNote says that when Seq was the end of the log, Newest (unix seconds, Stripe's) was the newest event listed.
+type eventNote struct {
+	Newest int64  `json:"newest"`
+	Seq    uint64 `json:"seq"`
+}
+
+// A RecoverReport says what a run read and what came of it.
+type RecoverReport struct {
+	Account  string `json:"account,omitempty"`
+	Requests int    `json:"requests"`
+	// Since is where it began, in unix seconds.
+	Since int64 `json:"since"`
+	// Listed events were compared; Recovered were missing in the log and are there now, Marked of them marked a customer.
+	Listed    int `json:"listed"`
+	Recovered int `json:"recovered"`
+	Marked    int `json:"marked"`
+	// Gap says that the run before was more than 30 days ago: what Stripe no longer lists is lost, and a backfill is needed.
+	Gap bool `json:"gap"`
+}
+
+func (r *recovery) key() string {
+	if r.account == "" {
+		return "cursor." + string(r.mode) + ".events"
+	}
+	return "cursor." + string(r.mode) + ".events." + entitlement.Key("", r.account)
+}
+
+// run does it. since, in unix seconds, overrides the cursor; 0 does not.
+func (r *recovery) run(ctx context.Context, since int64, now time.Time) (RecoverReport, error) {
+	rep := RecoverReport{Account: r.account}
+	info, err := r.store.events.Info(ctx)
+	if err != nil {
+		return rep, fmt.Errorf("read the end of the event log: %w", err)
+	}
+	data, revision, err := get(ctx, r.state, r.key())
+	if err != nil {
+		return rep, fmt.Errorf("read the events cursor: %w", err)
+	}
+	var cur eventCursor
+	if data == nil || json.Unmarshal(data, &cur) != nil || !cur.Stream.Equal(info.Created) {
+		// What the cursor says of Stripe still holds for a new log; where to look in it does not.
+		cur = eventCursor{Checked: cur.Checked, Stream: info.Created, Runs: afresh(cur.Runs)}
+	}
+	rep.Gap = !cur.Checked.IsZero() && now.Sub(cur.Checked) > retention
+
+	from, seq := cur.begin()
+	if since != 0 {
+		from, seq = since, 1
+	}
+	newest, err := r.compare(ctx, &rep, from, seq)
+	if err != nil {
+		return rep, err
+	}
+	cur.note(eventNote{Newest: max(newest, cur.newest()), Seq: info.State.LastSeq})
+	cur.Checked = now.UTC()
+	b, _ := json.Marshal(cur) // numbers and times: cannot fail
+	if _, err := put(ctx, r.state, r.key(), b, revision); err != nil && !errors.Is(err, errConflict) {
+		return rep, fmt.Errorf("keep the events cursor: %w", err)
+	}
+	return rep, nil
+}
+
+// begin is where to start listing, 0 if no run came before, and where to start looking in the log.
+func (c *eventCursor) begin() (from int64, seq uint64) {
+	if len(c.Runs) == 0 {
+		return 0, 1
+	}
+	from, seq = c.newest()-overlap, 1
+	for _, n := range c.Runs {
+		if n.Newest < from {
+			seq = n.Seq + 1
+		}
+	}
+	return from, seq
+}
+
+func (c *eventCursor) newest() int64 {
+	if len(c.Runs) == 0 {
+		return 0
+	}
+	return c.Runs[len(c.Runs)-1].Newest
+}
+
+// note adds a run, and forgets those that no later run can need.
+func (c *eventCursor) note(n eventNote) {
+	if k := len(c.Runs); k > 0 && c.Runs[k-1].Newest == n.Newest {
+		c.Runs[k-1] = n
+	} else {
+		c.Runs = append(c.Runs, n)
+	}
+	for len(c.Runs) > 1 && c.Runs[1].Newest < n.Newest-overlap {
+		c.Runs = c.Runs[1:]
+	}
+	if len(c.Runs) > maxNotes {
+		// The oldest stays: it is the one to look from.
+		c.Runs = slices.Delete(c.Runs, 1, 1+len(c.Runs)-maxNotes)
+	}
+}
+
+// afresh keeps what runs said of Stripe, for a log that is new.
+func afresh(runs []eventNote) []eventNote {
+	if len(runs) == 0 {
+		return nil
+	}
+	return []eventNote{{Newest: runs[len(runs)-1].Newest}}
+}
+
+// compare lists the events from an instant on and recovers those that are not among what was logged from seq on.
+func (r *recovery) compare(ctx context.Context, rep *RecoverReport, from int64, seq uint64) (newest int64, err error) {
+	q := stripeapi.EventQuery{CreatedFrom: max(from, 0)}
+	var known map[string]struct{}
+	first := from == 0
+	for {
+		p, err := r.listPage(ctx, rep, q)
+		if err != nil {
+			return 0, err
+		}
+		if known == nil {
+			// Read after the list: what arrived meanwhile is there.
+			if known, err = r.logged(ctx, seq, nil); err != nil {
+				return 0, err
+			}
+		}
+		absent, oldest, youngest := r.absent(p, known)
+		rep.Listed += len(p.Events)
+		newest = max(newest, youngest)
+		if first {
+			// The first run of all is bounded by the newest event, which its first page tells.
+			began, err := r.began(ctx)
+			if err != nil {
+				return 0, err
+			}
+			if began == 0 {
+				return youngest, nil
+			}
+			first, from = false, max(youngest-firstLook, began)
+		}
+		absent = slices.DeleteFunc(absent, func(e lostEvent) bool { return e.envelope.Created < from })
+		if err := r.ingest(ctx, rep, absent, known, seq); err != nil {
+			return 0, err
+		}
+		rep.Since = from
+		if p.Next == "" || oldest != 0 && oldest < from {
+			return newest, nil
+		}
+		q.StartingAfter = p.Next
+	}
+}
+
+// began is when the account's oldest event in the log was created, 0 if there is none.
+func (r *recovery) began(ctx context.Context) (int64, error) {
+	subjects := stripeevent.AccountEvents(stripeevent.Customer{Mode: r.mode, Account: r.account})
+	m, err := r.store.events.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subjects))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the oldest event of the log: %w", err)
+	}
+	e, err := stripeevent.Parse(m.Data)
+	if err != nil {
+		return 0, nil
+	}
+	return e.Created, nil
+}
+
+func (r *recovery) listPage(ctx context.Context, rep *RecoverReport, q stripeapi.EventQuery) (stripeapi.EventPage, error) {
+	for attempt := 1; ; attempt++ {
+		if err := r.Place(ctx, stripeevent.Bulk); err != nil {
+			return stripeapi.EventPage{}, fmt.Errorf("list events: wait for a place in the Stripe budget: %w", err)
+		}
+		p, trace, err := r.stripe.ListEvents(ctx, r.account, q)
+		rep.Requests += trace.Requests
+		if err == nil || ctx.Err() != nil {
+			return p, err
+		}
+		a := accountReader{store: r.store}
+		if attempt == 4 || !a.worthwhile(ctx, err) {
+			return p, err
+		}
+		if err := sleep(ctx, firstDelay<<(attempt-1)); err != nil {
+			return p, err
+		}
+	}
+}
+
+// A lostEvent is one that Stripe has and the log does not.
+type lostEvent struct {
+	id       string
+	envelope stripeevent.Envelope
+	body     []byte
+}
+
+// absent are the events of a page that are not known, and when the page's oldest and youngest were created.
+func (r *recovery) absent(p stripeapi.EventPage, known map[string]struct{}) (lost []lostEvent, oldest, youngest int64) {
+	for _, raw := range p.Events {
+		e, err := stripeevent.Parse(raw)
+		if err != nil || e.Mode() != r.mode {
+			r.log("listed event passed over: it cannot be read, or is of another mode", "event", e.ID)
+			continue
+		}
+		if oldest == 0 || e.Created < oldest {
+			oldest = e.Created
+		}
+		youngest = max(youngest, e.Created)
+		// Whose list it is on is certain; whether its body repeats that is not.
+		e.Account = r.account
+		id := stripeevent.MsgID(e.Account, e.ID)
+		if _, ok := known[id]; !ok {
+			lost = append(lost, lostEvent{id: id, envelope: e, body: raw})
+		}
+	}
+	return lost, oldest, youngest
+}
+
+// ingest stores what is still absent at a second look.
+func (r *recovery) ingest(ctx context.Context, rep *RecoverReport, lost []lostEvent, known map[string]struct{}, seq uint64) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	if err := sleep(ctx, r.look); err != nil {
+		return err
+	}
+	if _, err := r.logged(ctx, seq, known); err != nil {
+		return err
+	}
+	// The oldest first, as they would have come.
+	for _, e := range slices.Backward(lost) {
+		if _, ok := known[e.id]; ok {
+			continue
+		}
+		if err := r.put(ctx, rep, e); err != nil {
+			return err
+		}
+		known[e.id] = struct{}{}
+	}
+	return nil
+}
+
+// put stores one event as ingest does, then marks its customer in the bulk lane. The marker follows the event's PubAck, so
+// that the record of its sync covers the event.
+func (r *recovery) put(ctx context.Context, rep *RecoverReport, e lostEvent) error {
+	owner := e.envelope.Owner()
+	ack, err := r.js.PublishMsg(ctx, &nats.Msg{
+		Subject: stripeevent.EventSubject(owner, e.envelope.Type),
+		Header: nats.Header{
+			jetstream.MsgIDHeader:    {e.id},
+			stripeevent.DigestHeader: {stripeevent.BodyDigest(e.body)},
+		},
+		Data: e.body,
+	})
+	if err != nil {
+		return fmt.Errorf("publish event %s: %w", e.envelope.ID, err)
+	}
+	if ack.Duplicate {
+		return nil
+	}
+	rep.Recovered++
+	if !r.marks(e.envelope.Type) || owner.ID == "" {
+		return nil
+	}
+	cause := entitlement.Cause{Trigger: stripeevent.TriggerRecover, Event: e.envelope.ID, Type: e.envelope.Type}
+	if err := r.markBulk(ctx, owner, cause); err != nil {
+		return err
+	}
+	rep.Marked++
+	return nil
+}
+
+// logged adds the message ids of the account's events from a sequence on to known: about 100 bytes each.
+func (r *recovery) logged(ctx context.Context, seq uint64, known map[string]struct{}) (map[string]struct{}, error) {
+	if known == nil {
+		known = make(map[string]struct{})
+	}
+	owner := stripeevent.Customer{Mode: r.mode, Account: r.account}
+	cons, err := r.js.OrderedConsumer(ctx, topology.EventsStream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{stripeevent.AccountEvents(owner)},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    max(seq, 1),
+		HeadersOnly:    true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the event log: %w", err)
+	}
+	for {
+		batch, err := cons.FetchNoWait(coverageChunk)
+		if err != nil {
+			return nil, fmt.Errorf("read the event log: %w", err)
+		}
+		got := 0
+		for msg := range batch.Messages() {
+			got++
+			known[msg.Headers().Get(jetstream.MsgIDHeader)] = struct{}{}
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+			return nil, fmt.Errorf("read the event log: %w", err)
+		}
+		if got == 0 {
+			return known, nil
+		}
+	}
+}
+
+// Recover compares Stripe's events with the log once, from where the run before ended or, if it is not zero, from since on.
+func (o *Operator) Recover(ctx context.Context, account string, since time.Time) (RecoverReport, error) {
+	var from int64
+	if !since.IsZero() {
+		from = since.Unix()
+	}
+	return o.s.recovery(account).run(ctx, from, o.s.protocol.now())
+}
+
+func (s *Syncer) recovery(account string) *recovery {
+	return &recovery{store: s.store, mode: s.mode, account: account, marks: s.cfg.Marks.Marks, log: s.log.Warn, look: onTheWay}
+}
+
+// runRecover is the job. A key that may not read events stops nobody: it is said, and tried again when the job is due.
+func (s *Syncer) runRecover(ctx context.Context, _ bool) error {
+	rep, err := s.recovery("").run(ctx, 0, s.protocol.now())
+	s.metrics.recovered.Add(float64(rep.Recovered))
+	if e, ok := errors.AsType[*stripeapi.Error](err); ok {
+		s.metrics.recoverFailures.Inc()
+		next := "it is tried again when it is due"
+		if e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized {
+			next = "give the key permission to read events, or missed webhooks are found only at boundaries and by the nightly sweep"
+		}
+		s.log.Warn("Stripe's events not compared with the log: "+next, "err", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if rep.Gap {
+		s.log.Error("no events were compared for more than 30 days, and Stripe lists no older ones: run `entitled backfill`")
+	}
+	if rep.Recovered > 0 {
+		s.log.Warn("events recovered that no webhook had brought", "events", rep.Recovered, "marked", rep.Marked)
+	}
+	return nil
+}

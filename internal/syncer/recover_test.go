@@ -1,0 +1,289 @@
+package syncer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+	"entitled/internal/topology"
+)
+
+// deliver stores an event of the simulator as ingest would, without a marker.
+func (r *rig) deliver(e stripesim.EventInfo) {
+	r.t.Helper()
+	body, err := json.Marshal(map[string]any{
+		"id": e.ID, "type": e.Type, "created": e.Created.Unix(), "livemode": false, "data": e.Data,
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	env, err := stripeevent.Parse(body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.js.PublishMsg(r.t.Context(), &nats.Msg{
+		Subject: stripeevent.EventSubject(env.Owner(), env.Type),
+		Header:  nats.Header{jetstream.MsgIDHeader: {stripeevent.MsgID("", env.ID)}},
+		Data:    body,
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// loggedIDs are the message ids in the log, each as often as it is there.
+func (r *rig) loggedIDs() map[string]int {
+	r.t.Helper()
+	cons, err := r.js.OrderedConsumer(r.t.Context(), topology.EventsStream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	batch, err := cons.FetchNoWait(10_000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ids := make(map[string]int)
+	for m := range batch.Messages() {
+		ids[m.Headers().Get(jetstream.MsgIDHeader)]++
+	}
+	return ids
+}
+
+// recoverBy runs the comparison once, without the wait for webhooks on their way.
+func (r *rig) recoverBy(o *Operator) RecoverReport {
+	r.t.Helper()
+	rec := o.s.recovery("")
+	rec.look = 0
+	rep, err := rec.run(r.t.Context(), 0, time.Now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return rep
+}
+
+// Webhooks are dropped, among them events of one second of which others arrived. What was dropped is in the log
+// afterwards, once, with its marker, and what arrived is not stored again.
+func TestRecoverAfterDrops(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	c := r.customer()
+	first := r.sim.Events()
+	for _, e := range first {
+		r.deliver(e)
+	}
+	if rep := r.recoverBy(o); rep.Recovered != 0 {
+		t.Fatalf("first run %+v: nothing was dropped", rep)
+	}
+	r.sim.Advance(6 * time.Hour)
+	sub := r.subscribe(c) // several events of one second
+	for range 150 {       // more than a page
+		if err := r.sim.SetQuantity(sub, r.item(sub), int64(2+len(r.sim.Events()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events := r.sim.Events()[len(first):]
+	dropped := 0
+	for i, e := range events {
+		if i%3 == 0 {
+			dropped++
+			continue
+		}
+		r.deliver(e)
+	}
+	rep := r.recoverBy(o)
+	if rep.Recovered != dropped || rep.Marked == 0 {
+		t.Errorf("report %+v, want %d recovered", rep, dropped)
+	}
+	if again := r.recoverBy(o); again.Recovered != 0 {
+		t.Errorf("second run %+v, want nothing left", again)
+	}
+	for id, n := range r.loggedIDs() {
+		if n != 1 {
+			t.Errorf("%s is in the log %d times", id, n)
+		}
+	}
+	if got, want := len(r.loggedIDs()), len(first)+len(events); got != want {
+		t.Errorf("%d events in the log, Stripe has %d", got, want)
+	}
+	r.start()
+	r.await(c, "active", status("active"))
+}
+
+func (r *rig) item(sub string) string {
+	r.t.Helper()
+	s, ok := r.sim.Subscription(sub)
+	if !ok {
+		r.t.Fatal("no such subscription: " + sub)
+	}
+	return s.Items[0].ID
+}
+
+// An event that shows up in the list only after a younger one was seen is found by the overlap.
+func TestRecoverFindsLateEvents(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	c := r.customer()
+	for _, e := range r.sim.Events() {
+		r.deliver(e)
+	}
+	r.recoverBy(o)
+	r.sim.Advance(time.Minute)
+	// Hidden for a while …
+	r.sim.SetFaults(stripesim.Faults{EventsLag: stripesim.Range{Min: 700 * time.Millisecond, Max: 700 * time.Millisecond}})
+	before := len(r.sim.Events())
+	r.subscribe(c)
+	hidden := len(r.sim.Events()) - before
+	// … while a younger one is in the list at once.
+	r.sim.SetFaults(stripesim.Faults{})
+	r.sim.Advance(2 * time.Second)
+	if _, err := r.sim.Emit("payout.paid", json.RawMessage(`{"id":"po_1","object":"payout"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if rep := r.recoverBy(o); rep.Recovered != 1 {
+		t.Fatalf("report %+v, want the younger one recovered and the late ones not listed yet", rep)
+	}
+	found := 0
+	natstest.Eventually(t, patience, func() error {
+		if found += r.recoverBy(o).Recovered; found < hidden {
+			return errors.New("late events not found yet")
+		}
+		return nil
+	})
+	if found != hidden {
+		t.Errorf("%d recovered, want %d", found, hidden)
+	}
+}
+
+// What is recovered is what Stripe listed, byte for byte, under the subject and headers that ingest gives it.
+func TestRecoveredBytes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	c := r.customer()
+	for _, e := range r.sim.Events() {
+		r.deliver(e)
+	}
+	r.recoverBy(o)
+	r.subscribe(c)
+	r.recoverBy(o)
+	answer := httptest.NewRecorder()
+	req := httptest.NewRequest("GET", "/v1/events?limit=100", nil)
+	req.Header.Set("Authorization", "Bearer sk_test_rig")
+	r.sim.ServeHTTP(answer, req)
+	var list struct{ Data []json.RawMessage }
+	if err := json.Unmarshal(answer.Body.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	newest := list.Data[0]
+	env, err := stripeevent.Parse(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := r.js.Stream(t.Context(), topology.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stream.GetLastMsgForSubject(t.Context(), stripeevent.EventSubject(env.Owner(), env.Type))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(m.Data, newest) || m.Header.Get(stripeevent.DigestHeader) != stripeevent.BodyDigest(newest) ||
+		m.Header.Get(jetstream.MsgIDHeader) != stripeevent.MsgID("", env.ID) {
+		t.Errorf("stored %s with headers %v, listed %s", m.Data, m.Header, newest)
+	}
+}
+
+func TestRecoverSaysThatTheGapIsTooWide(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	rec := r.operator().s.recovery("")
+	rec.look = 0
+	r.customer()
+	if rep, err := rec.run(t.Context(), 0, time.Now().Add(-31*24*time.Hour)); err != nil || rep.Gap {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || !rep.Gap {
+		t.Errorf("%+v, %v: want a gap after 31 days", rep, err)
+	}
+	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || rep.Gap {
+		t.Errorf("%+v, %v: it is said once", rep, err)
+	}
+}
+
+// A key that may not read events neither stops the syncer nor fails the job.
+func TestRecoverWithoutPermission(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.sim.SetKeys(stripesim.Key{Secret: "rk_test_narrow", Permissions: []string{"rak_customer_read", "rak_subscription_read", "rak_payment_method_read"}})
+	o := r.operator(func(c *Config) { c.Stripe = stripeapi.Config{Key: "rk_test_narrow", Base: r.url} })
+	if err := o.s.runRecover(t.Context(), false); err != nil {
+		t.Errorf("the job fails: %v", err)
+	}
+	if o.s.gate.isShut() {
+		t.Error("the syncer is halted")
+	}
+}
+
+// A changed price marks its holders, all of them and nobody else, and asks Stripe for nothing.
+func TestFanoutMarksTheHolders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	holders := r.load(40)
+	product, err := r.sim.CreateProduct(stripesim.ProductParams{Name: "Other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := r.sim.CreatePrice(stripesim.PriceParams{Product: product})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.loadInto(r.sim.Account, other, 25)
+	o := r.operator()
+	if _, err := o.Backfill(t.Context(), SweepOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	job := &fanout{store: o.s.store, mode: entitlement.Test, marked: func(int) {}}
+	run := func() {
+		t.Helper()
+		if err := job.run(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	if n := r.pendingMarkers(); n != 0 {
+		t.Fatalf("%d markers after the first run, of what happened before it", n)
+	}
+	r.sim.ResetLog()
+	before := len(r.sim.Events())
+	if err := r.sim.UpdatePrice(r.price, "pro_renamed", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.UpdateProduct(product, "Renamed", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range r.sim.Events()[before:] {
+		r.deliver(e)
+	}
+	run()
+	if n := r.pendingMarkers(); n != len(holders) {
+		t.Errorf("%d markers, want those of the %d holders; a product means nothing without its features", n, len(holders))
+	}
+	if n := r.sim.Stats().Requests; n != 0 {
+		t.Errorf("%d requests to Stripe", n)
+	}
+	r.start()
+	r.awaitIdle()
+	r.right("", holders)
+}

@@ -1,0 +1,133 @@
+package syncer
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+	"entitled/internal/topology"
+)
+
+// After an outage with more dirty customers than pages, one of the syncers sweeps the account, and the markers are done
+// without a request each. What a webhook marks meanwhile is synced as ever.
+func TestSyncersTakeTheSweepThemselves(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.Rate = 50 })
+	ids := r.load(400)
+	if _, err := r.operator().Backfill(t.Context(), SweepOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// The outage: everybody changes, nobody syncs.
+	for _, id := range ids {
+		truth, _ := r.sim.Truth(id)
+		for _, sub := range truth.Subscriptions {
+			if sub.Status == "active" {
+				if err := r.sim.UpdateSubscription(sub.ID, map[string]string{"outage": "yes"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		r.event(stripeevent.Customer{Mode: entitlement.Test, ID: id})
+		r.mark(stripeevent.Customer{Mode: entitlement.Test, ID: id})
+	}
+	// Without subscriptions, a customer is in no listing: only its own sync brings it.
+	bare := r.customer()
+	r.mark(bare)
+	r.publishJob("relief")
+	r.sim.ResetLog()
+	r.start()
+	r.start()
+	r.awaitIdle()
+	if n := r.sim.Stats().Requests; n > len(ids)/2 {
+		t.Errorf("%d requests for %d dirty customers", n, len(ids))
+	}
+	r.right("", ids)
+	r.await(bare, "none", status(entitlement.StatusNone))
+	// Some are synced before the sweep begins.
+	if swept := r.recordsBy(stripeevent.TriggerSweep); swept < len(ids)/2 {
+		t.Errorf("%d of %d customers were brought by the sweep", swept, len(ids))
+	}
+}
+
+// recordsBy counts the records of a trigger.
+func (r *rig) recordsBy(trigger string) (n int) {
+	r.t.Helper()
+	cons, err := r.js.OrderedConsumer(r.t.Context(), topology.SyncedStream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	batch, err := cons.FetchNoWait(10_000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		var rec Record
+		if err := json.Unmarshal(m.Data(), &rec); err != nil {
+			r.t.Fatal(err)
+		}
+		if rec.Trigger == trigger {
+			n++
+		}
+	}
+	return n
+}
+
+// A syncer that dies while it sweeps stops nobody for long: its entry stands still, and the markers are synced.
+func TestDeadReliefHoldsNothing(t *testing.T) {
+	t.Parallel()
+	r := &reliever{}
+	r.last, r.since = relief{Active: true, Markers: 10}, time.Now()
+	if !r.yields(task{seq: 10}) || r.yields(task{seq: 11}) || r.yields(task{}) {
+		t.Error("markers up to 10 give way, later ones and requests do not")
+	}
+	r.since = time.Now().Add(-reliefDead)
+	if r.yields(task{seq: 10}) {
+		t.Error("a relief whose entry stands still holds markers back")
+	}
+}
+
+// Customers that are written while the fence is older than a slow page keep what their own syncs wrote.
+func TestReliefLeavesWhoWasSyncedMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	c := r.customer()
+	sub := r.subscribe(c)
+	o := r.operator()
+	if _, err := o.Backfill(t.Context(), SweepOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.mark(c)
+	info, err := o.s.store.sync.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == "" })
+	done := make(chan SweepReport, 1)
+	go func() { // done receives
+		rep, err := o.s.sweepDirty(t.Context(), relief{Markers: info.State.LastSeq, At: info.State.LastTime})
+		if err != nil {
+			t.Errorf("sweep: %v", err)
+		}
+		done <- rep
+	}()
+	if _, err := held.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Cancel(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.await(c, "canceled", status("canceled"))
+	held.Release()
+	if rep := <-done; rep.Left != 1 {
+		t.Errorf("report %+v, want one left", rep)
+	}
+	if s, _, _ := r.snapshot(c); s.Status != "canceled" {
+		t.Errorf("status %s after the slow page", s.Status)
+	}
+}
