@@ -3,6 +3,8 @@ package syncer
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -42,6 +44,20 @@ func listJSON(subs ...string) string {
 	return `{"object":"list","has_more":false,"data":[` + strings.Join(subs, ",") + `]}`
 }
 
+// entitlementsJSON is the answer that lists active entitlements of these features. What is no UTF-8 is not in JSON either.
+func entitlementsJSON(t *testing.T, lookupKeys []string) string {
+	t.Helper()
+	list := make([]string, len(lookupKeys))
+	for i, key := range lookupKeys {
+		b, err := json.Marshal(map[string]string{"id": fmt.Sprint("ent_", i), "object": "entitlements.active_entitlement", "lookup_key": key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i] = string(b)
+	}
+	return listJSON(list...)
+}
+
 // FuzzReduce: whatever Stripe answers, reading and reducing it does not panic; the same answer makes the same bytes, and
 // the order in which Stripe lists subscriptions, items and features does not matter.
 func FuzzReduce(f *testing.F) {
@@ -61,10 +77,13 @@ func FuzzReduce(f *testing.F) {
 	} {
 		f.Add([]byte(body), "pro,basic,pro", uint64(1))
 	}
-	var body string
-	client, err := stripeapi.New(stripeapi.Config{Key: "sk_test_1", Transport: roundTrip(func(r *http.Request) (int, string) {
-		if r.URL.Path == "/v1/subscriptions" {
+	var body, entitled string
+	client, err := stripeapi.New(stripeapi.Config{Key: "sk_test_1", Features: true, Transport: roundTrip(func(r *http.Request) (int, string) {
+		switch r.URL.Path {
+		case "/v1/subscriptions":
 			return http.StatusOK, body
+		case "/v1/entitlements/active_entitlements":
+			return http.StatusOK, entitled
 		}
 		return http.StatusNotFound, `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such customer","param":"customer"}}`
 	})})
@@ -73,12 +92,11 @@ func FuzzReduce(f *testing.F) {
 	}
 	unbounded := func(context.Context) error { return nil }
 	f.Fuzz(func(t *testing.T, answer []byte, features string, shuffle uint64) {
-		body = string(answer)
+		body, entitled = string(answer), entitlementsJSON(t, strings.Split(features, ","))
 		read, _, err := client.Fetch(t.Context(), "", "cus_1", unbounded)
 		if err != nil {
 			return
 		}
-		read.Features = strings.Split(features, ",")
 		asOf := time.Unix(1770500000, int64(shuffle%1e9))
 		one := Reduce(read, policyOfTests, asOf)
 		encoded := one.Encode()

@@ -3,6 +3,7 @@ package syncer
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
@@ -120,9 +121,9 @@ func reduceItem(it *stripe.SubscriptionItem) entitlement.Item {
 	out := entitlement.Item{ID: it.ID}
 	metered := false
 	if p := it.Price; p != nil {
-		out.Price, out.LookupKey = p.ID, p.LookupKey
+		out.Price, out.LookupKey = plainID(p.ID), p.LookupKey
 		if p.Product != nil {
-			out.Product = p.Product.ID
+			out.Product = plainID(p.Product.ID)
 		}
 		metered = p.Recurring != nil && p.Recurring.UsageType == stripe.PriceRecurringUsageTypeMetered
 	}
@@ -132,6 +133,10 @@ func reduceItem(it *stripe.SubscriptionItem) entitlement.Item {
 	}
 	return out
 }
+
+// plainID is an id as it is after the snapshot was encoded and decoded. stripe-go takes an id that stands for an object byte by byte, what is
+// no UTF-8 included, and such a snapshot would differ from itself at every sync.
+func plainID(id string) string { return strings.ToValidUTF8(id, "\ufffd") }
 
 func reducePaymentMethod(pm *stripe.PaymentMethod) *entitlement.PaymentMethod {
 	// An id that was not expanded says nothing a reader could use.
