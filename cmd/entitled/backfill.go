@@ -37,7 +37,7 @@ func (b backfillCmd) Run(ctx context.Context, s *session) error {
 		end()
 		if err != nil {
 			return withHint(fmt.Errorf("after %s of %s: %w", count(report.Pages, "page"), count(report.Subscriptions, "subscription"), err),
-				"start it again: it goes on where it was")
+				"start it again: it goes on where it was; with --restart it reads all anew")
 		}
 		if b.JSON {
 			return s.printReport(report)
@@ -116,10 +116,10 @@ func printSweep(s *session, r syncer.SweepReport) {
 		{r.Created, "created"},
 		{r.Changed, "changed"},
 		{r.Deleted, "deleted"},
-		{r.Left, "left: synced meanwhile"},
+		{r.Left, "left: written meanwhile by somebody else"},
 		{r.Marked, "marked: a syncer reads them one by one"},
 		{r.Waiting, "waiting for their sync already"},
-		{r.Unlisted, "have subscriptions here and none at Stripe: marked"},
+		{r.Unlisted, "have subscriptions here and none in Stripe's list: marked"},
 		{r.Drift, "had drifted, and no event had told"},
 	} {
 		if l.n > 0 {

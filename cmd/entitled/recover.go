@@ -47,7 +47,7 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 		}
 		fmt.Fprintf(s.out, "%s %s compared since %s · %s\n", s.out.paint(grants, "✓"), count(r.Listed, "event"),
 			time.Unix(r.Since, 0).UTC().Format(time.RFC3339), count(r.Requests, "request"))
-		fmt.Fprintf(s.out, "  %s recovered, %s marked\n", count(r.Recovered, "event"), count(r.Marked, "customer"))
+		fmt.Fprintf(s.out, "  %s recovered, %d of which marked a customer\n", count(r.Recovered, "event"), r.Marked)
 		if r.Gap {
 			return withHint(errors.New("the run before was more than 30 days ago, and Stripe lists no older events"), "run `entitled backfill`")
 		}

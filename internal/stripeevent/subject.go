@@ -128,6 +128,11 @@ func SyncSubject(l Lane, c Customer) string {
 	return "stripe.sync." + string(c.Mode) + "." + string(l) + strings.TrimPrefix(c.tokens(), string(c.Mode))
 }
 
+// OwnMarkers covers the markers of a lane of one's own account's customers.
+func OwnMarkers(m entitlement.Mode, l Lane) string {
+	return "stripe.sync." + string(m) + "." + string(l) + "." + self + ".>"
+}
+
 // ParseSyncSubject is the inverse of [SyncSubject].
 func ParseSyncSubject(subject string) (Lane, Customer, error) {
 	rest, ok := strings.CutPrefix(subject, "stripe.sync.")

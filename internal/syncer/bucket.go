@@ -24,7 +24,10 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, do func
 	g.SetLimit(parallelReads)
 	for {
 		select {
-		case e := <-w.Updates():
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.Join(g.Wait(), fmt.Errorf("read the bucket %s: ended before its end", s.bucket.Bucket()))
+			}
 			if e == nil {
 				return g.Wait()
 			}
@@ -36,6 +39,30 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, do func
 			g.Go(func() error { return do(gctx, c, e.Value(), e.Revision()) })
 		case <-gctx.Done():
 			return errors.Join(g.Wait(), ctx.Err())
+		}
+	}
+}
+
+// failingKeys are the keys of the customers of a mode whose last sync failed, the parked ones among them.
+func (s *store) failingKeys(ctx context.Context, mode entitlement.Mode) (map[string]struct{}, error) {
+	w, err := s.state.Watch(ctx, "parked."+string(mode)+".>", jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	if err != nil {
+		return nil, fmt.Errorf("read the failing customers: %w", err)
+	}
+	defer w.Stop()
+	keys := make(map[string]struct{})
+	for {
+		select {
+		case e, ok := <-w.Updates():
+			if !ok {
+				return nil, errors.New("read the failing customers: ended before its end")
+			}
+			if e == nil {
+				return keys, nil
+			}
+			keys[e.Key()] = struct{}{}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("read the failing customers: %w", context.Cause(ctx))
 		}
 	}
 }

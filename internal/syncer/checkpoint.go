@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,10 +22,14 @@ import (
 // under keys of their own the pages that were read. A page is kept, compressed, before it counts, with the cursor behind
 // it: there is no moment at which the two disagree. All of it is removed when the backfill is done.
 //
-// The last to start owns it: whoever finds another's run in its place stops.
+// The last to start owns it, and whoever finds that another has written it stops. Both may have kept the same page by then, which is no
+// harm: a window's pages end at the same subscriptions whoever asks.
 type checkpoint struct {
 	*store
-	key      string
+	key string
+
+	// mu guards plan and revision, the last written.
+	mu       sync.Mutex
 	revision uint64
 	plan     plan
 }
@@ -80,16 +85,35 @@ func (c *checkpoint) save(ctx context.Context) error {
 }
 
 func (c *checkpoint) planned(ctx context.Context, windows []window) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.plan.Windows = windows
 	return c.save(ctx)
+}
+
+// owned fails if another has taken over.
+func (c *checkpoint) owned(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, revision, err := get(ctx, c.state, c.key)
+	if err != nil {
+		return fmt.Errorf("read the checkpoint %s: %w", c.key, err)
+	}
+	if revision != c.revision {
+		return errTakenOver
+	}
+	return nil
 }
 
 func (c *checkpoint) part(window, number int) string {
 	return fmt.Sprintf("%s.%s.%d.%d", c.key, c.plan.Run, window, number)
 }
 
-// keep stores a page; that it is there already means that somebody else reads the same window.
+// keep stores a page.
 func (c *checkpoint) keep(ctx context.Context, window, number int, p page) error {
+	if err := c.owned(ctx); err != nil {
+		return err
+	}
 	key := c.part(window, number)
 	b, _ := json.Marshal(p) // strings, numbers and times: cannot fail
 	var packed bytes.Buffer
@@ -98,11 +122,7 @@ func (c *checkpoint) keep(ctx context.Context, window, number int, p page) error
 	if err := errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("compress page %s: %w", key, err)
 	}
-	_, err = put(ctx, c.state, key, packed.Bytes(), 0)
-	if errors.Is(err, errConflict) {
-		return errTakenOver
-	}
-	if err != nil {
+	if _, err := c.state.Put(ctx, key, packed.Bytes()); err != nil {
 		return fmt.Errorf("keep page %s: %w", key, err)
 	}
 	return nil

@@ -48,19 +48,15 @@ func (f *fanout) run(ctx context.Context, _ bool) error {
 	if err != nil {
 		return fmt.Errorf("read the fan-out cursor: %w", err)
 	}
-	next := fanoutCursor{Seq: info.State.LastSeq + 1, Stream: info.Created}
 	var cur fanoutCursor
 	switch {
 	case json.Unmarshal(data, &cur) != nil:
 		// The first run of all: what happened before is in the snapshots.
-		cur = next
-	case !cur.Stream.Equal(info.Created) || cur.Seq > next.Seq:
-		cur.Seq = 1
+		cur = fanoutCursor{Seq: info.State.LastSeq + 1, Stream: info.Created}
+	case !cur.Stream.Equal(info.Created) || cur.Seq > info.State.LastSeq+1:
+		cur = fanoutCursor{Seq: 1, Stream: info.Created}
 	}
-	if data != nil && cur.Seq == next.Seq && cur.Stream.Equal(next.Stream) {
-		return nil
-	}
-	items, err := f.changed(ctx, cur.Seq, next.Seq)
+	items, next, err := f.changed(ctx, cur.Seq)
 	if err != nil {
 		return err
 	}
@@ -69,49 +65,41 @@ func (f *fanout) run(ctx context.Context, _ bool) error {
 			return err
 		}
 	}
-	b, _ := json.Marshal(next) // a number and a time: cannot fail
+	cur.Seq = next
+	b, _ := json.Marshal(cur) // a number and a time: cannot fail
+	if string(b) == string(data) {
+		return nil
+	}
 	if _, err := put(ctx, f.state, key, b, revision); err != nil && !errors.Is(err, errConflict) {
 		return fmt.Errorf("keep the fan-out cursor: %w", err)
 	}
 	return nil
 }
 
-// changed are the prices and products that events in [from, before) tell of, each with one of its events.
-func (f *fanout) changed(ctx context.Context, from, before uint64) (map[catalogItem]entitlement.Cause, error) {
-	items := make(map[catalogItem]entitlement.Cause)
-	if from >= before {
-		return items, nil
-	}
+// changed are the prices and products that events from a sequence on tell of, each with one of its events. next is behind the last of them,
+// and not behind the end of the log: a replica that lags does not have all of it.
+func (f *fanout) changed(ctx context.Context, from uint64) (items map[catalogItem]entitlement.Cause, next uint64, err error) {
+	items, next = make(map[catalogItem]entitlement.Cause), from
 	prefix := "stripe.event." + string(f.mode) + ".*.none."
 	filters := []string{prefix + "price.>", prefix + "plan.>"}
 	if f.features {
 		filters = append(filters, prefix+"product.>")
 	}
-	cons, err := f.js.OrderedConsumer(ctx, topology.EventsStream, jetstream.OrderedConsumerConfig{
+	cfg := jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:    max(from, 1),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the event log: %w", err)
+		OptStartSeq:    from,
 	}
-	for {
-		batch, err := cons.FetchNoWait(1000)
+	err = f.readLog(ctx, topology.EventsStream, cfg, func(msg jetstream.Msg) error {
+		meta, err := msg.Metadata()
 		if err != nil {
-			return nil, fmt.Errorf("read the event log: %w", err)
+			return fmt.Errorf("read %s: %w", topology.EventsStream, err)
 		}
-		got := 0
-		for msg := range batch.Messages() {
-			got++
-			f.add(items, msg)
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return nil, fmt.Errorf("read the event log: %w", err)
-		}
-		if got == 0 {
-			return items, nil
-		}
-	}
+		next = meta.Sequence.Stream + 1
+		f.add(items, msg)
+		return nil
+	})
+	return items, next, err
 }
 
 // add notes whom an event is about. Nobody holds what was just created.

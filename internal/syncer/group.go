@@ -15,15 +15,15 @@ import (
 type group struct {
 	customer stripeevent.Customer
 	created  int64
-	// asOf is when the earliest page that holds a part of it was asked for: the snapshot is at least as new as that.
+	// asOf is when the whole reading began, and not when the customer's pages were asked for: a subscription that was
+	// created since then is on none of them.
 	asOf       time.Time
 	requestIDs []string
-	bare       bool
 	deleted    bool
 	metadata   map[string]string
-	subs       []entitlement.Subscription
-	// settled says that it was handed on. What is listed of it later had been read apart from the rest.
-	settled bool
+	// told is when the page was asked for that told the metadata.
+	told time.Time
+	subs []entitlement.Subscription
 }
 
 // snapshot is what the customer's state amounts to.
@@ -34,12 +34,16 @@ func (g *group) snapshot(policy Policy) entitlement.Snapshot {
 }
 
 // groups gathers pages into customers. A subscription is never older than its customer, so a customer is whole as soon as
-// everything is listed that was created since it was: it can be handed on, and its subscriptions forgotten, long before the
-// reading ends. About 100 bytes stay of each customer, and about 1 KB of each subscription whose customer is not whole.
+// everything is listed that was created since it was: it can be handed on, and forgotten, long before the reading ends. About
+// 100 bytes stay of each customer, and about 1 KB of each subscription whose customer is not whole.
 type groups struct {
 	mode    entitlement.Mode
 	account string
-	all     map[string]*group
+	// asOf is when the first page was asked for.
+	asOf time.Time
+	open map[string]*group
+	// done are those handed on, true for a deleted one.
+	done    map[string]bool
 	waiting byCreation
 	// late are customers of which something was listed after they had been taken for whole.
 	late []stripeevent.Customer
@@ -48,44 +52,67 @@ type groups struct {
 // slack is for clocks at Stripe that differ, in seconds.
 const slack = 3600
 
-// add takes a page and returns the groups that are whole now.
+func newGroups(mode entitlement.Mode, account string) *groups {
+	return &groups{mode: mode, account: account, open: make(map[string]*group), done: make(map[string]bool)}
+}
+
+// count is how many customers were listed so far, has whether one was.
+func (g *groups) count() int { return len(g.open) + len(g.done) }
+
+func (g *groups) has(id string) bool {
+	_, done := g.done[id]
+	return done || g.open[id] != nil
+}
+
+// add takes a page and returns the groups that are whole now. The first page of a reading comes first.
 func (g *groups) add(p page, frontier int64) (whole []*group) {
-	if g.all == nil {
-		g.all = make(map[string]*group)
+	if g.asOf.IsZero() || p.AsOf.Before(g.asOf) {
+		g.asOf = p.AsOf
 	}
 	for _, c := range p.Customers {
-		gr := g.all[c.ID]
-		if gr == nil {
-			gr = &group{customer: stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID}, created: c.Created, asOf: p.AsOf}
-			g.all[c.ID] = gr
-			heap.Push(&g.waiting, gr)
-		}
-		if gr.settled {
-			g.late = append(g.late, gr.customer)
+		if deleted, done := g.done[c.ID]; done {
+			// Of a deleted customer nothing else matters.
+			if !deleted {
+				g.late = append(g.late, stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID})
+			}
 			continue
 		}
-		if p.AsOf.Before(gr.asOf) {
-			gr.asOf = p.AsOf
-		}
-		gr.requestIDs = append(gr.requestIDs, p.RequestIDs...)
-		gr.bare = gr.bare || c.Bare
-		gr.deleted = gr.deleted || c.Deleted
-		// Pages are read apart: the later one tells the customer's metadata.
-		if !p.AsOf.Before(gr.asOf) {
-			gr.metadata = c.Metadata
-		}
-		for _, sub := range c.Subscriptions {
-			if !slices.ContainsFunc(gr.subs, func(s entitlement.Subscription) bool { return s.ID == sub.ID }) {
-				gr.subs = append(gr.subs, sub)
+		gr := g.open[c.ID]
+		if gr == nil {
+			gr = &group{customer: stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID}, created: c.Created}
+			if c.Deleted {
+				gr.created = math.MaxInt64 // it is whole, and Stripe no longer tells when it was created
 			}
+			g.open[c.ID] = gr
+			heap.Push(&g.waiting, gr)
 		}
+		gr.add(c, p)
 	}
 	for len(g.waiting) > 0 && (frontier == math.MinInt64 || g.waiting[0].created-slack > frontier) {
 		gr := heap.Pop(&g.waiting).(*group)
-		gr.settled = true
+		gr.asOf = g.asOf
+		delete(g.open, gr.customer.ID)
+		g.done[gr.customer.ID] = gr.deleted
 		whole = append(whole, gr)
 	}
 	return whole
+}
+
+func (g *group) add(c customer, p page) {
+	g.requestIDs = append(g.requestIDs, p.RequestIDs...)
+	if g.deleted = g.deleted || c.Deleted; g.deleted {
+		g.metadata, g.subs = nil, nil
+		return
+	}
+	// Pages are asked for side by side: the one that was asked for last tells the customer's metadata.
+	if !p.AsOf.Before(g.told) {
+		g.metadata, g.told = c.Metadata, p.AsOf
+	}
+	for _, sub := range c.Subscriptions {
+		if !slices.ContainsFunc(g.subs, func(s entitlement.Subscription) bool { return s.ID == sub.ID }) {
+			g.subs = append(g.subs, sub)
+		}
+	}
 }
 
 // byCreation is a heap with the newest customer first.

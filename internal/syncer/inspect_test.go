@@ -160,7 +160,7 @@ func expectGauge(t *testing.T, c prometheus.Collector, want string, names ...str
 func TestMetricNames(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	s, err := New(Config{NATS: r.srv.Conn(t), Stripe: stripeapi.Config{Key: "sk_test_names", Base: r.url}, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{NATS: r.conn(t), Stripe: stripeapi.Config{Key: "sk_test_names", Base: r.url}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,18 +107,34 @@ func (s *Syncer) runJobs(ctx context.Context) {
 
 func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 	name := strings.TrimPrefix(msg.Subject(), stripeevent.JobSubject(s.mode, ""))
-	t := task{}
+	t, lost := task{}, string(msg.Data()) == fromNothing
 	for _, j := range s.jobs {
 		if j.name != name {
 			continue
 		}
+		if _, running := s.running.LoadOrStore(name, true); running {
+			// It became due again meanwhile, and will once more. On another syncer it may run beside this one, which costs requests and
+			// no more: cursors move by compare-and-set, and what a job marks or stores may be so twice.
+			if lost {
+				s.settled(msg.NakWithDelay(topology.AckWait), t)
+			} else {
+				s.settled(msg.Ack(), t)
+			}
+			return
+		}
+		defer s.running.Delete(name)
 		defer keepAlive(ctx, msg)()
 		started := time.Now()
-		if err := j.run(ctx, string(msg.Data()) == fromNothing); err != nil {
+		if err := j.run(ctx, lost); err != nil {
+			delay := topology.AckWait
 			if ctx.Err() == nil {
-				s.log.Error("job failed, it is tried again", "job", name, "err", err)
+				// What reads a whole account and fails each time must not do it all day.
+				if meta, err := msg.Metadata(); err == nil {
+					delay = max(delay, backoff(int(meta.NumDelivered)))
+				}
+				s.log.Error("job failed, it is tried again", "job", name, "delay", delay.Round(time.Second), "err", err)
 			}
-			s.settled(msg.NakWithDelay(topology.AckWait), t)
+			s.settled(msg.NakWithDelay(delay), t)
 			return
 		}
 		s.metrics.job(name, time.Since(started))

@@ -17,6 +17,7 @@ import (
 // the markers that it holds meanwhile.
 type leaderKV struct {
 	jetstream.KeyValue
+	js jetstream.JetStream
 	nc *nats.Conn
 	// subject is where the leader answers, prefix what it calls a key.
 	subject, prefix string
@@ -28,7 +29,7 @@ const operationHeader = "KV-Operation"
 // leaderWithin bounds how long a leader is waited for. While another is elected there is none.
 const leaderWithin = time.Second
 
-func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (jetstream.KeyValue, error) {
+func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (*leaderKV, error) {
 	kv, err := js.KeyValue(ctx, bucket)
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (j
 		prefix = jetstream.DefaultAPIPrefix
 	}
 	return &leaderKV{
-		KeyValue: kv, nc: js.Conn(), subject: prefix + "STREAM.MSG.GET.KV_" + bucket, prefix: "$KV." + bucket + ".",
+		KeyValue: kv, js: js, nc: js.Conn(), subject: prefix + "STREAM.MSG.GET.KV_" + bucket, prefix: "$KV." + bucket + ".",
 	}, nil
 }
 
@@ -46,13 +47,53 @@ func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (j
 // not answer, a replica does: what it says may be old, which makes a compare-and-set fail and never succeed wrongly.
 func (kv *leaderKV) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	e, err := kv.ask(ctx, key)
-	if err == nil || errors.Is(err, jetstream.ErrKeyNotFound) || ctx.Err() != nil {
-		return e, err
+	switch {
+	case err == nil && (e == nil || e.deleted):
+		return nil, jetstream.ErrKeyNotFound
+	case err == nil:
+		return e, nil
+	case ctx.Err() != nil:
+		return nil, err
 	}
 	return kv.KeyValue.Get(ctx, key)
 }
 
-func (kv *leaderKV) ask(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+// value is an entry and what a compare-and-set over it must expect: nil and 0 where there was never one, nil and the
+// revision of what took it away where it was deleted or purged. Only so does a write over a deleted entry fail if
+// somebody wrote and deleted in between.
+func (kv *leaderKV) value(ctx context.Context, key string) ([]byte, uint64, error) {
+	e, err := kv.ask(ctx, key)
+	switch {
+	case err == nil && e == nil:
+		return nil, 0, nil
+	case err == nil && e.deleted:
+		return nil, e.revision, nil
+	case err == nil:
+		return e.value, e.revision, nil
+	case ctx.Err() != nil:
+		return nil, 0, err
+	}
+	return get(ctx, kv.KeyValue, key)
+}
+
+// write is a compare-and-set over a revision that value told.
+func (kv *leaderKV) write(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	ack, err := kv.js.PublishMsg(ctx, kv.message(key, value), jetstream.WithExpectLastSequencePerSubject(revision))
+	if isConflict(err) {
+		return 0, errConflict
+	}
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+func (kv *leaderKV) message(key string, value []byte) *nats.Msg {
+	return &nats.Msg{Subject: kv.prefix + key, Data: value, Header: nats.Header{}}
+}
+
+// ask returns nil if the bucket never had the key, or has forgotten that.
+func (kv *leaderKV) ask(ctx context.Context, key string) (*leaderEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
 	defer cancel()
 	ask, _ := json.Marshal(map[string]string{"last_by_subj": kv.prefix + key}) // strings: cannot fail
@@ -73,24 +114,23 @@ func (kv *leaderKV) ask(ctx context.Context, key string) (jetstream.KeyValueEntr
 	case err != nil:
 		return nil, fmt.Errorf("decode the answer of the leader of bucket %s: %w", kv.Bucket(), err)
 	case r.Error != nil && r.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, jetstream.ErrKeyNotFound
+		return nil, nil
 	case r.Error != nil:
 		return nil, fmt.Errorf("ask the leader of bucket %s: %w", kv.Bucket(), r.Error)
 	case r.Message == nil:
 		return nil, fmt.Errorf("ask the leader of bucket %s: %w", kv.Bucket(), errors.New("neither an entry nor an error in its answer"))
+	}
+	e := &leaderEntry{
+		bucket: kv.Bucket(), key: key, value: r.Message.Data, revision: r.Message.Sequence, created: r.Message.Time,
 	}
 	if len(r.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(r.Message.Header)
 		if err != nil {
 			return nil, fmt.Errorf("decode the entry of bucket %s: %w", kv.Bucket(), err)
 		}
-		if h.Get(operationHeader) != "" || h.Get(jetstream.MarkerReasonHeader) != "" {
-			return nil, jetstream.ErrKeyNotFound // deleted
-		}
+		e.deleted = h.Get(operationHeader) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 	}
-	return &leaderEntry{
-		bucket: kv.Bucket(), key: key, value: r.Message.Data, revision: r.Message.Sequence, created: r.Message.Time,
-	}, nil
+	return e, nil
 }
 
 type leaderEntry struct {
@@ -98,6 +138,7 @@ type leaderEntry struct {
 	value       []byte
 	revision    uint64
 	created     time.Time
+	deleted     bool
 }
 
 func (e *leaderEntry) Bucket() string                  { return e.bucket }

@@ -81,11 +81,9 @@ type page struct {
 }
 
 type customer struct {
-	ID      string `json:"id"`
-	Created int64  `json:"created"`
-	Deleted bool   `json:"deleted,omitempty"`
-	// Bare says that Stripe gave only the customer's id.
-	Bare          bool                       `json:"bare,omitempty"`
+	ID            string                     `json:"id"`
+	Created       int64                      `json:"created"`
+	Deleted       bool                       `json:"deleted,omitempty"`
 	Metadata      map[string]string          `json:"metadata,omitempty"`
 	Subscriptions []entitlement.Subscription `json:"subscriptions"`
 }
@@ -365,7 +363,7 @@ func reducePage(got stripeapi.SubscriptionPage, policy Policy, asOf time.Time) p
 			at[sub.Customer.ID] = i
 			c := sub.Customer
 			p.Customers = append(p.Customers, customer{
-				ID: c.ID, Created: c.Created, Deleted: c.Deleted, Bare: c.Object != "customer", Metadata: c.Metadata,
+				ID: c.ID, Created: c.Created, Deleted: c.Deleted, Metadata: c.Metadata,
 			})
 		}
 		p.Customers[i].Subscriptions = append(p.Customers[i].Subscriptions, reduceSubscription(sub, policy, asOf))

@@ -52,7 +52,8 @@ type stripeReads interface {
 
 // snapshots is the entitlement bucket of the mode, and the log whose end a snapshot is fenced with.
 type snapshots interface {
-	// Snapshot is the customer's entry and its revision, nil and 0 if there is none.
+	// Snapshot is the customer's entry and its revision, nil and 0 if there is none; nil and the revision that took it away
+	// if it was forgotten.
 	Snapshot(ctx context.Context, key string) ([]byte, uint64, error)
 	// WriteSnapshot writes it over the given revision (0: where there is none) and returns the new one;
 	// errConflict if the revision is another.

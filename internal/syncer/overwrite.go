@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -16,13 +15,15 @@ import (
 // An overwrite is one customer's write by a sweep, over the revision it was compared with.
 type overwrite struct {
 	*group
-	next     entitlement.Snapshot
-	cur      *entitlement.Snapshot
-	over     uint64
-	outcome  Outcome
-	changed  []string
-	dirty    bool
+	next entitlement.Snapshot
+	// cur is what it was compared with, and is written over.
+	cur     current
+	outcome Outcome
+	changed []string
+	dirty   bool
+	// revision is the one written, latest the customer's record before it.
 	revision uint64
+	latest   recordHead
 }
 
 // overwrite writes many customers side by side: one after the other they would wait for the server's disk each time.
@@ -30,9 +31,8 @@ func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 	acks := make([]jetstream.PubAckFuture, len(writes))
 	for i, w := range writes {
 		var err error
-		subject := "$KV." + s.store.bucket.Bucket() + "." + w.customer.Key()
-		acks[i], err = s.store.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: w.next.Encode(), Header: nats.Header{}},
-			jetstream.WithExpectLastSequencePerSubject(w.over), jetstream.WithStallWait(stall))
+		acks[i], err = s.store.js.PublishMsgAsync(s.store.bucket.message(w.customer.Key(), w.next.Encode()),
+			jetstream.WithExpectLastSequencePerSubject(w.cur.revision), jetstream.WithStallWait(stall))
 		if err != nil {
 			return fmt.Errorf("write snapshot of %s: %w", w.customer, err)
 		}
@@ -47,7 +47,7 @@ func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 				return err
 			}
 		case err != nil:
-			return fmt.Errorf("write snapshot of %s over revision %d: %w", w.customer, w.over, err)
+			return fmt.Errorf("write snapshot of %s over revision %d: %w", w.customer, w.cur.revision, err)
 		default:
 			w.revision = ack.Sequence
 			written = append(written, w)
@@ -59,16 +59,24 @@ func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 // stall bounds the wait for a place among the publishes that are not acknowledged.
 const stall = 10 * time.Second
 
-// finish does what follows a write: the customer's next check, and the record.
+// finish does what follows a write: the customer's next check, and the record; then its own syncs have not failed.
 func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelReads)
 	for _, w := range written {
-		g.Go(func() error {
-			if w.cur != nil || w.over != 0 {
-				return s.wake(gctx, w.customer, w.next, w.revision)
+		g.Go(func() (err error) {
+			if w.cur.there {
+				err = s.wake(gctx, w.customer, w.next, w.revision)
+			} else {
+				err = s.firstWake(gctx, w)
 			}
-			return s.firstWake(gctx, w)
+			if err != nil {
+				return err
+			}
+			if w.latest, err = s.LatestRecord(gctx, w.customer); err != nil {
+				return fmt.Errorf("read the latest record of %s: %w", w.customer, err)
+			}
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -85,6 +93,11 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 	for i, w := range written {
 		if _, err := acked(ctx, acks[i]); err != nil {
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
+		}
+		if _, failing := s.failing[stripeevent.ParkedKey(w.customer)]; failing {
+			if err := s.unpark(ctx, task{customer: w.customer}); err != nil {
+				return err
+			}
 		}
 		s.count(w)
 	}
@@ -110,8 +123,9 @@ func (s *sweep) firstWake(ctx context.Context, w *overwrite) error {
 
 func (s *sweep) recordOf(w *overwrite) Record {
 	r := Record{
-		Trigger:          s.trigger,
-		EventsSeq:        s.fence.EventsSeq,
+		Trigger: s.trigger,
+		// A later sync may have recorded before; what it covers stays covered.
+		EventsSeq:        max(s.fence.EventsSeq, w.latest.EventsSeq),
 		StartedAt:        w.asOf,
 		AsOf:             w.asOf,
 		DurationMS:       s.now().Sub(w.asOf).Milliseconds(),
@@ -125,7 +139,8 @@ func (s *sweep) recordOf(w *overwrite) Record {
 	if r.StripeRequestIDs == nil {
 		r.StripeRequestIDs = []string{}
 	}
-	if w.outcome != Unchanged {
+	// The write before may have left no record; then this one has the content.
+	if w.outcome != Unchanged || w.latest.Revision != w.cur.revision {
 		r.Snapshot = &w.next
 	}
 	if w.dirty {
@@ -149,13 +164,20 @@ func (s *sweep) count(w *overwrite) {
 	})
 }
 
+// ackWithin bounds the wait for a PubAck. Of itself nats.go waits for ever: one that was lost with its leader never comes.
+const ackWithin = 5 * time.Second
+
 // acked waits for a PubAck.
 func acked(ctx context.Context, f jetstream.PubAckFuture) (*jetstream.PubAck, error) {
+	late := time.NewTimer(ackWithin)
+	defer late.Stop()
 	select {
 	case ack := <-f.Ok():
 		return ack, nil
 	case err := <-f.Err():
 		return nil, err
+	case <-late.C:
+		return nil, fmt.Errorf("no PubAck within %s", ackWithin)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

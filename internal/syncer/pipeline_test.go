@@ -165,7 +165,7 @@ func TestRequestGetsAFreshSnapshot(t *testing.T) {
 	if err := r.sim.Cancel(sub); err != nil {
 		t.Fatal(err)
 	}
-	nc := r.srv.Conn(t)
+	nc := r.conn(t)
 	ask := func(body string) *nats.Msg {
 		t.Helper()
 		var reply *nats.Msg

@@ -257,6 +257,13 @@ func (p *protocol) wake(ctx context.Context, c stripeevent.Customer, s entitleme
 		if newest <= revision {
 			return nil
 		}
+		if data == nil {
+			// Forgotten since: a check would bring it back.
+			if err := p.ClearWake(ctx, c); err != nil {
+				return fmt.Errorf("remove the scheduled check of %s: %w", c, err)
+			}
+			return nil
+		}
 		if s, err = entitlement.Decode(data); err != nil {
 			// Not ours to schedule; the sync that follows the foreign write does.
 			return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"slices"
 	"time"
@@ -31,8 +32,8 @@ type recovery struct {
 	account string
 	marks   func(typ string) bool
 	log     func(msg string, args ...any)
-	// look is how long to wait before an absent event is taken for lost: its webhook may be on the way.
-	look time.Duration
+	// wait is what comes before an absent event is taken for lost: its webhook may be on the way.
+	wait func(ctx context.Context) error
 }
 
 const (
@@ -87,7 +88,7 @@ func (r *recovery) key() string {
 	return "cursor." + string(r.mode) + ".events." + entitlement.Key("", r.account)
 }
 
-// run does it. since, in unix seconds, overrides the cursor; 0 does not.
+// run does it. since, in unix seconds, overrides where the cursor is; 0 does not.
 func (r *recovery) run(ctx context.Context, since int64, now time.Time) (RecoverReport, error) {
 	rep := RecoverReport{Account: r.account}
 	info, err := r.store.events.Info(ctx)
@@ -106,12 +107,21 @@ func (r *recovery) run(ctx context.Context, since int64, now time.Time) (Recover
 	rep.Gap = !cur.Checked.IsZero() && now.Sub(cur.Checked) > retention
 
 	from, seq := cur.begin()
+	// A run that begins later than the cursor leaves something out: then the cursor stays.
+	partial := since != 0 && (from == 0 || since > from)
 	if since != 0 {
 		from, seq = since, 1
 	}
-	newest, err := r.compare(ctx, &rep, from, seq)
+	newest, first, err := r.compare(ctx, &rep, from, seq, now)
 	if err != nil {
 		return rep, err
+	}
+	if partial {
+		return rep, nil
+	}
+	if len(cur.Runs) == 0 && first != 0 {
+		// Where the first run of all looked from is where the next ones do, until they have a note of their own.
+		cur.note(eventNote{Newest: rep.Since - 1, Seq: first - 1})
 	}
 	cur.note(eventNote{Newest: max(newest, cur.newest()), Seq: info.State.LastSeq})
 	cur.Checked = now.UTC()
@@ -167,43 +177,53 @@ func afresh(runs []eventNote) []eventNote {
 	return []eventNote{{Newest: runs[len(runs)-1].Newest}}
 }
 
-// compare lists the events from an instant on and recovers those that are not among what was logged from seq on.
-func (r *recovery) compare(ctx context.Context, rep *RecoverReport, from int64, seq uint64) (newest int64, err error) {
+// compare lists the events from an instant on, 0 for the first run of all, and recovers those that are not among what was
+// logged from seq on. first is the sequence of the first event that it knew.
+func (r *recovery) compare(ctx context.Context, rep *RecoverReport, from int64, seq uint64, now time.Time) (newest int64, first uint64, err error) {
 	q := stripeapi.EventQuery{CreatedFrom: max(from, 0)}
-	var known map[string]struct{}
-	first := from == 0
-	for {
+	known := newKnownEvents()
+	for pages, looked := 0, false; ; pages++ {
 		p, err := r.listPage(ctx, rep, q)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		if known == nil {
-			// Read after the list: what arrived meanwhile is there.
-			if known, err = r.logged(ctx, seq, nil); err != nil {
-				return 0, err
-			}
-		}
-		absent, oldest, youngest := r.absent(p, known)
-		rep.Listed += len(p.Events)
+		events, oldest, youngest := r.parse(p)
+		rep.Listed += len(events)
 		newest = max(newest, youngest)
-		if first {
+		if from == 0 {
 			// The first run of all is bounded by the newest event, which its first page tells.
 			began, err := r.began(ctx)
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			if began == 0 {
-				return youngest, nil
+				return youngest, 0, nil
 			}
-			first, from = false, max(youngest-firstLook, began)
-		}
-		absent = slices.DeleteFunc(absent, func(e lostEvent) bool { return e.envelope.Created < from })
-		if err := r.ingest(ctx, rep, absent, known, seq); err != nil {
-			return 0, err
+			from = max(youngest-firstLook, began)
 		}
 		rep.Since = from
+		if pages == 0 {
+			// Read after the list: what arrived meanwhile is there.
+			if first, err = r.logged(ctx, seq, min(from, now.Unix()), known); err != nil {
+				return 0, 0, err
+			}
+		}
+		absent := slices.DeleteFunc(events, func(e listedEvent) bool { return e.envelope.Created < from || known.has(e.id) })
+		if len(absent) > 0 && !looked {
+			// The webhooks of what was listed may be on their way. Later pages are of older events: one second look does for all.
+			if err := r.wait(ctx); err != nil {
+				return 0, 0, err
+			}
+			if _, err := r.logged(ctx, seq, min(from, now.Unix()), known); err != nil {
+				return 0, 0, err
+			}
+			looked = true
+		}
+		if err := r.ingest(ctx, rep, absent, known); err != nil {
+			return 0, 0, err
+		}
 		if p.Next == "" || oldest != 0 && oldest < from {
-			return newest, nil
+			return newest, first, nil
 		}
 		q.StartingAfter = p.Next
 	}
@@ -246,15 +266,15 @@ func (r *recovery) listPage(ctx context.Context, rep *RecoverReport, q stripeapi
 	}
 }
 
-// A lostEvent is one that Stripe has and the log does not.
-type lostEvent struct {
+// A listedEvent is one that Stripe lists, and the log perhaps does not have.
+type listedEvent struct {
 	id       string
 	envelope stripeevent.Envelope
 	body     []byte
 }
 
-// absent are the events of a page that are not known, and when the page's oldest and youngest were created.
-func (r *recovery) absent(p stripeapi.EventPage, known map[string]struct{}) (lost []lostEvent, oldest, youngest int64) {
+// parse reads the events of a page, and when its oldest and youngest were created.
+func (r *recovery) parse(p stripeapi.EventPage) (events []listedEvent, oldest, youngest int64) {
 	for _, raw := range p.Events {
 		e, err := stripeevent.Parse(raw)
 		if err != nil || e.Mode() != r.mode {
@@ -267,41 +287,28 @@ func (r *recovery) absent(p stripeapi.EventPage, known map[string]struct{}) (los
 		youngest = max(youngest, e.Created)
 		// Whose list it is on is certain; whether its body repeats that is not.
 		e.Account = r.account
-		id := stripeevent.MsgID(e.Account, e.ID)
-		if _, ok := known[id]; !ok {
-			lost = append(lost, lostEvent{id: id, envelope: e, body: raw})
-		}
+		events = append(events, listedEvent{id: stripeevent.MsgID(e.Account, e.ID), envelope: e, body: raw})
 	}
-	return lost, oldest, youngest
+	return events, oldest, youngest
 }
 
-// ingest stores what is still absent at a second look.
-func (r *recovery) ingest(ctx context.Context, rep *RecoverReport, lost []lostEvent, known map[string]struct{}, seq uint64) error {
-	if len(lost) == 0 {
-		return nil
-	}
-	if err := sleep(ctx, r.look); err != nil {
-		return err
-	}
-	if _, err := r.logged(ctx, seq, known); err != nil {
-		return err
-	}
-	// The oldest first, as they would have come.
-	for _, e := range slices.Backward(lost) {
-		if _, ok := known[e.id]; ok {
+// ingest stores what is not known, the oldest first, as they would have come.
+func (r *recovery) ingest(ctx context.Context, rep *RecoverReport, absent []listedEvent, known *knownEvents) error {
+	for _, e := range slices.Backward(absent) {
+		if known.has(e.id) {
 			continue
 		}
 		if err := r.put(ctx, rep, e); err != nil {
 			return err
 		}
-		known[e.id] = struct{}{}
+		known.add(e.id)
 	}
 	return nil
 }
 
 // put stores one event as ingest does, then marks its customer in the bulk lane. The marker follows the event's PubAck, so
 // that the record of its sync covers the event.
-func (r *recovery) put(ctx context.Context, rep *RecoverReport, e lostEvent) error {
+func (r *recovery) put(ctx context.Context, rep *RecoverReport, e listedEvent) error {
 	owner := e.envelope.Owner()
 	ack, err := r.js.PublishMsg(ctx, &nats.Msg{
 		Subject: stripeevent.EventSubject(owner, e.envelope.Type),
@@ -329,38 +336,50 @@ func (r *recovery) put(ctx context.Context, rep *RecoverReport, e lostEvent) err
 	return nil
 }
 
-// logged adds the message ids of the account's events from a sequence on to known: about 100 bytes each.
-func (r *recovery) logged(ctx context.Context, seq uint64, known map[string]struct{}) (map[string]struct{}, error) {
-	if known == nil {
-		known = make(map[string]struct{})
-	}
-	owner := stripeevent.Customer{Mode: r.mode, Account: r.account}
-	cons, err := r.js.OrderedConsumer(ctx, topology.EventsStream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{stripeevent.AccountEvents(owner)},
+// logged adds to known the account's events from a sequence on. From the first, 1, it begins with those that were stored a day before
+// from, and not with the log: an event is stored after it was created, and a day is more than clocks differ. first is the sequence of the
+// first one read, 0 if there is none.
+func (r *recovery) logged(ctx context.Context, seq uint64, from int64, known *knownEvents) (first uint64, err error) {
+	cfg := jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{stripeevent.AccountEvents(stripeevent.Customer{Mode: r.mode, Account: r.account})},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:    max(seq, 1),
+		OptStartSeq:    seq,
 		HeadersOnly:    true,
+	}
+	if seq <= 1 {
+		start := time.Unix(from, 0).AddDate(0, 0, -1)
+		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &start
+	}
+	err = r.readLog(ctx, topology.EventsStream, cfg, func(msg jetstream.Msg) error {
+		if first == 0 {
+			meta, err := msg.Metadata()
+			if err != nil {
+				return fmt.Errorf("read %s: %w", topology.EventsStream, err)
+			}
+			first = meta.Sequence.Stream
+		}
+		known.add(msg.Headers().Get(jetstream.MsgIDHeader))
+		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the event log: %w", err)
-	}
-	for {
-		batch, err := cons.FetchNoWait(coverageChunk)
-		if err != nil {
-			return nil, fmt.Errorf("read the event log: %w", err)
-		}
-		got := 0
-		for msg := range batch.Messages() {
-			got++
-			known[msg.Headers().Get(jetstream.MsgIDHeader)] = struct{}{}
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return nil, fmt.Errorf("read the event log: %w", err)
-		}
-		if got == 0 {
-			return known, nil
-		}
-	}
+	return first, err
+}
+
+// knownEvents are the ids of events in the log, as hashes: about 20 bytes each, whatever the ids. That a lost event's is among
+// ten million others by chance has odds of one to a trillion.
+type knownEvents struct {
+	seed   maphash.Seed
+	hashes map[uint64]struct{}
+}
+
+func newKnownEvents() *knownEvents {
+	return &knownEvents{seed: maphash.MakeSeed(), hashes: make(map[uint64]struct{})}
+}
+
+func (k *knownEvents) add(id string) { k.hashes[maphash.String(k.seed, id)] = struct{}{} }
+
+func (k *knownEvents) has(id string) bool {
+	_, ok := k.hashes[maphash.String(k.seed, id)]
+	return ok
 }
 
 // Recover compares Stripe's events with the log once, from where the run before ended or, if it is not zero, from since on.
@@ -373,7 +392,8 @@ func (o *Operator) Recover(ctx context.Context, account string, since time.Time)
 }
 
 func (s *Syncer) recovery(account string) *recovery {
-	return &recovery{store: s.store, mode: s.mode, account: account, marks: s.cfg.Marks.Marks, log: s.log.Warn, look: onTheWay}
+	return &recovery{store: s.store, mode: s.mode, account: account, marks: s.cfg.Marks.Marks, log: s.log.Warn,
+		wait: func(ctx context.Context) error { return sleep(ctx, onTheWay) }}
 }
 
 // runRecover is the job. A key that may not read events stops nobody: it is said, and tried again when the job is due.

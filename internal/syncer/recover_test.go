@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
@@ -63,7 +64,7 @@ func (r *rig) loggedIDs() map[string]int {
 func (r *rig) recoverBy(o *Operator) RecoverReport {
 	r.t.Helper()
 	rec := o.s.recovery("")
-	rec.look = 0
+	rec.wait = func(context.Context) error { return nil }
 	rep, err := rec.run(r.t.Context(), 0, time.Now())
 	if err != nil {
 		r.t.Fatal(err)
@@ -209,7 +210,7 @@ func TestRecoverSaysThatTheGapIsTooWide(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	rec := r.operator().s.recovery("")
-	rec.look = 0
+	rec.wait = func(context.Context) error { return nil }
 	r.customer()
 	if rep, err := rec.run(t.Context(), 0, time.Now().Add(-31*24*time.Hour)); err != nil || rep.Gap {
 		t.Fatalf("%+v, %v", rep, err)
@@ -286,4 +287,125 @@ func TestFanoutMarksTheHolders(t *testing.T) {
 	r.start()
 	r.awaitIdle()
 	r.right("", holders)
+}
+
+// However many events are lost, a run waits once for webhooks that may be on their way.
+func TestRecoverLooksTwiceOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	c := r.customer()
+	for _, e := range r.sim.Events() {
+		r.deliver(e)
+	}
+	r.recoverBy(o)
+	sub := r.subscribe(c)
+	lost := len(r.sim.Events())
+	for n := range 250 { // more than two pages
+		if err := r.sim.SetQuantity(sub, r.item(sub), int64(2+n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost = len(r.sim.Events()) - lost
+	rec, waits := o.s.recovery(""), 0
+	rec.wait = func(context.Context) error { waits++; return nil }
+	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || rep.Recovered < lost || waits != 1 {
+		t.Errorf("%+v after %d waits, %v", rep, waits, err)
+	}
+}
+
+// A run by hand that begins later than the cursor leaves out what is in between; the job does not.
+func TestRecoverSinceKeepsTheCursor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	c := r.customer()
+	for _, e := range r.sim.Events() {
+		r.deliver(e)
+	}
+	r.recoverBy(o)
+	r.subscribe(c)
+	lost := len(r.sim.Events()) - len(r.loggedIDs())
+	r.sim.Advance(2 * time.Hour)
+	if _, err := r.sim.Emit("payout.paid", json.RawMessage(`{"id":"po_1","object":"payout"}`)); err != nil {
+		t.Fatal(err)
+	}
+	rec := o.s.recovery("")
+	rec.wait = func(context.Context) error { return nil }
+	if rep, err := rec.run(t.Context(), r.sim.Now().Add(-time.Hour).Unix(), time.Now()); err != nil || rep.Recovered != 1 {
+		t.Errorf("by hand: %+v, %v", rep, err)
+	}
+	if rep := r.recoverBy(o); rep.Recovered != lost {
+		t.Errorf("the job: %+v, want the %d from before", rep, lost)
+	}
+}
+
+// The first run of all reads no more of a long log than it compares with, and tells the next one from where.
+func TestRecoverReadsTheLogFromThen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.customer()
+	for _, e := range r.sim.Events() {
+		r.deliver(e)
+	}
+	rec := r.operator().s.recovery("")
+	for _, tt := range []struct {
+		from time.Time
+		want int
+	}{{time.Now(), len(r.sim.Events())}, {time.Now().AddDate(0, 0, 2), 0}} {
+		known := newKnownEvents()
+		first, err := rec.logged(t.Context(), 1, tt.from.Unix(), known)
+		if err != nil || len(known.hashes) != tt.want || (first != 0) != (tt.want != 0) {
+			t.Errorf("from %s: %d known, the first is %d, %v; want %d", tt.from, len(known.hashes), first, err, tt.want)
+		}
+	}
+	if _, err := rec.run(t.Context(), 0, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	data, _, err := get(t.Context(), rec.state, rec.key())
+	var cur eventCursor
+	if err != nil || json.Unmarshal(data, &cur) != nil {
+		t.Fatalf("cursor %s: %v", data, err)
+	}
+	if _, seq := cur.begin(); len(cur.Runs) != 2 || seq != 1 {
+		t.Errorf("cursor %s: the next run looks from %d", data, seq)
+	}
+}
+
+// The cursor of the fan-out stays behind what it has read: a replica that lags may show less than the log has.
+func TestFanoutCursor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	job := &fanout{store: o.s.store, mode: entitlement.Test, marked: func(int) {}}
+	cursor := func() (c fanoutCursor) {
+		t.Helper()
+		if err := job.run(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := get(t.Context(), job.state, "cursor.test.fanout")
+		if err != nil || json.Unmarshal(data, &c) != nil {
+			t.Fatalf("cursor %s: %v", data, err)
+		}
+		return c
+	}
+	c := ours("cus_1")
+	if got, want := cursor().Seq, r.event(c); got != want {
+		t.Errorf("first run: cursor %d, want %d", got, want)
+	}
+	before := len(r.sim.Events())
+	if err := r.sim.UpdatePrice(r.price, "renamed", true); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range r.sim.Events()[before:] {
+		r.deliver(e)
+	}
+	price, err := o.s.store.LastEvent(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.event(c)
+	if got := cursor().Seq; got != price+1 {
+		t.Errorf("cursor %d, want %d: behind the last event of the catalog", got, price+1)
+	}
 }

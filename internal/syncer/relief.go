@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -18,6 +19,10 @@ import (
 // Relief is what syncers do by themselves after an outage that left more customers dirty than the account has pages of
 // subscriptions: one of them sweeps the account, writing, and the others leave alone the markers that were there before.
 //
+// It takes its places in the budget as those customers would have: in the lane for webhooks if these alone are worth a sweep, else
+// in the one for bulk work, and then it holds back nobody whom a webhook marked. It is of one's own account: customers of connected ones are
+// not held back.
+//
 // It keeps I2. The end of STRIPE_SYNC is noted before the sweep's first page is asked for, so every fetch in it started
 // after those markers were stored. A customer that has one is written by the sweep whatever it found, and the record
 // of that has the noted sequence as its marker_seq: up to there the customer's markers are done. A syncer that is
@@ -30,6 +35,8 @@ type relief struct {
 	Markers uint64 `json:"markers"`
 	// At is when the message at that end was stored.
 	At time.Time `json:"at"`
+	// Lane is where it takes its places.
+	Lane stripeevent.Lane `json:"lane"`
 	// Active says that it is under way; its entry is written anew every reliefBeat.
 	Active bool `json:"active"`
 	Beat   int  `json:"beat"`
@@ -134,10 +141,20 @@ func (r *reliever) seen() (last relief, active bool) {
 	return r.last, r.last.Active && time.Since(r.since) < reliefDead
 }
 
+// reaches reports whether the sweep settles the task's marker if it finds the customer.
+func (r relief) reaches(t task) bool {
+	return t.seq != 0 && t.seq <= r.Markers && t.customer.Account == ""
+}
+
+// goesBefore reports whether the task waits for the sweep while that is under way.
+func (r relief) goesBefore(t task) bool {
+	return r.reaches(t) && (t.lane == stripeevent.Bulk || r.Lane == stripeevent.Now)
+}
+
 // covers says what to do with a marker: done if a relief's sweep has covered it, wait if it is about to.
 func (r *reliever) covers(ctx context.Context, t task) (done, wait bool, err error) {
 	last, active := r.seen()
-	if t.seq == 0 || t.seq > last.Markers {
+	if !last.reaches(t) {
 		return false, false, nil
 	}
 	latest, err := r.LatestRecord(ctx, t.customer)
@@ -150,13 +167,13 @@ func (r *reliever) covers(ctx context.Context, t task) (done, wait bool, err err
 	if latest.covers(next) {
 		return true, false, nil
 	}
-	return false, active, nil
+	return false, active && last.goesBefore(t), nil
 }
 
 // yields reports whether a task should be put off because a relief is under way that will probably cover it.
 func (r *reliever) yields(t task) bool {
 	last, active := r.seen()
-	return active && t.seq != 0 && t.seq <= last.Markers
+	return active && last.goesBefore(t)
 }
 
 // errYield ends a sync that gave way to a relief before it asked Stripe.
@@ -168,22 +185,26 @@ func (s *Syncer) runRelief(ctx context.Context, _ bool) error {
 		// A listing has no features: every customer takes a request of its own.
 		return nil
 	}
-	dirty, pages, err := s.weigh(ctx)
-	if err != nil || dirty < reliefFrom || dirty < pages+pages/4 {
+	lane, dirty, pages, err := s.weigh(ctx)
+	if err != nil || lane == "" {
 		return err
 	}
-	key := reliefKey(s.mode)
 	if err := s.relief.look(ctx); err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
+		return fmt.Errorf("read %s: %w", reliefKey(s.mode), err)
 	}
 	if last, active := s.relief.seen(); active || time.Since(last.Ended) < reliefAgain {
 		return nil
 	}
+	return s.startRelief(ctx, lane, dirty, pages)
+}
+
+// startRelief sweeps, unless another syncer was first.
+func (s *Syncer) startRelief(ctx context.Context, lane stripeevent.Lane, dirty, pages int) error {
 	markers, err := s.store.sync.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("read the end of %s: %w", topology.SyncStream, err)
 	}
-	mine := relief{Run: time.Now().UTC().Format(time.RFC3339Nano), Markers: markers.State.LastSeq, At: markers.State.LastTime, Active: true}
+	mine := relief{Run: time.Now().UTC().Format(time.RFC3339Nano), Markers: markers.State.LastSeq, At: markers.State.LastTime, Lane: lane, Active: true}
 	revision, err := s.setRelief(ctx, mine, s.relief.revisionSeen())
 	if errors.Is(err, errConflict) {
 		return nil // another syncer was first
@@ -192,7 +213,7 @@ func (s *Syncer) runRelief(ctx context.Context, _ bool) error {
 		return err
 	}
 	if err := s.relief.look(ctx); err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
+		return fmt.Errorf("read %s: %w", reliefKey(s.mode), err)
 	}
 	s.log.Warn("more customers are dirty than the account has pages: sweeping it", "dirty", dirty, "pages", pages)
 	return s.relieve(ctx, mine, revision)
@@ -204,29 +225,78 @@ func (r *reliever) revisionSeen() uint64 {
 	return r.revision
 }
 
-// weigh is how many customers are dirty, and about how many pages a sweep reads: those of the last one, or as many as the
-// customers in the bucket have at one subscription each.
-func (s *Syncer) weigh(ctx context.Context) (dirty, pages int, err error) {
+// weigh says in which lane a sweep is worth it, none if in neither: how many customers are dirty, and about how many pages a sweep reads. Those
+// are what the last one read, or as many as the customers in the bucket have at one subscription each.
+func (s *Syncer) weigh(ctx context.Context) (lane stripeevent.Lane, dirty, pages int, err error) {
+	rough := 0
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 		cons, err := s.js.Consumer(ctx, topology.SyncStream, topology.LaneConsumer(s.mode, lane))
 		if err != nil {
-			return 0, 0, fmt.Errorf("count the dirty customers: %w", err)
+			return "", 0, 0, fmt.Errorf("count the dirty customers: %w", err)
 		}
 		info := cons.CachedInfo()
-		dirty += int(info.NumPending) + info.NumAckPending
+		rough += int(info.NumPending) + info.NumAckPending
 	}
 	last, err := s.store.size(ctx, s.mode, "")
 	if err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
 	if pages = last.Pages; pages == 0 {
 		status, err := s.store.bucket.Status(ctx)
 		if err != nil {
-			return 0, 0, fmt.Errorf("count the snapshots: %w", err)
+			return "", 0, 0, fmt.Errorf("count the snapshots: %w", err)
 		}
-		pages = (int(status.Values()) + dirty) / fullPage
+		pages = (int(status.Values()) + rough) / fullPage
 	}
-	return dirty, pages, nil
+	if !cheaper(rough, pages) {
+		return "", 0, 0, nil
+	}
+	// Only those of one's own account are in the listing.
+	now, err := s.store.dirty(ctx, s.mode, stripeevent.Now)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	bulk, err := s.store.dirty(ctx, s.mode, stripeevent.Bulk)
+	switch {
+	case err != nil:
+		return "", 0, 0, err
+	case cheaper(now, pages):
+		lane = stripeevent.Now
+	case cheaper(now+bulk, pages):
+		lane = stripeevent.Bulk
+	}
+	return lane, now + bulk, pages, nil
+}
+
+func cheaper(dirty, pages int) bool { return dirty >= reliefFrom && dirty >= pages+pages/4 }
+
+// dirty counts the customers of one's own account that have a marker in a lane. The server counts: nats.go would fetch them all.
+func (s *store) dirty(ctx context.Context, mode entitlement.Mode, lane stripeevent.Lane) (int, error) {
+	prefix := s.js.Options().APIPrefix
+	if prefix == "" {
+		prefix = jetstream.DefaultAPIPrefix
+	}
+	ask, _ := json.Marshal(map[string]any{ // strings and a number: cannot fail
+		"subjects_filter": stripeevent.OwnMarkers(mode, lane),
+		"offset":          math.MaxInt32, // behind the last: none is listed
+	})
+	ctx, cancel := context.WithTimeout(ctx, ackWithin)
+	defer cancel()
+	answer, err := s.js.Conn().RequestWithContext(ctx, prefix+"STREAM.INFO."+topology.SyncStream, ask)
+	if err != nil {
+		return 0, fmt.Errorf("count the dirty customers: %w", err)
+	}
+	var r struct {
+		Error *jetstream.APIError `json:"error"`
+		Total int                 `json:"total"`
+	}
+	if err := json.Unmarshal(answer.Data, &r); err != nil {
+		return 0, fmt.Errorf("count the dirty customers: %w", err)
+	}
+	if r.Error != nil {
+		return 0, fmt.Errorf("count the dirty customers: %w", r.Error)
+	}
+	return r.Total, nil
 }
 
 func (s *Syncer) setRelief(ctx context.Context, r relief, over uint64) (uint64, error) {
@@ -251,8 +321,11 @@ func (s *Syncer) relieve(ctx context.Context, mine relief, revision uint64) erro
 			next, err := s.setRelief(beat, mine, revision)
 			switch {
 			case errors.Is(err, errConflict):
-				cancel() // taken for dead: another sweeps
-				return
+				// The beat before may have been written, and its answer lost.
+				if revision, err = s.ownRelief(beat, mine.Run); err != nil {
+					cancel() // taken for dead: another sweeps
+					return
+				}
 			case err == nil:
 				revision = next
 			}
@@ -274,22 +347,25 @@ func (s *Syncer) relieve(ctx context.Context, mine relief, revision uint64) erro
 	return nil
 }
 
-func (s *Syncer) sweepDirty(ctx context.Context, mine relief) (SweepReport, error) {
-	dirty := make(map[stripeevent.Customer]struct{})
-	info, err := s.store.sync.Info(ctx, jetstream.WithSubjectFilter("stripe.sync."+string(s.mode)+".>"))
+// ownRelief is the revision of the entry if it is still this run's.
+func (s *Syncer) ownRelief(ctx context.Context, run string) (uint64, error) {
+	data, revision, err := get(ctx, s.store.state, reliefKey(s.mode))
 	if err != nil {
-		return SweepReport{}, fmt.Errorf("list the dirty customers: %w", err)
+		return 0, err
 	}
-	for subject := range info.State.Subjects {
-		if _, c, err := stripeevent.ParseSyncSubject(subject); err == nil && c.Account == "" {
-			dirty[c] = struct{}{}
-		}
+	var found relief
+	if json.Unmarshal(data, &found) != nil || found.Run != run {
+		return 0, errTakenOver
 	}
+	return revision, nil
+}
+
+func (s *Syncer) sweepDirty(ctx context.Context, mine relief) (SweepReport, error) {
 	sw := s.newSweep(SweepOptions{})
-	sw.write, sw.trigger, sw.dirty, sw.markers, sw.markersAt = true, stripeevent.TriggerSweep, dirty, mine.Markers, mine.At
+	sw.write, sw.trigger, sw.markers, sw.markersAt = true, stripeevent.TriggerSweep, mine.Markers, mine.At
+	var err error
 	if sw.fence, err = s.store.readFence(ctx); err != nil {
 		return SweepReport{}, err
 	}
-	// The dirty customers are whom webhooks marked: the sweep is their sync, and takes its places as they would.
-	return sw.run(ctx, s.newReading("", stripeevent.Now))
+	return sw.run(ctx, s.newReading("", mine.Lane))
 }

@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -81,10 +83,18 @@ func (r *rig) recordsBy(trigger string) (n int) {
 func TestDeadReliefHoldsNothing(t *testing.T) {
 	t.Parallel()
 	r := &reliever{}
-	r.last, r.since = relief{Active: true, Markers: 10}, time.Now()
+	r.last, r.since = relief{Active: true, Markers: 10, Lane: stripeevent.Now}, time.Now()
 	if !r.yields(task{seq: 10}) || r.yields(task{seq: 11}) || r.yields(task{}) {
 		t.Error("markers up to 10 give way, later ones and requests do not")
 	}
+	if r.yields(task{seq: 10, customer: stripeevent.Customer{Account: "acct_1", ID: "cus_1"}}) {
+		t.Error("a customer that no listing of one's own account has gives way")
+	}
+	r.last.Lane = stripeevent.Bulk
+	if r.yields(task{seq: 10, lane: stripeevent.Now}) || !r.yields(task{seq: 10, lane: stripeevent.Bulk}) {
+		t.Error("a sweep for bulk work holds back what a webhook marked, or does not go before bulk work")
+	}
+	r.last.Lane = stripeevent.Now
 	r.since = time.Now().Add(-reliefDead)
 	if r.yields(task{seq: 10}) {
 		t.Error("a relief whose entry stands still holds markers back")
@@ -109,7 +119,7 @@ func TestReliefLeavesWhoWasSyncedMeanwhile(t *testing.T) {
 	held := r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == "" })
 	done := make(chan SweepReport, 1)
 	go func() { // done receives
-		rep, err := o.s.sweepDirty(t.Context(), relief{Markers: info.State.LastSeq, At: info.State.LastTime})
+		rep, err := o.s.sweepDirty(t.Context(), relief{Markers: info.State.LastSeq, At: info.State.LastTime, Lane: stripeevent.Now})
 		if err != nil {
 			t.Errorf("sweep: %v", err)
 		}
@@ -129,5 +139,88 @@ func TestReliefLeavesWhoWasSyncedMeanwhile(t *testing.T) {
 	}
 	if s, _, _ := r.snapshot(c); s.Status != "canceled" {
 		t.Errorf("status %s after the slow page", s.Status)
+	}
+}
+
+// Where a sweep is worth it: in the lane for webhooks if those alone are enough, never for customers of connected accounts.
+func TestReliefWeighs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	mark := func(lane stripeevent.Lane, account string, n int) {
+		t.Helper()
+		for i := range n {
+			c := stripeevent.Customer{Mode: entitlement.Test, Account: account, ID: fmt.Sprintf("cus_%s%d", account, i)}
+			if _, err := r.js.Publish(t.Context(), stripeevent.SyncSubject(lane, c), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, step := range []struct {
+		lane    stripeevent.Lane
+		account string
+		n       int
+		want    stripeevent.Lane
+		dirty   int
+	}{
+		{stripeevent.Now, "", reliefFrom / 2, "", 0},
+		{stripeevent.Now, "acct_1", reliefFrom, "", reliefFrom / 2},
+		{stripeevent.Bulk, "", reliefFrom, stripeevent.Bulk, reliefFrom/2 + reliefFrom},
+		{stripeevent.Now, "", reliefFrom, stripeevent.Now, 2 * reliefFrom},
+	} {
+		mark(step.lane, step.account, step.n)
+		lane, dirty, _, err := o.s.weigh(t.Context())
+		if err != nil || lane != step.want || dirty != step.dirty {
+			t.Errorf("%d more of %q in %s: lane %q, %d dirty, %v; want %q, %d", step.n, step.account, step.lane, lane, dirty, err, step.want, step.dirty)
+		}
+	}
+}
+
+// A beat that was written while its answer was lost does not end the sweep; another's run does.
+func TestReliefKnowsItsOwnBeat(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.operator().s
+	mine := relief{Run: "mine", Active: true}
+	if _, err := s.setRelief(t.Context(), mine, 0); err != nil {
+		t.Fatal(err)
+	}
+	revision, err := s.ownRelief(t.Context(), "mine")
+	if err != nil || revision == 0 {
+		t.Fatalf("own entry: revision %d, %v", revision, err)
+	}
+	if _, err := s.setRelief(t.Context(), relief{Run: "another's"}, revision); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ownRelief(t.Context(), "mine"); !errors.Is(err, errTakenOver) {
+		t.Errorf("another's entry: %v, want %v", err, errTakenOver)
+	}
+}
+
+// What a relief writes for a customer without a marker settles none, and what it writes for one with a marker does,
+// changed or not.
+func TestReliefSettlesMarkers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ids := r.load(3)
+	o := r.operator()
+	if _, err := o.Backfill(t.Context(), SweepOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.mark(ours(ids[0]))
+	info, err := o.s.store.sync.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mark(ours(ids[1])) // behind the noted end
+	rep, err := o.s.sweepDirty(t.Context(), relief{Markers: info.State.LastSeq, At: info.State.LastTime, Lane: stripeevent.Now})
+	if err != nil || rep.Unchanged != len(ids) {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	for i, want := range []uint64{info.State.LastSeq, 0, 0} {
+		recs := r.records(ours(ids[i]))
+		if last := recs[len(recs)-1]; last.MarkerSeq != want || (want != 0) != (len(recs) == 2) {
+			t.Errorf("customer %d: %d records, the last one settles markers up to %d, want %d", i, len(recs), last.MarkerSeq, want)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
@@ -29,8 +30,10 @@ const patience = 30 * time.Second
 // as ingest would.
 type rig struct {
 	t      testing.TB
-	srv    *natstest.Server
+	srv    *natstest.Server // nil for a cluster
+	conn   func(testing.TB, ...nats.Option) *nats.Conn
 	js     jetstream.JetStream
+	assets topology.Options
 	sim    *stripesim.Sim
 	stripe *heldStripe
 	url    string
@@ -41,12 +44,24 @@ type rig struct {
 func newRig(t testing.TB, configure func(*Config)) *rig {
 	t.Helper()
 	srv := natstest.Run(t)
+	r := rigOn(t, srv.Conn, topology.Options{}, configure)
+	r.srv = srv
+	return r
+}
+
+// rigOn is a rig on servers that conn connects to.
+func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, assets topology.Options, configure func(*Config)) *rig {
+	t.Helper()
+	js, err := jetstream.New(conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	sim := stripesim.New(stripesim.Config{Seed: 1})
 	t.Cleanup(sim.Close)
 	held := &heldStripe{next: sim}
 	web := httptest.NewServer(held)
 	t.Cleanup(web.Close)
-	r := &rig{t: t, srv: srv, js: srv.JetStream(t), sim: sim, stripe: held, url: web.URL, cfg: configure}
+	r := &rig{t: t, conn: conn, js: js, assets: assets, sim: sim, stripe: held, url: web.URL, cfg: configure}
 	product, err := sim.CreateProduct(stripesim.ProductParams{Name: "Pro"})
 	if err != nil {
 		t.Fatal(err)
@@ -55,28 +70,35 @@ func newRig(t testing.TB, configure func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	if err := topology.Ensure(ctx, r.js, topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
+	if err := topology.Ensure(ctx, r.js, topology.Syncer(assets, entitlement.Test)); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// start runs a syncer of its own connection until stop is called or the test ends.
-func (r *rig) start() (stop func()) {
+// config is a syncer's, without its connection.
+func (r *rig) config() Config {
 	r.t.Helper()
 	marks, err := stripeevent.ParseTypes("customer.*")
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	cfg := Config{
-		NATS:          r.srv.Conn(r.t),
+	return Config{
 		Stripe:        stripeapi.Config{Key: "sk_test_rig", Base: r.url},
 		Rate:          1000,
 		Policy:        Policy{PastDueGrace: 72 * time.Hour},
 		Marks:         marks,
 		CoverageEvery: 5 * time.Minute,
+		Topology:      r.assets,
 		Log:           slog.New(slog.NewTextHandler(testWriter{r.t}, nil)),
 	}
+}
+
+// start runs a syncer of its own connection until stop is called or the test ends.
+func (r *rig) start() (stop func()) {
+	r.t.Helper()
+	cfg := r.config()
+	cfg.NATS = r.conn(r.t)
 	if r.cfg != nil {
 		r.cfg(&cfg)
 	}

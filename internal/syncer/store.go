@@ -22,9 +22,9 @@ type store struct {
 	events   jetstream.Stream
 	sync     jetstream.Stream
 	synced   jetstream.Stream
-	bucket   jetstream.KeyValue
-	pacing   jetstream.KeyValue
-	state    jetstream.KeyValue
+	bucket   *leaderKV
+	pacing   *leaderKV
+	state    *leaderKV
 	stripe   *stripeapi.Client
 	budget   *stripeapi.Budget
 	throttle func()
@@ -43,7 +43,7 @@ func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mod
 		*x.to = stream
 	}
 	for _, x := range []struct {
-		to   *jetstream.KeyValue
+		to   **leaderKV
 		name string
 	}{{&s.bucket, entitlement.Bucket(mode)}, {&s.pacing, topology.PaceBucket}, {&s.state, topology.StateBucket}} {
 		kv, err := openLeaderKV(ctx, js, x.name)
@@ -77,14 +77,15 @@ func (s *store) SetClaim(ctx context.Context, key string, c claim, revision uint
 }
 
 func (s *store) Snapshot(ctx context.Context, key string) ([]byte, uint64, error) {
-	return get(ctx, s.bucket, key)
+	return s.bucket.value(ctx, key)
 }
 
 func (s *store) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	return put(ctx, s.bucket, key, data, revision)
+	return s.bucket.write(ctx, key, data, revision)
 }
 
-// get reads an entry and its revision, nil and 0 where there is none.
+// get reads an entry and its revision, nil and 0 where there is none. What put writes over it may have been written and
+// deleted in between: a snapshot's bucket takes [leaderKV.value] and [leaderKV.write].
 func get(ctx context.Context, kv jetstream.KeyValue, key string) ([]byte, uint64, error) {
 	e, err := kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

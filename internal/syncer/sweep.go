@@ -29,9 +29,8 @@ type sweep struct {
 	account string
 	// write says to write what differs; otherwise it is marked for a sync of its own.
 	write bool
-	// dirty are the customers with a marker up to markers, a sequence of STRIPE_SYNC: they are written whatever was found,
-	// and their records say that the markers are done, the last of which was stored at markersAt. Nil where no marker is settled.
-	dirty     map[stripeevent.Customer]struct{}
+	// markers is a sequence of STRIPE_SYNC, or 0. Customers with a marker up to there are written whatever was found, and their
+	// records say that the markers are done, the last of which was stored at markersAt.
 	markers   uint64
 	markersAt time.Time
 	trigger   string
@@ -40,8 +39,10 @@ type sweep struct {
 	progress func(SweepReport)
 
 	fence fence
-	mu    sync.Mutex
-	done  SweepReport
+	// failing are the keys of the customers whose own syncs failed when the sweep began: a write is a sync that succeeded.
+	failing map[string]struct{}
+	mu      sync.Mutex
+	done    SweepReport
 }
 
 // A fence is what a sweep is held against, read before its first page.
@@ -65,17 +66,18 @@ type SweepReport struct {
 	Pages         int `json:"pages"`
 	Subscriptions int `json:"subscriptions"`
 	Customers     int `json:"customers"`
-	// Unchanged are as Stripe has them; Created, Changed and Deleted were written.
+	// Unchanged are as Stripe has them; Created, Changed and Deleted were written. A customer that is deleted at Stripe and not
+	// in the bucket is as it should be: else a forgotten one would come back.
 	Unchanged int `json:"unchanged"`
 	Created   int `json:"created"`
 	Changed   int `json:"changed"`
 	Deleted   int `json:"deleted"`
-	// Left were synced meanwhile by somebody else.
+	// Left were written meanwhile by somebody else, or by a newer version of this program.
 	Left int `json:"left"`
-	// Marked differ, or could not be made whole, and are synced one by one; Waiting differ and had a marker already.
+	// Marked differ and are synced one by one; Waiting differ and had a marker already.
 	Marked  int `json:"marked"`
 	Waiting int `json:"waiting"`
-	// Unlisted have subscriptions in the bucket and none in the listing; they are marked too.
+	// Unlisted have subscriptions in the bucket and none in the listing; they are marked too. Stripe lists none on test clocks.
 	Unlisted int `json:"unlisted"`
 	// Drift is how many had a difference that no event, marker or wake would have mended.
 	Drift int `json:"drift"`
@@ -104,6 +106,20 @@ func (s *store) readFence(ctx context.Context) (fence, error) {
 	return fence{Bucket: info.Created, Revision: info.State.LastSeq, EventsSeq: seq}, nil
 }
 
+// still fails if the bucket is no longer the one that the fence was read of. What was read of an entry before is then of no use.
+func (f fence) still(ctx context.Context, s *store) error {
+	stream, err := s.js.Stream(ctx, "KV_"+s.bucket.Bucket())
+	if err != nil {
+		return fmt.Errorf("read the last revision of %s: %w", s.bucket.Bucket(), err)
+	}
+	if info := stream.CachedInfo(); !info.Created.Equal(f.Bucket) || info.State.LastSeq < f.Revision {
+		return fmt.Errorf("bucket %s: %w", s.bucket.Bucket(), errMadeAnew)
+	}
+	return nil
+}
+
+var errMadeAnew = errors.New("it was made anew meanwhile: start again")
+
 // run reads the account with r, which it completes, and settles what it finds. The fence has been read.
 func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
 	started := time.Now()
@@ -112,7 +128,12 @@ func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
 		return s.done, err
 	}
 	s.done.Expected = last.Subscriptions
-	found := &groups{mode: s.mode, account: s.account}
+	if s.write {
+		if s.failing, err = s.store.failingKeys(ctx, s.mode); err != nil {
+			return s.done, err
+		}
+	}
+	found := newGroups(s.mode, s.account)
 	work := make(chan []*group, batches)
 	g, gctx := errgroup.WithContext(ctx)
 	r.take = func(ctx context.Context, p page, frontier int64) error {
@@ -121,7 +142,7 @@ func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
 			d.Requests += p.Requests
 			d.Pages++
 			d.Subscriptions += p.Count
-			d.Customers = len(found.all)
+			d.Customers = found.count()
 		})
 		for batch := range slices.Chunk(whole, batchSize) {
 			select {
@@ -180,79 +201,108 @@ func (s *sweep) settle(ctx context.Context, batch []*group) error {
 		return err
 	}
 	writes = slices.DeleteFunc(writes, func(w *overwrite) bool { return w == nil })
+	if len(writes) == 0 {
+		return nil
+	}
+	if err := s.fence.still(ctx, s.store); err != nil {
+		return err
+	}
 	return s.overwrite(ctx, writes)
 }
 
 // compare holds a customer against its entry. It returns what to write, nil for nothing.
 func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
-	if gr.bare {
-		return nil, s.mark(ctx, gr.customer, false)
-	}
-	var cur *entitlement.Snapshot
-	var revision uint64
+	var cur current
 	// When nothing was in the bucket, whoever is there now came later, and the write fails.
 	if s.fence.Revision != 0 {
 		var err error
-		if cur, revision, err = s.entry(ctx, gr.customer); err != nil {
+		if cur, err = s.current(ctx, gr.customer); err != nil {
 			return nil, err
 		}
 	}
-	if revision > s.fence.Revision {
-		return nil, s.left(ctx, gr, cur, revision)
+	if cur.revision > s.fence.Revision || cur.newer {
+		return nil, s.left(ctx, gr, cur)
 	}
 	next := gr.snapshot(s.policy)
-	cause := entitlement.Cause{Trigger: s.trigger}
-	if s.store.stripe.ReadsFeatures() && cur != nil {
+	if s.store.stripe.ReadsFeatures() && cur.snapshot != nil {
 		// Features are read customer by customer: they are not compared.
-		next.Features = cur.Features
+		next.Features = cur.snapshot.Features
 	}
-	outcome, changed := settle(&next, cur, cause)
-	_, dirty := s.dirty[gr.customer]
+	outcome, changed := settle(&next, cur.snapshot, entitlement.Cause{Trigger: s.trigger})
+	dirty, err := s.settles(ctx, gr.customer)
+	if err != nil {
+		return nil, err
+	}
 	switch {
-	case outcome == Unchanged && !dirty:
+	case outcome == Unchanged && !dirty, next.Deleted && !cur.there:
 		if err := s.rewake(ctx, gr.customer, &next); err != nil {
 			return nil, err
 		}
 		s.report(func(d *SweepReport) { d.Unchanged++ })
 		return nil, nil
 	case !s.write || s.store.stripe.ReadsFeatures():
-		return nil, s.mark(ctx, gr.customer, true)
+		return nil, s.mark(ctx, gr.customer)
 	}
-	return &overwrite{group: gr, next: next, cur: cur, over: revision, outcome: outcome, changed: changed, dirty: dirty}, nil
+	return &overwrite{group: gr, next: next, cur: cur, outcome: outcome, changed: changed, dirty: dirty}, nil
 }
 
-// entry is the customer's snapshot, nil if there is none or none that is one.
-func (s *sweep) entry(ctx context.Context, c stripeevent.Customer) (*entitlement.Snapshot, uint64, error) {
+// settles reports whether the customer has a marker that a write by this sweep settles. A replica that lags may hide it: then
+// the customer is synced once more.
+func (s *sweep) settles(ctx context.Context, c stripeevent.Customer) (bool, error) {
+	if s.markers == 0 {
+		return false, nil
+	}
+	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+		seq, err := s.NewestMarker(ctx, stripeevent.SyncSubject(lane, c))
+		if err != nil {
+			return false, fmt.Errorf("look for a marker of %s: %w", c, err)
+		}
+		if seq != 0 && seq <= s.markers {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// current is what the bucket has of a customer.
+type current struct {
+	// snapshot is nil where there is none, or something that is none.
+	snapshot *entitlement.Snapshot
+	// revision is what a write over it must expect, there says that the key has a value.
+	revision uint64
+	there    bool
+	// newer says that a newer version of this program wrote it.
+	newer bool
+}
+
+func (s *sweep) current(ctx context.Context, c stripeevent.Customer) (current, error) {
 	data, revision, err := s.Snapshot(ctx, c.Key())
 	if err != nil {
-		return nil, 0, fmt.Errorf("read the revision of %s: %w", c, err)
+		return current{}, fmt.Errorf("read the revision of %s: %w", c, err)
 	}
-	if data == nil {
-		return nil, revision, nil
+	e := current{revision: revision, there: data != nil}
+	switch snap, err := entitlement.Decode(data); {
+	case err == nil:
+		e.snapshot = &snap
+	case errors.Is(err, entitlement.ErrSchema):
+		e.newer = true
 	}
-	cur, err := entitlement.Decode(data)
-	if errors.Is(err, entitlement.ErrSchema) {
-		return nil, 0, fmt.Errorf("snapshot of %s: %w: a newer syncer wrote it, upgrade this program", c, err)
-	}
-	if err != nil {
-		return nil, revision, nil
-	}
-	return &cur, revision, nil
+	return e, nil
 }
 
 // overtaken leaves a customer that was written after it was compared.
 func (s *sweep) overtaken(ctx context.Context, gr *group) error {
-	cur, revision, err := s.entry(ctx, gr.customer)
+	cur, err := s.current(ctx, gr.customer)
 	if err != nil {
 		return err
 	}
-	return s.left(ctx, gr, cur, revision)
+	return s.left(ctx, gr, cur)
 }
 
 // left counts a customer that was written since the fence. If an earlier run of this same sweep wrote it, it may have
 // ended before it recorded that.
-func (s *sweep) left(ctx context.Context, gr *group, cur *entitlement.Snapshot, revision uint64) error {
-	if cur == nil || cur.Cause.Trigger != s.trigger || !cur.AsOf.Equal(gr.asOf) {
+func (s *sweep) left(ctx context.Context, gr *group, cur current) error {
+	if cur.snapshot == nil || cur.snapshot.Cause.Trigger != s.trigger || !cur.snapshot.AsOf.Equal(gr.asOf) {
 		s.report(func(d *SweepReport) { d.Left++ })
 		return nil
 	}
@@ -260,14 +310,17 @@ func (s *sweep) left(ctx context.Context, gr *group, cur *entitlement.Snapshot, 
 	if err != nil {
 		return fmt.Errorf("read the latest record of %s: %w", gr.customer, err)
 	}
-	w := &overwrite{group: gr, next: *cur, outcome: Created, revision: revision}
-	if latest.Revision > 0 && latest.Revision != revision {
+	w := &overwrite{group: gr, next: *cur.snapshot, cur: cur, outcome: Created, revision: cur.revision}
+	switch {
+	case w.next.Deleted:
+		w.outcome = Deleted
+	case latest.Revision > 0 && latest.Revision != cur.revision:
 		w.outcome = Changed
 	}
-	if latest.Revision != revision {
+	if latest.Revision != cur.revision {
 		return s.finish(ctx, []*overwrite{w})
 	}
-	if err := s.rewake(ctx, gr.customer, cur); err != nil {
+	if err := s.rewake(ctx, gr.customer, cur.snapshot); err != nil {
 		return err
 	}
 	s.count(w)
@@ -276,7 +329,7 @@ func (s *sweep) left(ctx context.Context, gr *group, cur *entitlement.Snapshot, 
 
 // mark leaves a customer to a sync of its own, in the bulk lane. One that has a marker already is on its way; a
 // difference of any other is drift.
-func (s *sweep) mark(ctx context.Context, c stripeevent.Customer, differs bool) error {
+func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
 	waiting, err := s.marked(ctx, c)
 	if err != nil {
 		return err
@@ -290,9 +343,7 @@ func (s *sweep) mark(ctx context.Context, c stripeevent.Customer, differs bool) 
 	}
 	s.report(func(d *SweepReport) {
 		d.Marked++
-		if differs {
-			d.Drift++
-		}
+		d.Drift++
 	})
 	return nil
 }
@@ -327,11 +378,7 @@ func (s *sweep) rest(ctx context.Context, found *groups) error {
 		}
 	}
 	return s.store.eachSnapshot(ctx, s.mode, func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error {
-		if c.Account != s.account || revision > s.fence.Revision || found.all[c.ID] != nil {
-			return nil
-		}
-		snap, err := entitlement.Decode(data)
-		if err != nil || len(snap.Subscriptions) == 0 {
+		if c.Account != s.account || revision > s.fence.Revision || found.has(c.ID) || !owesSubscriptions(c, data) {
 			return nil
 		}
 		waiting, err := s.marked(ctx, c)
@@ -341,4 +388,14 @@ func (s *sweep) rest(ctx context.Context, found *groups) error {
 		s.report(func(d *SweepReport) { d.Unlisted++ })
 		return s.store.markBulk(ctx, c, entitlement.Cause{Trigger: s.trigger})
 	})
+}
+
+// owesSubscriptions reports whether an entry cannot be right if no listing has the customer: it has subscriptions, or is
+// no snapshot of this customer at all.
+func owesSubscriptions(c stripeevent.Customer, data []byte) bool {
+	snap, err := entitlement.Decode(data)
+	if err != nil {
+		return !errors.Is(err, entitlement.ErrSchema) // a newer version's: not ours to judge
+	}
+	return len(snap.Subscriptions) > 0 || snap.Customer != c.ID || snap.Account != c.Account
 }

@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -60,8 +59,6 @@ func benchConfig(c *Config) {
 	c.Rate = benchRate
 	quiet(c)
 }
-
-func quiet(c *Config) { c.Log = slog.New(slog.DiscardHandler) }
 
 func benchAccount(b *testing.B) (r *rig, pages int) {
 	b.Helper()

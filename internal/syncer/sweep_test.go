@@ -23,19 +23,8 @@ import (
 // operator is one of its own connection, as a command has.
 func (r *rig) operator(configure ...func(*Config)) *Operator {
 	r.t.Helper()
-	marks, err := stripeevent.ParseTypes("customer.*")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cfg := Config{
-		NATS:          r.srv.Conn(r.t),
-		Stripe:        stripeapi.Config{Key: "sk_test_rig", Base: r.url},
-		Rate:          1000,
-		Policy:        Policy{PastDueGrace: 72 * time.Hour},
-		Marks:         marks,
-		CoverageEvery: 5 * time.Minute,
-		Log:           slog.New(slog.NewTextHandler(testWriter{r.t}, nil)),
-	}
+	cfg := r.config()
+	cfg.NATS = r.conn(r.t)
 	for _, c := range configure {
 		c(&cfg)
 	}
@@ -91,6 +80,14 @@ func (r *rig) loadInto(a *stripesim.Account, price string, customers int) (ids [
 // right compares snapshots with fresh reads of Stripe, whole.
 func (r *rig) right(account string, ids []string) {
 	r.t.Helper()
+	for _, wrong := range r.wrong(account, ids) {
+		r.t.Error(wrong)
+	}
+}
+
+// wrong are the snapshots that are not as Stripe has them.
+func (r *rig) wrong(account string, ids []string) (all []string) {
+	r.t.Helper()
 	client, err := stripeapi.New(stripeapi.Config{Key: "sk_test_rig", Base: r.url})
 	if err != nil {
 		r.t.Fatal(err)
@@ -103,14 +100,15 @@ func (r *rig) right(account string, ids []string) {
 		}
 		got, _, ok := r.snapshot(c)
 		if !ok {
-			r.t.Errorf("%s has no snapshot", c)
+			all = append(all, fmt.Sprintf("%s has no snapshot", c))
 			continue
 		}
 		want := Reduce(state, Policy{PastDueGrace: 72 * time.Hour}, got.AsOf)
 		if !want.Equal(&got) {
-			r.t.Errorf("snapshot of %s (-Stripe +bucket):\n%s", c, cmp.Diff(want, got))
+			all = append(all, fmt.Sprintf("snapshot of %s (-Stripe +bucket):\n%s", c, cmp.Diff(want, got)))
 		}
 	}
+	return all
 }
 
 func (r *rig) pendingMarkers() int {
@@ -367,3 +365,5 @@ func TestBackfillAndErrors(t *testing.T) {
 		t.Errorf("error %v, want Stripe's 401", err)
 	}
 }
+
+func quiet(c *Config) { c.Log = slog.New(slog.DiscardHandler) }

@@ -78,6 +78,7 @@ type Syncer struct {
 	gate     *gate
 	refused  chan stripeevent.Customer
 	look     chan struct{}
+	running  *sync.Map // names of the jobs that run here
 
 	// Set by Run before anything uses them.
 	store    *store
@@ -118,6 +119,7 @@ func New(cfg Config) (*Syncer, error) {
 		gate:     newGate(),
 		refused:  make(chan stripeevent.Customer, 1),
 		look:     make(chan struct{}, 1),
+		running:  &sync.Map{},
 	}
 	if s.ready == nil {
 		s.ready = func(string, error) {}
