@@ -33,14 +33,17 @@ const sweepAt = "0 0 3 * * *"
 // scheduleEvery is how often each syncer looks whether the schedules are there.
 const scheduleEvery = time.Minute
 
-// keepSchedules restores what is missing of the topology, and the jobs' schedules, at start, every minute and whenever it is
-// told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
+// keepSchedules restores what is missing of the topology, of the jobs' schedules and of what the consumers hand out, at start,
+// every minute and whenever it is told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
 func (s *Syncer) keepSchedules(ctx context.Context) {
 	minute := time.NewTicker(scheduleEvery)
 	defer minute.Stop()
 	for {
 		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
 			s.ready(conditionTopology, err)
+		}
+		if err := s.takeIn(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("work queue not looked through, it is tried again in a minute", "err", err)
 		}
 		for _, j := range s.jobs {
 			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {

@@ -31,7 +31,7 @@ func TestSyncerCan(t *testing.T) {
 		c := stripeevent.Customer{Mode: m, ID: "cus_1"}
 		for _, subject := range []string{
 			stripeevent.EventSubject(c, "invoice.paid"), stripeevent.SyncedSubject(c), stripeevent.SyncSubject(stripeevent.Bulk, c),
-			stripeevent.JobSubject(m, "sweep"),
+			stripeevent.SyncSubject(stripeevent.Now, c), stripeevent.JobSubject(m, "sweep"),
 		} {
 			if _, err := js.Publish(ctx, subject, nil); err != nil {
 				t.Errorf("publish %s: %v", subject, err)

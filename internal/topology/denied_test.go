@@ -66,7 +66,7 @@ func TestDenied(t *testing.T) {
 		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_app.>"}),
 	}, {
 		name: "syncer",
-		publishes: slices.Concat(everybody, []string{"stripe.sync.live.now.self.cus_1", "entitled.sync.live", "$KV.other.cus_1",
+		publishes: slices.Concat(everybody, []string{"stripe.sync.live.lane.self.cus_1", "entitled.sync.live", "$KV.other.cus_1",
 			"$JS.API.STREAM.CREATE.KV_other", "$JS.API.DIRECT.GET.OTHER"}),
 		subscribe: slices.Concat(listens, []string{"entitled.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
 	}, {
