@@ -31,6 +31,10 @@ func rules() []rule {
 		only("github.com/gin-gonic/gin", "internal/ingest", "internal/bench"),
 		only("github.com/nats-io/nats-server/v2", "cmd/entitled", "internal/natstest", "internal/bench"),
 		only("github.com/alecthomas/kong", "cmd", "internal/daemon"),
+		// Where spans go is decided in one place; what makes them knows the API alone.
+		only("go.opentelemetry.io/otel/sdk", "internal/daemon"),
+		only("go.opentelemetry.io/otel/exporters", "internal/daemon"),
+		only("internal/tracing", "internal/ingest", "internal/syncer"),
 		only("testing", "internal/natstest", "internal/daemon/daemontest"),
 		// What is for tests must not be linked into a program.
 		only("internal/natstest"),
@@ -170,7 +174,7 @@ func TestRules(t *testing.T) {
 		"cmd/ingest":        {"internal/ingest", "internal/natstest", "internal/syncer", "github.com/alecthomas/kong"},
 		"entitlement":       {"context", "github.com/nats-io/nats.go/jetstream", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang/prometheus"},
 		"internal/daemon":   {"github.com/alecthomas/kong", "entitlement", "internal/daemonic"},
-		"internal/ingest":   {"github.com/gin-gonic/gin/binding", "internal/syncer", "internal/topology"},
+		"internal/ingest":   {"github.com/gin-gonic/gin/binding", "internal/syncer", "internal/topology", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/sdk/trace"},
 		"internal/natstest": {"testing", "github.com/nats-io/nats-server/v2/server"},
 		"internal/syncer":   {"internal/ingest", "github.com/gin-gonic/gin", "github.com/nats-io/nats-server/v2/server", "testing/synctest", "github.com/alecthomas/kong"},
 		"internal/topology": {"cmd/entitled", "internal/daemon", "entitlement", "internal/stripeevent"},
@@ -184,6 +188,7 @@ func TestRules(t *testing.T) {
 		"internal/daemon imports entitlement: internal/daemon may know no other package of the module",
 		"internal/daemon imports internal/daemonic: internal/daemon may know no other package of the module",
 		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring and internal/doctor and internal/audit may import internal/syncer",
+		"internal/ingest imports go.opentelemetry.io/otel/sdk/trace: only internal/daemon may import go.opentelemetry.io/otel/sdk",
 		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
 		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",
 		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled and internal/wiring and internal/bench may import internal/ingest",

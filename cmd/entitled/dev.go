@@ -58,6 +58,7 @@ type plan struct {
 	simulated bool
 	ingest    wiring.Ingest
 	syncer    wiring.Syncer
+	tracing   daemon.Tracing
 }
 
 // simulatedRate is the budget with a simulated Stripe, in requests/s: it has no other users.
@@ -86,7 +87,7 @@ func (d devCmd) plan(s *session) (plan, error) {
 	if d.Secrets != "" {
 		secrets = c.Secrets("STRIPE_WEBHOOK_SECRETS", d.Secrets, wiring.SecretsHint)
 	}
-	p := plan{simulated: simulated, syncer: settings.Check(&c, key), ingest: d.Ingest.Check(&c)}
+	p := plan{simulated: simulated, syncer: settings.Check(&c, key), ingest: d.Ingest.Check(&c), tracing: c.Tracing(s.Getenv, "entitled-dev")}
 	for _, a := range []struct{ setting, addr string }{{"LISTEN_ADDR", d.Listen}, {"ADMIN_ADDR", d.Admin}, {"NATS_ADDR", d.NATS}, {"SIM_ADDR", d.Sim}} {
 		if a.addr != "" {
 			c.Addr(a.setting, a.addr)
@@ -170,11 +171,14 @@ func (d *dev) start(ctx context.Context) error {
 	if p.admin, err = freeAddr("ADMIN_ADDR", d.cmd.Admin, "127.0.0.1:8081"); err != nil {
 		return err
 	}
-	p.ingest, p.syncer = d.plan.ingest, d.plan.syncer
+	p.ingest, p.syncer, p.tracing = d.plan.ingest, d.plan.syncer, d.plan.tracing
 	p.log, p.ready = d.daemonLogs()
 	// The daemons outlive ctx: at its end they stop in their turn.
 	daemons, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p.start(daemons)
+	if err := p.start(daemons); err != nil {
+		stop()
+		return err
+	}
 	d.onClose(func() error { stop(); return <-p.running })
 	if err := d.awaitReady(ctx); err != nil {
 		return err

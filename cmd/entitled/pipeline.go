@@ -21,6 +21,7 @@ type pipeline struct {
 	admin   string       // address of the admin listener
 	ingest  wiring.Ingest
 	syncer  wiring.Syncer
+	tracing daemon.Tracing
 	log     *slog.Logger
 	ready   *daemon.Readiness
 	running chan error // receives what run returned
@@ -32,14 +33,19 @@ func newReadiness(log *slog.Logger) *daemon.Readiness {
 }
 
 // start runs the daemons until ctx ends; then running receives.
-func (p *pipeline) start(ctx context.Context) {
+func (p *pipeline) start(ctx context.Context) error {
 	p.running = make(chan error, 1)
+	traces, err := p.tracing.Open(ctx, p.log)
+	if err != nil {
+		return err
+	}
 	svc := daemon.Service{
 		Name:      "entitled dev",
 		NATS:      daemon.NATS{URL: p.nats.ClientURL()},
 		AdminAddr: p.admin,
 		Ready:     p.ready,
 		Metrics:   daemon.NewRegistry(),
+		Traces:    traces,
 		Log:       p.log,
 		Options:   []nats.Option{nats.InProcessServer(p.nats)},
 	}
@@ -50,6 +56,7 @@ func (p *pipeline) start(ctx context.Context) {
 					NATS:    nc,
 					Ready:   func(condition string, err error) { p.ready.Set(name+" "+condition, err) },
 					Metrics: svc.Metrics,
+					Traces:  traces.Provider(),
 					Log:     p.log.With("daemon", name),
 				}
 			}
@@ -59,6 +66,7 @@ func (p *pipeline) start(ctx context.Context) {
 			return g.Wait()
 		})
 	}()
+	return nil
 }
 
 func named(daemon string, err error) error {

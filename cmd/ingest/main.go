@@ -30,15 +30,20 @@ func run(ctx context.Context, p daemon.Process) error {
 	defer public.Close() //nolint:errcheck // closed by ingest.Run, unless something failed before
 	p.Log.Info("webhook listener is open", "addr", public.Addr().String(), "path", ingest.Path)
 
+	traces, err := cfg.tracing.Open(ctx, p.Log)
+	if err != nil {
+		return err
+	}
 	svc := daemon.Service{
 		Name:      p.Name,
 		NATS:      cfg.nats,
 		AdminAddr: cfg.admin,
 		Ready:     daemon.NewReadiness(p.Log, wiring.ReadyTopology),
 		Metrics:   daemon.NewRegistry(),
+		Traces:    traces,
 		Log:       p.Log,
 	}
 	return svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error {
-		return cfg.ingest.Run(ctx, wiring.Host{NATS: nc, Ready: svc.Ready.Set, Metrics: svc.Metrics, Log: svc.Log}, public)
+		return cfg.ingest.Run(ctx, wiring.Host{NATS: nc, Ready: svc.Ready.Set, Metrics: svc.Metrics, Traces: traces.Provider(), Log: svc.Log}, public)
 	})
 }

@@ -9,9 +9,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -77,10 +80,17 @@ const secret = "whsec_topsecret"
 
 func start(t *testing.T, natsURL string, args ...string) started {
 	t.Helper()
-	p := daemontest.Start(t, map[string]string{
+	return startWith(t, natsURL, nil, args...)
+}
+
+func startWith(t *testing.T, natsURL string, more map[string]string, args ...string) started {
+	t.Helper()
+	env := map[string]string{
 		"NATS_URL": natsURL, "STRIPE_WEBHOOK_SECRETS": "whsec_old," + secret, "PUBLISH_TIMEOUT": "2s",
 		"LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0",
-	}, args...)
+	}
+	maps.Copy(env, more)
+	p := daemontest.Start(t, env, args...)
 	webhooks := p.Logged("webhook listener is open")
 	return started{
 		Program:  p,
@@ -131,6 +141,40 @@ func sign(body string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	fmt.Fprintf(mac, "%d.%s", now, body)
 	return fmt.Sprintf("t=%d,v1=%s", now, hex.EncodeToString(mac.Sum(nil)))
+}
+
+// With a collector in the environment the trace of a webhook arrives there, the last one at the stop; bad settings of
+// OpenTelemetry's are told of with the others.
+func TestTracesReachTheCollector(t *testing.T) {
+	t.Parallel()
+	var exported atomic.Value
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		exported.Store(r.URL.Path + string(body))
+	}))
+	defer collector.Close()
+	srv := natstest.Run(t)
+	env := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_RESOURCE_ATTRIBUTES": "deployment=test"}
+	s := startWith(t, srv.URL(), env)
+	s.ready(t, http.StatusOK)
+	if got := s.send(t, "evt_traced"); got != `200 {"received":true}` {
+		t.Errorf("answered %s", got)
+	}
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	got, _ := exported.Load().(string)
+	for _, want := range []string{"/v1/traces", "entitled-ingest", "deployment", "POST /webhooks/stripe", "publish STRIPE_EVENTS", "publish STRIPE_SYNC", "evt_traced"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q did not reach the collector: %q", want, got)
+		}
+	}
+
+	bad := daemontest.Start(t, map[string]string{"STRIPE_WEBHOOK_SECRETS": "", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"})
+	if code := bad.Wait(); code != 2 || !strings.Contains(bad.Stderr(), "OTEL_EXPORTER_OTLP_ENDPOINT: ") {
+		t.Errorf("exit code %d, %s", code, bad.Stderr())
+	}
 }
 
 // Alone on an empty NATS, ingest makes what it needs, becomes ready, stores, and stops when asked.

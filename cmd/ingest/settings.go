@@ -5,7 +5,7 @@ import (
 	"entitled/internal/wiring"
 )
 
-const about = `Takes Stripe's webhooks, verifies them and stores them in NATS JetStream. Every flag is an environment variable too; the flag wins.`
+const about = `Takes Stripe's webhooks, verifies them and stores them in NATS JetStream. Every flag is an environment variable too; the flag wins. Traces are off until OpenTelemetry's OTEL_EXPORTER_OTLP_ENDPOINT is set.`
 
 // settings are as the operator wrote them; config is what they mean.
 type settings struct {
@@ -19,6 +19,7 @@ type settings struct {
 
 type config struct {
 	listen, admin string
+	tracing       daemon.Tracing
 	nats          daemon.NATS
 	ingest        wiring.Ingest
 }
@@ -32,10 +33,11 @@ func parse(p daemon.Process) (config, error) {
 	// Checked in the order in which --help lists them.
 	secrets := c.Secrets("STRIPE_WEBHOOK_SECRETS", s.Secrets, wiring.SecretsHint)
 	cfg := config{
-		listen: c.Addr("LISTEN_ADDR", s.Listen),
-		admin:  c.Addr("ADMIN_ADDR", s.Admin),
-		nats:   s.NATS.Check(c),
-		ingest: s.Ingest.Check(c),
+		listen:  c.Addr("LISTEN_ADDR", s.Listen),
+		admin:   c.Addr("ADMIN_ADDR", s.Admin),
+		nats:    s.NATS.Check(c),
+		tracing: c.Tracing(p.Getenv, "entitled-"+p.Name),
+		ingest:  s.Ingest.Check(c),
 	}
 	cfg.ingest.Secrets, cfg.ingest.Shared = secrets, s.Shared.Check(c)
 	if err := c.Err(); err != nil {

@@ -23,15 +23,20 @@ func run(ctx context.Context, p daemon.Process) error {
 	if err != nil {
 		return err
 	}
+	traces, err := cfg.tracing.Open(ctx, p.Log)
+	if err != nil {
+		return err
+	}
 	svc := daemon.Service{
 		Name:      p.Name,
 		NATS:      cfg.nats,
 		AdminAddr: cfg.admin,
 		Ready:     daemon.NewReadiness(p.Log, wiring.ReadyTopology),
 		Metrics:   daemon.NewRegistry(),
+		Traces:    traces,
 		Log:       p.Log,
 	}
 	return svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error {
-		return cfg.syncer.Run(ctx, wiring.Host{NATS: nc, Ready: svc.Ready.Set, Metrics: svc.Metrics, Log: svc.Log})
+		return cfg.syncer.Run(ctx, wiring.Host{NATS: nc, Ready: svc.Ready.Set, Metrics: svc.Metrics, Traces: traces.Provider(), Log: svc.Log})
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"entitled/internal/wiring"
 )
 
-const about = `Keeps one snapshot per Stripe customer in a NATS KV bucket. Every flag is an environment variable too; the flag wins.`
+const about = `Keeps one snapshot per Stripe customer in a NATS KV bucket. Every flag is an environment variable too; the flag wins. Traces are off until OpenTelemetry's OTEL_EXPORTER_OTLP_ENDPOINT is set.`
 
 // settings are as the operator wrote them; config is what they mean.
 type settings struct {
@@ -17,9 +17,10 @@ type settings struct {
 }
 
 type config struct {
-	admin  string
-	nats   daemon.NATS
-	syncer wiring.Syncer
+	admin   string
+	tracing daemon.Tracing
+	nats    daemon.NATS
+	syncer  wiring.Syncer
 }
 
 func parse(p daemon.Process) (config, error) {
@@ -31,9 +32,10 @@ func parse(p daemon.Process) (config, error) {
 	// Checked in the order in which --help lists them.
 	key := c.Secret("STRIPE_API_KEY", s.Key, wiring.KeyHint)
 	cfg := config{
-		syncer: s.Syncer.Check(c, key),
-		admin:  c.Addr("ADMIN_ADDR", s.Admin),
-		nats:   s.NATS.Check(c),
+		syncer:  s.Syncer.Check(c, key),
+		admin:   c.Addr("ADMIN_ADDR", s.Admin),
+		nats:    s.NATS.Check(c),
+		tracing: c.Tracing(p.Getenv, "entitled-"+p.Name),
 	}
 	cfg.syncer.Shared = s.Shared.Check(c)
 	if err := c.Err(); err != nil {

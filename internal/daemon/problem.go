@@ -24,7 +24,10 @@ func (e *SettingsError) Error() string {
 	settings := map[string]bool{}
 	for _, p := range e.Problems {
 		name := "command line"
-		if p.Setting != "" {
+		switch {
+		case strings.HasPrefix(p.Setting, "OTEL_"):
+			name = p.Setting // OpenTelemetry's, which have no flag
+		case p.Setting != "":
 			name = fmt.Sprintf("%s (%s)", p.Setting, FlagOf(p.Setting))
 		}
 		settings[name] = true

@@ -23,7 +23,9 @@ type Service struct {
 	Ready *Readiness
 	// Metrics is what /metrics shows; see [NewRegistry].
 	Metrics *prometheus.Registry
-	Log     *slog.Logger
+	// Traces is where spans go; Run exports the last of them. Nil is nowhere.
+	Traces *Traces
+	Log    *slog.Logger
 	// OnError is told every asynchronous error of the connection; see [Connection].
 	OnError func(error)
 	// Options are for the connection, for example [nats.InProcessServer].
@@ -49,7 +51,8 @@ func (e lostError) Unwrap() error { return e.error }
 var errStopping = errors.New("stopping")
 
 // Run does work until ctx ends. The order at the start: the admin listener is bound and answers, the connection is made,
-// work begins. The order at the end: not ready, work stops, the connection is drained, the admin listener is closed.
+// work begins. The order at the end: not ready, work stops, the connection is drained, the last spans are exported, the
+// admin listener is closed.
 //
 // Work gets the connection whether it is established or not. It must return once its context has ended, nil if it stopped in order.
 // That context also ends when the admin listener or the connection is lost for good; Run then returns why.
@@ -74,6 +77,7 @@ func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn)
 	s.Log.Info("admin listener is open", "addr", l.Addr().String())
 
 	err = s.connected(ctx, lose, work)
+	s.Traces.close(ctx)
 	stopAdmin()
 	if adminErr := <-adminDone; !errors.Is(err, adminErr) {
 		err = errors.Join(err, adminErr)

@@ -16,6 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stripe/stripe-go/v76/webhook"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"entitled/internal/natstest"
 )
@@ -59,8 +61,14 @@ func BenchmarkHandler(b *testing.B) {
 		b.Fatal(err)
 	}
 	handlers := yardsticks()
-	handlers["ingest"] = in.Handler()
-	for _, name := range []string{"bare_gin", "construct_event", "ingest"} {
+	traces := sdktrace.NewTracerProvider(sdktrace.WithBatcher(tracetest.NewNoopExporter()))
+	defer traces.Shutdown(b.Context()) //nolint:errcheck // nothing is exported
+	withTraces, err := New(Config{Publisher: ackedPublisher{}, Secrets: []string{secret}, Types: defaultTypes(b), Tolerance: time.Hour, Traces: traces})
+	if err != nil {
+		b.Fatal(err)
+	}
+	handlers["ingest"], handlers["ingest_traced"] = in.Handler(), withTraces.Handler()
+	for _, name := range []string{"bare_gin", "construct_event", "ingest", "ingest_traced"} {
 		h := handlers[name]
 		b.Run(name, func(b *testing.B) {
 			r := httptest.NewRequest(http.MethodPost, Path, nil)

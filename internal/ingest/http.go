@@ -82,6 +82,7 @@ func (in *Ingest) routes() http.Handler {
 }
 
 func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
+	arrived := time.Now()
 	body, refused := in.read(w, r)
 	if refused == "" {
 		refused = in.door.verify(body, r.Header.Get("Stripe-Signature"))
@@ -98,8 +99,9 @@ func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
 		in.refuse(w, refused)
 		return
 	}
+	ctx, span := in.store.trace.webhook(r.Context(), arrived, &e)
 	start := time.Now()
-	duplicate, err := in.store.put(&e, body)
+	duplicate, err := in.store.put(ctx, &e, body)
 	in.metrics.count(e.Type, duplicate, err, time.Since(start))
 	if err == nil {
 		in.bodies.put(body)
@@ -108,9 +110,11 @@ func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
 		in.notStored(&e, err)
 		w.Header()["Retry-After"] = retryAfter
 		answers[notStored].write(w)
+		span.answered(http.StatusServiceUnavailable, duplicate, err)
 		return
 	}
 	received.write(w)
+	span.answered(received.status, duplicate, nil)
 }
 
 // trusted, in bytes, is how much is allocated on a sender's word alone.

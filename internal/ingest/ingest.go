@@ -22,6 +22,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"entitled/internal/stripeevent"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	Types stripeevent.Types
 	// Log takes few lines: failures to store and refusals, each kind at most every 10 seconds. Defaults to none.
 	Log *slog.Logger
+	// Traces, if not nil, makes the spans of stored webhooks; their context travels in the headers of event and marker.
+	Traces trace.TracerProvider
 	// Now tells the time that signatures are compared with. Defaults to time.Now.
 	Now func() time.Time
 }
@@ -116,7 +119,7 @@ func New(c Config) (*Ingest, error) {
 	m := newMetrics()
 	in := &Ingest{
 		door:       door{secrets: c.Secrets, tolerance: c.Tolerance, now: c.Now},
-		store:      store{publisher: c.Publisher, timeout: c.PublishTimeout, types: c.Types, metrics: m},
+		store:      store{publisher: c.Publisher, timeout: c.PublishTimeout, types: c.Types, metrics: m, trace: newTracer(c.Traces)},
 		maxBody:    c.MaxBody,
 		maxPayload: c.MaxPayload,
 		log:        c.Log,

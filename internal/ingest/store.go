@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 )
 
 // maxPending is how many PubAcks may be outstanding, two for a webhook. It bounds the bodies held while NATS is
@@ -34,6 +36,7 @@ type store struct {
 	timeout   time.Duration
 	types     stripeevent.Types
 	metrics   *metrics
+	trace     tracer
 }
 
 // errNoAck is what is left when neither a PubAck nor an error has come.
@@ -48,11 +51,13 @@ var errNoAck = errors.New("no PubAck")
 // disk would lead to a second sync.
 //
 // nats.go may publish a body once more while its PubAck is outstanding: after an error it must never change.
-func (s *store) put(e *stripeevent.Envelope, body []byte) (duplicate bool, err error) {
+//
+// ctx is for the trace alone: a sender that hangs up does not end the storing.
+func (s *store) put(ctx context.Context, e *stripeevent.Envelope, body []byte) (duplicate bool, err error) {
 	deadline := time.NewTimer(s.timeout)
 	defer deadline.Stop()
 
-	event, err := s.publisher.PublishMsgAsync(&nats.Msg{
+	ack, err := s.publish(ctx, topology.EventsStream, deadline.C, &nats.Msg{
 		Subject: stripeevent.EventSubject(e.Owner(), e.Type),
 		Header: nats.Header{
 			jetstream.MsgIDHeader:    {stripeevent.MsgID(e.Account, e.ID)},
@@ -63,15 +68,11 @@ func (s *store) put(e *stripeevent.Envelope, body []byte) (duplicate bool, err e
 	if err != nil {
 		return false, fmt.Errorf("publish event: %w", err)
 	}
-	ack, err := wait(event, deadline.C)
-	if err != nil {
-		return false, fmt.Errorf("publish event: %w", err)
-	}
 	if !s.marks(e) {
 		return ack.Duplicate, nil
 	}
 	// No message id: a window that drops repeats would drop the last marker of a burst, which is the one that counts.
-	marker, err := s.publisher.PublishMsgAsync(&nats.Msg{
+	_, err = s.publish(ctx, topology.SyncStream, deadline.C, &nats.Msg{
 		Subject: stripeevent.SyncSubject(stripeevent.Now, e.Owner()),
 		Data: stripeevent.EncodeMarker(entitlement.Cause{
 			Trigger: stripeevent.TriggerWebhook, Event: e.ID, Type: e.Type,
@@ -80,10 +81,18 @@ func (s *store) put(e *stripeevent.Envelope, body []byte) (duplicate bool, err e
 	if err != nil {
 		return false, fmt.Errorf("publish marker: %w", err)
 	}
-	if _, err := wait(marker, deadline.C); err != nil {
-		return false, fmt.Errorf("publish marker: %w", err)
-	}
 	return ack.Duplicate, nil
+}
+
+// publish publishes a message, with its trace if it has one, and waits for the PubAck.
+func (s *store) publish(ctx context.Context, stream string, deadline <-chan time.Time, m *nats.Msg) (ack *jetstream.PubAck, err error) {
+	span := s.trace.publish(ctx, stream, m)
+	future, err := s.publisher.PublishMsgAsync(m)
+	if err == nil {
+		ack, err = wait(future, deadline)
+	}
+	span.stored(ack, err)
+	return ack, err
 }
 
 // wait returns the PubAck of a future. It may be called again with the same deadline until it has fired.

@@ -37,15 +37,16 @@ type Config struct {
 	Features bool
 	// Timeout bounds one request, from its start to the last byte of its answer. Defaults to [DefaultTimeout].
 	Timeout time.Duration
-	// Observe, if not nil, is called after every HTTP request, from the goroutine that made it.
-	Observe func(Observation)
+	// Observe, if not nil, is called after every HTTP request, from the goroutine that made it, with the context of the read.
+	Observe func(context.Context, Observation)
 	// Transport replaces the client's own connections, for tests.
 	Transport http.RoundTripper
 
 	maxAnswer int64
 }
 
-// An Observation is what a metric may say of one HTTP request. All its strings are from small fixed sets.
+// An Observation is what may be said of one HTTP request. All its strings but RequestID are from small fixed sets, fit
+// for a metric.
 type Observation struct {
 	// Endpoint is one of the Op constants.
 	Endpoint string
@@ -55,6 +56,8 @@ type Observation struct {
 	// Reason is Stripe's word for a 429 (global-rate, endpoint-concurrency, …), "other" for one that is not
 	// known, empty for none.
 	Reason string
+	// RequestID is Stripe's name for the request, empty without an answer.
+	RequestID string
 }
 
 // Names of Stripe's endpoints in errors and observations.
@@ -72,7 +75,7 @@ type Client struct {
 	mode      entitlement.Mode
 	features  bool
 	timeout   time.Duration
-	observe   func(Observation)
+	observe   func(context.Context, Observation)
 	backend   stripe.Backend
 	transport http.RoundTripper
 }
@@ -120,7 +123,7 @@ func New(cfg Config) (*Client, error) {
 		transport: cfg.Transport,
 	}
 	if c.observe == nil {
-		c.observe = func(Observation) {}
+		c.observe = func(context.Context, Observation) {}
 	}
 	if c.transport == nil {
 		c.transport = newTransport()
@@ -180,7 +183,9 @@ func (c *Client) get(ctx context.Context, r request, tr *Trace, v stripe.LastRes
 	err := c.backend.CallRaw(http.MethodGet, r.path, c.key, query, params, v)
 	if x.sent {
 		tr.Requests++
-		c.observe(Observation{Endpoint: r.op, Status: x.status, Duration: time.Since(start), Reason: knownReason(x.reason)})
+		c.observe(ctx, Observation{
+			Endpoint: r.op, Status: x.status, Duration: time.Since(start), Reason: knownReason(x.reason), RequestID: x.requestID,
+		})
 	}
 	if x.requestID != "" {
 		tr.RequestIDs = append(tr.RequestIDs, x.requestID)

@@ -143,7 +143,7 @@ func TestErrors(t *testing.T) {
 				if tc.want.Status == 0 {
 					cfg.Timeout = 100 * time.Millisecond
 				}
-				cfg.Observe = func(o Observation) { seen = append(seen, o) }
+				cfg.Observe = func(_ context.Context, o Observation) { seen = append(seen, o) }
 			})
 			_, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", (&places{}).take)
 			got, ok := errors.AsType[*Error](err)

@@ -122,7 +122,7 @@ func TestFetch(t *testing.T) {
 			var seen []Observation
 			c := newClient(t, tc.account, func(cfg *Config) {
 				cfg.Features = tc.features
-				cfg.Observe = func(o Observation) { seen = append(seen, o) }
+				cfg.Observe = func(_ context.Context, o Observation) { seen = append(seen, o) }
 			})
 			var p places
 			got, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", p.take)

@@ -127,6 +127,8 @@ func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 		}
 		defer s.running.Delete(name)
 		defer keepAlive(ctx, msg)()
+		ctx, end := s.tracer.job(ctx, name)
+		defer end()
 		started := time.Now()
 		if err := j.run(ctx, lost); err != nil {
 			delay := topology.AckWait

@@ -44,6 +44,8 @@ type protocol struct {
 	now    func() time.Time
 	// fetching bounds the requests to Stripe that this process has under way, per lane.
 	fetching map[stripeevent.Lane]chan struct{}
+	// rest waits for a customer's pace.
+	rest func(ctx context.Context, d time.Duration) error
 	// conflicted is told of each write that came too late.
 	conflicted func()
 	// covered says that a sweep of the account has done what the task asks for, or that it is about to.
@@ -82,7 +84,7 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 		// The pace bucket holds nothing that must survive: when it cannot be read, the fetch goes ahead unpaced.
 		last, claimRevision, claimErr := p.Claim(ctx, t.customer.Key())
 		if wait := last.wait(p.now()); claimErr == nil && wait > 0 && !t.eager() {
-			if err := sleep(waiting, wait); err != nil {
+			if err := p.rest(waiting, wait); err != nil {
 				return synced{record: rec}, fmt.Errorf("sync %s: wait for its pace: %w", t.customer, err)
 			}
 			rec.PaceMS += wait.Milliseconds()

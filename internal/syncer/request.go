@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"go.opentelemetry.io/otel/trace"
 
 	"entitled/entitlement"
 	"entitled/internal/stripeapi"
@@ -87,7 +89,10 @@ func (s *Syncer) answer(ctx context.Context, r micro.Request) {
 		lane:     stripeevent.Now,
 		cause:    entitlement.Cause{Trigger: stripeevent.TriggerRequest},
 	}
+	ctx, end := s.tracer.task(ctx, trace.SpanKindServer, entitlement.SyncSubject(s.mode), nats.Header(r.Headers()), t)
+	defer end()
 	res, err := s.protocol.sync(ctx, ctx, t)
+	tell(ctx, res, err)
 	if err == nil {
 		err = s.succeeded(ctx, t, res)
 	} else if ctx.Err() == nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"entitled/entitlement"
 	"entitled/internal/stripeapi"
@@ -46,7 +47,9 @@ type Config struct {
 	// CoverageEvery is the interval of the coverage job.
 	CoverageEvery time.Duration
 	Topology      topology.Options
-	Log           *slog.Logger
+	// Traces, if not nil, makes the spans of syncs and jobs.
+	Traces trace.TracerProvider
+	Log    *slog.Logger
 	// Ready is told, by condition, what keeps the syncer from working; nil when nothing does. Defaults to nobody.
 	Ready func(condition string, err error)
 }
@@ -73,6 +76,7 @@ type Syncer struct {
 	ready   func(string, error)
 	metrics *metrics
 	gauges  *gauges
+	tracer  tracer
 
 	evidence *evidence
 	gate     *gate
@@ -94,8 +98,11 @@ func New(cfg Config) (*Syncer, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := newMetrics()
-	cfg.Stripe.Observe = m.request
+	m, tr := newMetrics(), newTracer(cfg.Traces)
+	cfg.Stripe.Observe = func(ctx context.Context, o stripeapi.Observation) {
+		m.request(o)
+		tr.request(ctx, o)
+	}
 	client, err := stripeapi.New(cfg.Stripe)
 	if err != nil {
 		return nil, err
@@ -115,6 +122,7 @@ func New(cfg Config) (*Syncer, error) {
 		ready:    cfg.Ready,
 		metrics:  m,
 		gauges:   newGauges(cfg.Log),
+		tracer:   tr,
 		evidence: &evidence{},
 		gate:     newGate(),
 		refused:  make(chan stripeevent.Customer, 1),
@@ -189,7 +197,8 @@ func (s *Syncer) open(ctx context.Context) error {
 	})
 	s.store = store
 	s.gauges.open(&Inspector{store: store, mode: s.mode}, store.budget)
-	s.protocol = newProtocol(store, s.cfg.Policy)
+	s.protocol = newProtocol(s.tracer.outside(store), s.cfg.Policy)
+	s.protocol.rest = s.tracer.rest
 	s.protocol.conflicted = s.metrics.conflicts.Inc
 	s.relief = &reliever{store: store, mode: s.mode}
 	s.protocol.covered, s.protocol.yields = s.relief.covers, s.relief.yields
@@ -222,6 +231,7 @@ func newProtocol(o outside, policy Policy) *protocol {
 		outside:    o,
 		policy:     policy,
 		now:        time.Now,
+		rest:       sleep,
 		conflicted: func() {},
 		covered:    func(context.Context, task) (bool, bool, error) { return false, false, nil },
 		yields:     func(task) bool { return false },

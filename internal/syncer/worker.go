@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
@@ -138,6 +139,8 @@ func (s *Syncer) handle(ctx, hard context.Context, lane stripeevent.Lane, msg je
 		s.settled(msg.NakWithDelay(probeEvery), t)
 		return
 	}
+	hard, end := s.tracer.task(hard, trace.SpanKindConsumer, topology.SyncStream, msg.Headers(), t)
+	defer end()
 	switch done, wait, err := s.protocol.covered(hard, t); {
 	case done && s.protocol.unpark(hard, t) == nil:
 		s.metrics.superseded.Inc()
@@ -151,7 +154,8 @@ func (s *Syncer) handle(ctx, hard context.Context, lane stripeevent.Lane, msg je
 		return
 	}
 	defer keepAlive(hard, msg)()
-	res, err := s.protocol.sync(hard, ctx, t)
+	res, err := s.protocol.sync(hard, trace.ContextWithSpan(ctx, trace.SpanFromContext(hard)), t)
+	tell(hard, res, err)
 	switch {
 	case err == nil && res.superseded:
 		s.metrics.superseded.Inc()
@@ -248,11 +252,11 @@ func (s *Syncer) failed(ctx context.Context, t task, rec Record, err error) (don
 	switch {
 	case settled.outcome == Parked && settled.done:
 		s.metrics.synced(t, Record{Trigger: t.cause.Trigger, Outcome: Parked})
-		s.log.Error("customer parked: its next event or `entitled sync` tries it again", "customer", t.customer, "event", t.cause.Event, "err", err)
+		s.log.Error("customer parked: its next event or `entitled sync` tries it again", append(traceID(ctx), "customer", t.customer, "event", t.cause.Event, "err", err)...)
 	case d == halt:
 		// Said once, by the gate.
 	default:
-		s.log.Warn("sync failed, it will be tried again", "customer", t.customer, "event", t.cause.Event, "delay", settled.delay.Round(time.Millisecond), "err", err)
+		s.log.Warn("sync failed, it will be tried again", append(traceID(ctx), "customer", t.customer, "event", t.cause.Event, "delay", settled.delay.Round(time.Millisecond), "err", err)...)
 	}
 	return settled.done && ferr == nil, settled.delay
 }

@@ -57,6 +57,7 @@ func (i Ingest) Run(ctx context.Context, h Host, public net.Listener) error {
 		Tolerance:      i.tolerance,
 		PublishTimeout: i.publishTimeout,
 		Types:          i.Shared.Marks,
+		Traces:         h.Traces,
 		Log:            h.Log,
 	})
 	if err != nil {

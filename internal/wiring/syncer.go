@@ -81,6 +81,7 @@ func (s Syncer) config(h Host) syncer.Config {
 		Marks:         s.Shared.Marks,
 		CoverageEvery: s.CoverageEvery,
 		Topology:      s.Shared.Topology,
+		Traces:        h.Traces,
 		Log:           h.Log,
 		Ready:         h.Ready,
 	}

@@ -28,6 +28,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"entitled/internal/daemon"
 	"entitled/internal/stripeevent"
@@ -41,7 +42,9 @@ type Host struct {
 	// in one process need names of their own.
 	Ready   func(condition string, err error)
 	Metrics prometheus.Registerer
-	Log     *slog.Logger
+	// Traces may be nil: no spans.
+	Traces trace.TracerProvider
+	Log    *slog.Logger
 }
 
 // ReadyTopology is the condition that both daemons set: that the streams and buckets they need are there. It takes time, so

@@ -1,0 +1,89 @@
+package ingest
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"entitled/internal/stripeevent"
+	"entitled/internal/tracing"
+)
+
+// A tracer makes the spans of verified webhooks. One without a Tracer makes none, writes no header and allocates nothing.
+type tracer struct{ trace.Tracer }
+
+func newTracer(p trace.TracerProvider) tracer {
+	if p == nil {
+		return tracer{}
+	}
+	return tracer{p.Tracer("entitled/internal/ingest")}
+}
+
+// A span is one that may not be there.
+type span struct{ trace.Span }
+
+// webhook starts the trace of an event, from the arrival of the request: always a new one, for Stripe sends no context and
+// whatever else a request brings is a stranger's. A refused request leaves no span: anybody could make those.
+func (t tracer) webhook(ctx context.Context, arrived time.Time, e *stripeevent.Envelope) (context.Context, span) {
+	if t.Tracer == nil {
+		return ctx, span{}
+	}
+	attrs := append(make([]attribute.KeyValue, 0, 7), // all of them
+		attribute.String("http.request.method", http.MethodPost), attribute.String("http.route", Path),
+		tracing.Event.String(e.ID), tracing.Type.String(e.Type), tracing.Mode.String(string(e.Mode())))
+	if e.Account != "" {
+		attrs = append(attrs, tracing.Account.String(e.Account))
+	}
+	if e.Customer != "" {
+		attrs = append(attrs, tracing.Customer.String(e.Customer))
+	}
+	ctx, s := t.Start(ctx, http.MethodPost+" "+Path, trace.WithNewRoot(), trace.WithTimestamp(arrived),
+		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
+	return ctx, span{s}
+}
+
+// answered ends the span of a webhook.
+func (s span) answered(status int, duplicate bool, err error) {
+	if s.Span == nil {
+		return
+	}
+	s.SetAttributes(attribute.Int("http.response.status_code", status), attribute.Bool("entitled.duplicate", duplicate))
+	s.end(err)
+}
+
+// publish starts the span of a message's way into its stream, and writes its context into the message's headers.
+func (t tracer) publish(ctx context.Context, stream string, m *nats.Msg) span {
+	if t.Tracer == nil {
+		return span{}
+	}
+	ctx, s := t.Start(ctx, "publish "+stream, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(tracing.Message("publish", stream)...))
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	tracing.Inject(ctx, m.Header)
+	return span{s}
+}
+
+// stored ends the span of a message.
+func (s span) stored(ack *jetstream.PubAck, err error) {
+	if s.Span == nil {
+		return
+	}
+	if ack != nil {
+		s.SetAttributes(tracing.Sequence.Int64(int64(ack.Sequence)))
+	}
+	s.end(err)
+}
+
+func (s span) end(err error) {
+	if err != nil {
+		s.SetStatus(codes.Error, err.Error())
+	}
+	s.End()
+}
