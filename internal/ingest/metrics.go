@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"entitled/internal/stripeevent"
 )
 
 // knownTypes are the event types that have a label of their own; every other is "other", so that no sender can
@@ -76,6 +78,15 @@ func newMetrics() *metrics {
 			duplicate: m.webhooks.WithLabelValues(outcomeDuplicate, t),
 			notStored: m.webhooks.WithLabelValues(outcomeNotStored, t),
 		}
+	}
+	// There from the start: to Prometheus a counter that appears with 1 has not increased.
+	for c := range answers {
+		if c != notStored && c != internalError { // which are no refusals
+			m.refused.WithLabelValues(string(c))
+		}
+	}
+	for _, o := range stripeevent.Oddities {
+		m.odd.WithLabelValues(string(o))
 	}
 	m.unmarkedType = m.unmarked.WithLabelValues("type")
 	m.unmarkedNobody = m.unmarked.WithLabelValues("nobody")

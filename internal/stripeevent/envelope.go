@@ -45,6 +45,9 @@ const (
 	OddData Oddity = "data"
 )
 
+// Oddities are all of them.
+var Oddities = [...]Oddity{OddLong, OddAccount, OddCreated, OddLivemode, OddCustomer, OddData}
+
 // Envelope is what is read from an event's body.
 type Envelope struct {
 	// ID is the event's id (evt_…) and Type its type, never empty.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -182,5 +184,26 @@ func TestMetricNames(t *testing.T) {
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// Whatever may lead to a sync has a label of its own; what a stranger publishes has none.
+func TestTriggerLabels(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("../stripeevent/marker.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	triggers := regexp.MustCompile(`(?m)^\tTrigger\w+ += "(\w+)"$`).FindAllStringSubmatch(string(source), -1)
+	if len(triggers) < 10 {
+		t.Fatalf("only %d triggers were found: this test looks in the wrong place", len(triggers))
+	}
+	for _, m := range triggers {
+		if got := triggerLabel(m[1]); got != m[1] {
+			t.Errorf("trigger %s has the label %s", m[1], got)
+		}
+	}
+	if got := triggerLabel("whatever"); got != "other" {
+		t.Errorf("an unknown trigger has the label %s, want other", got)
 	}
 }

@@ -91,7 +91,7 @@ func triggerLabel(trigger string) string {
 	switch trigger {
 	case stripeevent.TriggerWebhook, stripeevent.TriggerWake, stripeevent.TriggerRequest, stripeevent.TriggerCoverage,
 		stripeevent.TriggerReplay, stripeevent.TriggerSweep, stripeevent.TriggerBackfill, stripeevent.TriggerRecover,
-		stripeevent.TriggerRedrive:
+		stripeevent.TriggerFanout, stripeevent.TriggerRedrive:
 		return trigger
 	}
 	return "other"

@@ -223,6 +223,9 @@ func (s *Syncer) open(ctx context.Context) error {
 		{name: "relief", schedule: "@every " + reliefEvery.String(), run: s.runRelief},
 		{name: "sweep", schedule: sweepAt, run: s.runSweep},
 	}
+	for _, j := range s.jobs {
+		s.metrics.jobs.WithLabelValues(j.name) // so that a job which never ends is seen to have ended 0 times
+	}
 	return nil
 }
 
