@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"entitled/internal/stripeevent"
 )
 
 func traced(exporter *tracetest.InMemoryExporter) func(*Config) {
@@ -48,5 +50,18 @@ func TestSpansOfAWebhookNotStored(t *testing.T) {
 		if failed[name] != codes.Error {
 			t.Errorf("span %q: status %v, want an error; all: %v", name, failed[name], failed)
 		}
+	}
+}
+
+// Not parallel: allocations are the process's.
+func TestTracesThatAreOffCostNothing(t *testing.T) {
+	var off tracer
+	ctx, arrived, e, m := t.Context(), time.Now(), &stripeevent.Envelope{ID: "evt_1", Type: "invoice.paid", Customer: "cus_1"}, nats.NewMsg("x")
+	if n := testing.AllocsPerRun(100, func() {
+		ctx, whole := off.webhook(ctx, arrived, e)
+		off.publish(ctx, "STRIPE_EVENTS", m).stored(nil, nil)
+		whole.answered(http.StatusOK, false, nil)
+	}); n != 0 || len(m.Header) != 0 {
+		t.Errorf("%v allocations and headers %v, want none", n, m.Header)
 	}
 }
