@@ -2,10 +2,12 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"entitled/internal/daemon"
@@ -28,13 +30,18 @@ type Ingest struct {
 
 	maxBody                   int64 // bytes
 	tolerance, publishTimeout time.Duration
+	lookEvery                 time.Duration
 }
+
+// lookEvery is how often an ingest looks whether the streams that it stores in are still there.
+const lookEvery = 15 * time.Second
 
 // Check turns the settings into values. Secrets and Shared are left to the caller.
 func (s IngestSettings) Check(c *daemon.Checker) Ingest {
 	return Ingest{
 		maxBody:        c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
 		tolerance:      c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
+		lookEvery:      lookEvery,
 		publishTimeout: c.Duration("PUBLISH_TIMEOUT", s.PublishTimeout, daemon.Between(100*time.Millisecond, 15*time.Second)),
 	}
 }
@@ -81,7 +88,35 @@ func (i Ingest) Run(ctx context.Context, h Host, public net.Listener) error {
 			// Not a reason to take no webhook at all: Stripe's are rarely larger than a tenth of the default.
 			h.Log.Warn("the largest webhooks cannot be stored", "err", err)
 		}
+		i.keepLooking(ctx, js, report)
 		return nil
 	})
 	return g.Wait()
+}
+
+// keepLooking tells again and again, until ctx ends, whether webhooks can be stored: a stream may be deleted, and is made
+// again, or have no leader. One that only differs from what it must be still takes webhooks. One look that fails says
+// nothing yet: an answer may be late while webhooks are stored, and nobody would send any to an ingest that is not ready.
+func (i Ingest) keepLooking(ctx context.Context, js jetstream.JetStream, report func(error)) {
+	ticker := time.NewTicker(i.lookEvery)
+	defer ticker.Stop()
+	for failed := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := topology.Ensure(ctx, js, topology.Ingest(i.Shared.Topology))
+		if ctx.Err() != nil {
+			return
+		}
+		_, missing := errors.AsType[*topology.MissingError](err)
+		if _, drift := errors.AsType[*topology.DriftError](err); drift && !missing {
+			err = nil
+		}
+		if err == nil || failed {
+			report(err)
+		}
+		failed = err != nil
+	}
 }

@@ -1,0 +1,104 @@
+package wiring
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"entitled/internal/daemon"
+	"entitled/internal/natstest"
+	"entitled/internal/topology"
+)
+
+// told is the last that an ingest said of a condition, and how often it said anything.
+type told struct {
+	mu    sync.Mutex
+	err   error
+	times int
+}
+
+func (x *told) report(_ string, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.err, x.times = err, x.times+1
+}
+
+func (x *told) last() (error, int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err, x.times
+}
+
+// An ingest that is ready goes on looking: what is deleted it makes again, what it cannot reach makes it unready, what only
+// differs does not.
+func TestIngestStaysTruthful(t *testing.T) {
+	t.Parallel()
+	const soon = 30 * time.Second
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	nc := srv.Conn(t)
+	public, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := daemon.Checker{Program: "test"}
+	in := IngestSettings{MaxBody: "512 KiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
+	in.Shared = SharedSettings{TopologySettings: TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
+	in.Secrets, in.lookEvery = []string{"whsec_x"}, 20*time.Millisecond
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var ready told
+	ended := make(chan error, 1)
+	go func() { // received below
+		ended <- in.Run(ctx, Host{NATS: nc, Ready: ready.report, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}, public)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	// looks waits until it has looked again, twice: once may have begun before.
+	looks := func(want string, fits func(error) bool) {
+		t.Helper()
+		_, since := ready.last()
+		natstest.Eventually(t, soon, func() error {
+			if err, times := ready.last(); times < since+2 || !fits(err) {
+				return fmt.Errorf("condition topology: %v; want %s", err, want)
+			}
+			return nil
+		})
+	}
+	well := func(err error) bool { return err == nil }
+	looks("readiness", well)
+
+	if err := js.DeleteStream(t.Context(), topology.EventsStream); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, soon, func() error {
+		_, err := js.Stream(t.Context(), topology.EventsStream)
+		return err
+	})
+	looks("readiness, with the stream made again", well)
+
+	s, err := js.Stream(t.Context(), topology.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	differs := s.CachedInfo().Config
+	differs.MaxAge = 48 * time.Hour
+	if _, err := js.UpdateStream(t.Context(), differs); err != nil {
+		t.Fatal(err)
+	}
+	looks("readiness, although the stream differs", well)
+
+	srv.Shutdown()
+	looks("why it cannot store", func(err error) bool { return err != nil })
+	srv.Restart()
+	looks("readiness again", well)
+}
