@@ -30,8 +30,11 @@ type job struct {
 // sweepAt is when the nightly sweep is due: six cron fields, UTC.
 const sweepAt = "0 0 3 * * *"
 
-// scheduleEvery is how often each syncer looks whether the schedules are there.
-const scheduleEvery = time.Minute
+const (
+	// scheduleEvery is how often each syncer looks whether the schedules are there, scheduleAgain how soon after it could not.
+	scheduleEvery = time.Minute
+	scheduleAgain = 5 * time.Second
+)
 
 // keepSchedules restores what is missing of the topology, of the jobs' schedules and of what the consumers hand out, at start,
 // every minute and whenever it is told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
@@ -42,16 +45,20 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
 			s.ready(conditionTopology, err)
 		}
-		if err := s.takeIn(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("work queue not looked through, it is tried again in a minute", "err", err)
-		}
-		for _, j := range s.jobs {
-			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {
-				s.log.Warn("schedule not restored, it is tried again in a minute", "job", j.name, "err", err)
+		var soon <-chan time.Time
+		tell := func(what string, err error, args ...any) {
+			if err != nil && ctx.Err() == nil {
+				s.log.Warn(what+", it is tried again soon", append(args, "err", err)...)
+				soon = time.After(scheduleAgain)
 			}
+		}
+		tell("work queue not looked through", s.takeIn(ctx))
+		for _, j := range s.jobs {
+			tell("schedule not restored", s.restore(ctx, j), "job", j.name)
 		}
 		select {
 		case <-minute.C:
+		case <-soon:
 		case <-s.look:
 		case <-ctx.Done():
 			return
