@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -12,35 +14,73 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// eachSnapshot streams the bucket past do, several entries side by side, and holds none of it. It ends with the entries
-// that were there when it began.
+const (
+	// readAhead bounds the entries of a bucket that are held at a time. A watch has no such bound: what the
+	// server sends ahead of it is 32 MB, and more waits in nats.go.
+	readAhead = 256
+	// readerGone is how long the server keeps the place of a reader that has not asked for more.
+	readerGone = 5 * time.Minute
+)
+
+// eachSnapshot streams the bucket past do, several entries side by side, and holds few of it. It ends when it has caught up, or
+// with an error: never early.
 func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, do func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error) error {
-	w, err := s.bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	stream, prefix := "KV_"+s.bucket.Bucket(), "$KV."+s.bucket.Bucket()+"."
+	failed := func(err error) error { return fmt.Errorf("read the bucket %s: %w", s.bucket.Bucket(), err) }
+	cons, err := s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: readerGone,
+	})
 	if err != nil {
-		return fmt.Errorf("read the bucket %s: %w", s.bucket.Bucket(), err)
+		return failed(err)
 	}
-	defer w.Stop()
+	defer func() { _ = s.js.DeleteConsumer(ctx, stream, cons.CachedInfo().Name) }() // readerGone ends it too
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelReads)
-	for {
-		select {
-		case e, ok := <-w.Updates():
-			if !ok {
-				return errors.Join(g.Wait(), fmt.Errorf("read the bucket %s: ended before its end", s.bucket.Bucket()))
-			}
-			if e == nil {
-				return g.Wait()
-			}
-			account, id, err := entitlement.ParseKey(e.Key())
+	err = func() error {
+		var last uint64
+		for left := cons.CachedInfo().NumPending; left > 0; {
+			batch, err := cons.FetchNoWait(readAhead)
 			if err != nil {
-				continue // not a customer's
+				return failed(err)
 			}
-			c := stripeevent.Customer{Mode: mode, Account: account, ID: id}
-			g.Go(func() error { return do(gctx, c, e.Value(), e.Revision()) })
-		case <-gctx.Done():
-			return errors.Join(g.Wait(), ctx.Err())
+			before := last
+			for msg := range batch.Messages() {
+				meta, err := msg.Metadata()
+				if err != nil {
+					return failed(err)
+				}
+				if meta.Sequence.Consumer != last+1 {
+					return failed(fmt.Errorf("entry %d came after %d", meta.Sequence.Consumer, last))
+				}
+				last, left = meta.Sequence.Consumer, meta.NumPending
+				account, id, err := entitlement.ParseKey(msg.Subject()[len(prefix):])
+				if err != nil || takenAway(msg.Headers()) {
+					continue // not a customer's, or one's no more
+				}
+				c := stripeevent.Customer{Mode: mode, Account: account, ID: id}
+				g.Go(func() error { return do(gctx, c, msg.Data(), meta.Sequence.Stream) })
+			}
+			if gctx.Err() != nil {
+				return context.Cause(gctx)
+			}
+			if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+				return failed(err)
+			}
+			if last == before {
+				return failed(fmt.Errorf("nothing comes, and %d entries are left", left))
+			}
 		}
+		return nil
+	}()
+	if done := g.Wait(); done != nil {
+		return done
 	}
+	return err
+}
+
+// takenAway reports whether a message of a bucket says that its key has no entry any more.
+func takenAway(h nats.Header) bool {
+	return h.Get(operationHeader) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 }
 
 // failingKeys are the keys of the customers of a mode whose last sync failed, the parked ones among them.

@@ -31,7 +31,8 @@ type coverage struct {
 }
 
 const (
-	coverageChunk = 10_000
+	// coverageChunk bounds the messages, without bodies, that are held at a time.
+	coverageChunk = 2000
 	// An event this young may have its marker on the way.
 	tooYoung = time.Second
 	// A lagging replica may hide a marker and a record; it does not stay behind this long while it serves reads.
