@@ -54,7 +54,7 @@ func TestSimulate(t *testing.T) {
 		return string(b)
 	}
 	answer("POST", "/_sim/checkout", `{"customer":"cus_Mine"}`)
-	if subs := answer("GET", "/v1/subscriptions?customer=cus_Mine", ""); !strings.Contains(subs, `"pro_monthly"`) {
+	if subs := answer("GET", "/v1/subscriptions?customer=cus_Mine&status=all", ""); !strings.Contains(subs, `"pro_monthly"`) {
 		t.Errorf("subscriptions: %s", subs)
 	}
 	cancel()
