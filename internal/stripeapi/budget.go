@@ -73,8 +73,18 @@ type Budget struct {
 	last   bucket    // as last seen …
 	lastAt time.Time // … at this local time
 	out    bool      // the bucket is out of reach, and that was logged
+	ahead  foreseen  // what Foresee read
 	usage  Usage
 }
+
+// foreseen is the bucket as it was read at a local time, for the next compare-and-set; a nil entry is none.
+type foreseen struct {
+	entry jetstream.KeyValueEntry
+	at    time.Time
+}
+
+// foresight is how long it may take from reading the bucket ahead to the use of that. What is older would mostly lose.
+const foresight = 50 * time.Millisecond
 
 // A lane is the waiters of one urgency, first come first.
 type lane struct {
@@ -162,6 +172,26 @@ func (b *Budget) Take(ctx context.Context, bulk bool) error {
 			return fmt.Errorf("place in %s: %w", b.key, err)
 		}
 	}
+}
+
+// Foresee reads the bucket ahead of a Take that will probably follow at once, which then needs one round trip and not two. It
+// does nothing when that Take would not ask the bucket itself.
+func (b *Budget) Foresee(ctx context.Context) {
+	b.mu.Lock()
+	busy := len(b.spare) > 0 || len(b.nowLane.waiters) > 0 || len(b.bulkLane.waiters) > 0
+	b.mu.Unlock()
+	if busy {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	e, err := b.kv.Get(ctx, b.key)
+	if err != nil {
+		return // Take reads for itself, and says what is wrong
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ahead = foreseen{e, b.now()}
 }
 
 // Return hands back a place that was taken and not used: to a waiter of this replica, now or soon, else it expires.

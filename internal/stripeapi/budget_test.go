@@ -337,3 +337,76 @@ func TestBudgetServerClockSet(t *testing.T) {
 		})
 	}
 }
+
+// What was read ahead saves the Take its own reading, and never gets it a place that it would not have got.
+func TestBudgetForesees(t *testing.T) {
+	t.Parallel()
+	take := func(t *testing.T, b *Budget) {
+		t.Helper()
+		if err := b.Take(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		// between Foresee and Take
+		between            func(t *testing.T, kv *fakeKV, mine, other *Budget)
+		gets, writes, lost int
+	}{
+		{"at once", func(*testing.T, *fakeKV, *Budget, *Budget) {}, 1, 1, 0},
+		{"long ago", func(*testing.T, *fakeKV, *Budget, *Budget) { time.Sleep(time.Second) }, 2, 1, 0},
+		{"another replica took a place", func(t *testing.T, _ *fakeKV, _, other *Budget) { take(t, other) }, 3, 2, 1},
+		{"this one did", func(t *testing.T, _ *fakeKV, mine, _ *Budget) { take(t, mine) }, 2, 2, 0},
+		{"the bucket is out of reach, and back", func(t *testing.T, kv *fakeKV, mine, _ *Budget) {
+			take(t, mine)
+			kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
+			mine.Foresee(t.Context())
+			kv.set(func() { kv.fault = nil })
+		}, 2, 2, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kv := &fakeKV{t: t, latency: 100 * time.Microsecond}
+				f := newFleet(t, kv, 20, 0, 0)
+				for _, b := range f.budgets {
+					take(t, b) // the first makes the key
+				}
+				time.Sleep(20 * time.Second)
+				kv.set(func() { kv.gets, kv.puts, kv.lost = 0, 0, 0 })
+				f.budgets[0].Foresee(t.Context())
+				c.between(t, kv, f.budgets[0], f.budgets[1])
+				take(t, f.budgets[0])
+				if kv.gets != c.gets || kv.puts != c.writes || kv.lost != c.lost {
+					t.Errorf("%d reads, %d writes and %d lost; want %d, %d, %d", kv.gets, kv.puts, kv.lost, c.gets, c.writes, c.lost)
+				}
+			})
+		})
+	}
+}
+
+// Replicas that all read ahead share the rate as ever.
+func TestBudgetHoldsWithForesight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const rate, d = 20, time.Minute
+		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
+		for _, b := range f.budgets {
+			for range 8 {
+				f.wg.Go(func() {
+					for f.ctx.Err() == nil {
+						b.Foresee(f.ctx)
+						if b.Take(f.ctx, false) == nil {
+							f.granted(false)
+						}
+					}
+				})
+			}
+		}
+		time.Sleep(d)
+		synctest.Wait()
+		f.close()
+		f.checkBudget(rate)
+		f.checkUsed(0, d, rate, 0.9)
+	})
+}

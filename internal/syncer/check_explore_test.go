@@ -83,7 +83,8 @@ type actor struct {
 	c     *course
 	id    int
 	asker bool
-	at    string // its pending call
+	at    string // its pending calls
+	side  *aside // calls made side by side, nil where one follows the other
 	grant chan choice
 	gone  bool
 	s     *Syncer
@@ -139,6 +140,7 @@ func (c *course) spawn(id int) {
 		protocol: newProtocol(o, policyOfTests),
 	}
 	a.s.protocol.now = c.w.now
+	a.s.protocol.together = a.together
 	if id < len(c.actors) {
 		c.actors[id] = a
 	} else {
@@ -160,7 +162,7 @@ func (a *actor) live() {
 		a.conflicts = 0
 		a.starts()
 		if a.asker {
-			a.ask(ctx)
+			a.request(ctx)
 			for {
 				a.park(ended)
 			}
@@ -175,7 +177,7 @@ func (a *actor) live() {
 	}
 }
 
-func (a *actor) ask(ctx context.Context) {
+func (a *actor) request(ctx context.Context) {
 	asked := a.c.w.tick
 	l := a.c.w.ledgers[a.c.w.keys[0]]
 	t := task{customer: l.customer, lane: stripeevent.Now, cause: entitlement.Cause{Trigger: stripeevent.TriggerRequest}}
@@ -204,7 +206,7 @@ func (a *actor) call(_ context.Context, op string, apply func(bool) error) error
 	if !a.c.visible(op) {
 		return apply(false)
 	}
-	ch := a.park(op)
+	ch := a.ask(op)
 	switch ch.kind {
 	case lag:
 		return apply(true)
@@ -230,7 +232,7 @@ func (c *course) visible(op string) bool {
 	switch op {
 	case "Claim", "SetClaim":
 		return c.sc.claims
-	case "Place", "ReturnPlace", "InProgress":
+	case "ForeseePlace", "Place", "ReturnPlace", "InProgress":
 		return false
 	case "Failure", "SetFailure", "ClearFailure", "Throttled":
 		return c.sc.failures+c.sc.losses > 0

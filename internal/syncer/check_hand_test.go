@@ -13,7 +13,8 @@ import (
 )
 
 // A hand handles one marker at a time: it is what the protocol knows of the world. Every call goes through step, which
-// decides when it happens, whether it fails, and whether it was applied.
+// decides when it happens, whether it fails, and whether it was applied. Calls may be made side by side: what they note here is
+// guarded by w.mu.
 type hand struct {
 	w    *world
 	name string
@@ -42,10 +43,16 @@ func (h *hand) misuse(format string, args ...any) {
 	h.w.breaks("misuse", "%s: %s", h.name, fmt.Sprintf(format, args...))
 }
 
-func (h *hand) learn(op byte, n uint64) { h.saw = fmt.Appendf(h.saw, "%c%d ", op, n) }
+func (h *hand) learn(op byte, n uint64) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.saw = fmt.Appendf(h.saw, "%c%d ", op, n)
+}
 
 // starts forgets what the code under test cannot know any more.
 func (h *hand) starts() {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
 	h.saw = fmt.Appendf(h.saw[:0], "%d ", h.conflicts)
 	h.fenced, h.claimed, h.read = map[string]uint64{}, false, reading{}
 }
@@ -104,7 +111,9 @@ func (h *hand) Claim(ctx context.Context, key string) (claim, uint64, error) {
 		h.w.say(h.name, "reads the claim: %s left", max(0, v.value.wait(h.w.now())))
 		return v, nil
 	})
+	h.w.mu.Lock()
 	h.claimed = true
+	h.w.mu.Unlock()
 	h.learn('c', v.revision)
 	return v.value, v.revision, err
 }
@@ -130,6 +139,11 @@ func (h *hand) SetClaim(ctx context.Context, key string, c claim, revision uint6
 		h.w.say(h.name, "claims %s", c.Window)
 		return nil
 	})
+}
+
+// ForeseePlace tells the code under test nothing.
+func (h *hand) ForeseePlace(ctx context.Context) {
+	_ = act(ctx, h, "ForeseePlace", func() error { return nil })
 }
 
 func (h *hand) Place(ctx context.Context, lane stripeevent.Lane) error {
@@ -209,7 +223,9 @@ func (h *hand) Snapshot(ctx context.Context, key string) ([]byte, uint64, error)
 		return e, nil
 	})
 	if err == nil {
+		h.w.mu.Lock()
 		h.fenced[key] = e.revision
+		h.w.mu.Unlock()
 	}
 	h.learn('s', e.revision)
 	for _, version := range e.reading.seen {

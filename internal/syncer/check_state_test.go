@@ -47,8 +47,13 @@ func (c *course) state() (state [sha256.Size]byte, rank []int8) {
 	now := c.w.now()
 	for _, key := range c.w.keys {
 		l := c.w.ledgers[key]
+		wake := int64(0)
+		if !l.wake.IsZero() {
+			// Stripe's times are whole seconds, and courses begin at any time of one.
+			wake = l.wake.Unix() - c.w.start.Unix()
+		}
 		add("%d %v %d %v wake %d rec %d %d %d fail %d|", l.entry.revision, l.entry.reading.seen, l.before.revision, l.before.reading.seen,
-			l.wake.Sub(c.w.start), l.latest().EventsSeq, l.latest().Revision, l.mostCovered(), l.failure.revision)
+			wake, l.latest().EventsSeq, l.latest().Revision, l.mostCovered(), l.failure.revision)
 		_, told := l.told()
 		add("%d|", told)
 		if c.sc.claims {
@@ -117,21 +122,24 @@ func (c *course) choices() (cs []choice) {
 			}
 			offered = true
 		default:
-			add(goOn)
-			if c.left.lags > 0 && c.mayLag(a) {
-				add(lag)
-			}
-			if c.left.failures > 0 {
-				add(refusal)
-			}
-			if c.left.losses > 0 {
-				add(lose)
+			for j, op := range a.pending() {
+				call := func(kind byte) { cs = append(cs, choice{kind, int8(i), int8(j)}) }
+				call(goOn)
+				if c.left.lags > 0 && c.mayLag(a, op) {
+					call(lag)
+				}
+				if c.left.failures > 0 {
+					call(refusal)
+				}
+				if c.left.losses > 0 {
+					call(lose)
+					if c.left.crashes > 0 && !a.asker {
+						call(crashLose)
+					}
+				}
 			}
 			if c.left.crashes > 0 && !a.asker {
 				add(crash)
-				if c.left.losses > 0 {
-					add(crashLose)
-				}
 			}
 			if c.left.redeliveries > 0 && a.holds != nil && a.holds.m.inFlight && c.w.markers[a.holds.m.subject] == a.holds.m {
 				add(redeliver)
@@ -144,9 +152,9 @@ func (c *course) choices() (cs []choice) {
 	return cs
 }
 
-// mayLag says that a replica one write behind would answer the pending call in another way.
-func (c *course) mayLag(a *actor) bool {
-	switch a.at {
+// mayLag says that a replica one write behind would answer the call in another way.
+func (c *course) mayLag(a *actor, op string) bool {
+	switch op {
 	case "NewestMarker":
 		return a.holds != nil && c.w.markers[a.holds.m.subject] != nil
 	case "Snapshot":

@@ -27,8 +27,10 @@ var failureTable = []struct {
 	{op: "NewestMarker", kinds: allKinds},
 	{op: "Claim", kinds: allKinds},
 	{op: "SetClaim", kinds: allKinds},
-	{op: "Place", kinds: allKinds},
 	// It answers nothing, so it cannot fail; its process can be killed.
+	{op: "ForeseePlace", kinds: nil},
+	{op: "Place", kinds: allKinds},
+	// As above.
 	{op: "ReturnPlace", kinds: nil},
 	{op: "Throttled", kinds: allKinds},
 	{op: "Fetch", kinds: allKinds},

@@ -41,6 +41,8 @@ type claims interface {
 
 // stripeReads is Stripe, and the budget that the fleet shares for reading it.
 type stripeReads interface {
+	// ForeseePlace reads the budget ahead, so that a Place that follows soon need only write it.
+	ForeseePlace(ctx context.Context)
 	// Place waits for a place in the budget; ReturnPlace hands an unused one back.
 	Place(ctx context.Context, lane stripeevent.Lane) error
 	ReturnPlace()

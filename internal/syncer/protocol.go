@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"entitled/entitlement"
@@ -42,6 +43,8 @@ type protocol struct {
 	outside
 	policy Policy
 	now    func() time.Time
+	// together makes calls side by side that nothing orders among themselves, and returns when all have ended.
+	together func(calls ...func())
 	// fetching bounds the requests to Stripe that this process has under way, per lane.
 	fetching map[stripeevent.Lane]chan struct{}
 	// rest waits for a customer's pace.
@@ -77,12 +80,21 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 		rec.ReceivedAt = &received
 	}
 	for overtaken := 0; overtaken < maxOvertaken; {
-		superseded, err := p.superseded(ctx, t)
+		var (
+			superseded    bool
+			last          claim
+			claimRevision uint64
+			err, claimErr error
+		)
+		p.together(
+			func() { superseded, err = p.superseded(ctx, t) },
+			func() { last, claimRevision, claimErr = p.Claim(ctx, t.customer.Key()) },
+			func() { p.ForeseePlace(ctx) },
+		)
 		if superseded || err != nil {
 			return synced{superseded: superseded, record: rec}, err
 		}
 		// The pace bucket holds nothing that must survive: when it cannot be read, the fetch goes ahead unpaced.
-		last, claimRevision, claimErr := p.Claim(ctx, t.customer.Key())
 		if wait := last.wait(p.now()); claimErr == nil && wait > 0 && !t.eager() {
 			if err := p.rest(waiting, wait); err != nil {
 				return synced{record: rec}, fmt.Errorf("sync %s: wait for its pace: %w", t.customer, err)
@@ -138,14 +150,7 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	if err := p.Place(waiting, t.lane); err != nil {
 		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a place in the Stripe budget: %w", t.customer, err)
 	}
-	err := p.SetClaim(ctx, t.customer.Key(), last.next(p.now()), claimRevision)
-	if errors.Is(err, errConflict) && !t.eager() {
-		p.ReturnPlace()
-		return synced{}, errConflict
-	}
-	// Any other error of the claim costs requests, never correctness.
-
-	cur, revision, eventsSeq, err := p.fence(ctx, t)
+	fence, err := p.claimAndFence(ctx, t, last, claimRevision)
 	if err != nil {
 		p.ReturnPlace()
 		return synced{record: *rec}, err
@@ -160,15 +165,15 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	}
 
 	next := Reduce(read, p.policy, asOf)
-	outcome, changed := settle(&next, cur, t.cause)
-	written, err := p.WriteSnapshot(ctx, t.customer.Key(), next.Encode(), revision)
+	outcome, changed := settle(&next, fence.cur, t.cause)
+	written, err := p.WriteSnapshot(ctx, t.customer.Key(), next.Encode(), fence.revision)
 	if errors.Is(err, errConflict) {
 		p.conflicted()
 		rec.Conflicts++
 		return synced{}, errConflict
 	}
 	if err != nil {
-		return synced{record: *rec}, fmt.Errorf("write snapshot of %s over revision %d: %w", t.customer, revision, err)
+		return synced{record: *rec}, fmt.Errorf("write snapshot of %s over revision %d: %w", t.customer, fence.revision, err)
 	}
 
 	if err := p.wake(ctx, t.customer, next, written); err != nil {
@@ -180,9 +185,9 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	}
 	rec.Outcome, rec.Changed, rec.Cause = outcome, changed, next.Cause
 	// A later sync may have recorded before this one; what it covers stays covered.
-	rec.EventsSeq, rec.Revision = max(eventsSeq, latest.EventsSeq), written
+	rec.EventsSeq, rec.Revision = max(fence.eventsSeq, latest.EventsSeq), written
 	// The sync before may have ended between its write and its record; then this one records what it changed.
-	if outcome != Unchanged || latest.Revision != revision {
+	if outcome != Unchanged || latest.Revision != fence.revision {
 		rec.Snapshot = &next
 	}
 	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()
@@ -192,27 +197,45 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 	return synced{record: *rec, snapshot: next}, nil
 }
 
-// fence reads what the fetch is held against: the snapshot with its revision, and the end of the event log. All events up
-// to there are covered by a fetch that starts afterwards.
-func (p *protocol) fence(ctx context.Context, t task) (cur *entitlement.Snapshot, revision, eventsSeq uint64, err error) {
-	data, revision, err := p.Snapshot(ctx, t.customer.Key())
-	if err != nil {
-		return nil, 0, 0, fmt.Errorf("read the revision of %s: %w", t.customer, err)
+// fenced is what a fetch is held against: the snapshot with its revision, and the end of the event log. All events up to
+// there are covered by a fetch that starts afterwards.
+type fenced struct {
+	cur       *entitlement.Snapshot // nil: none, or none that is one
+	revision  uint64
+	eventsSeq uint64
+}
+
+// claimAndFence sets the claim and reads the fence, which need only precede the fetch: side by side, and after all waiting, so
+// that few writes come too late. It returns errConflict if another syncer has the claim.
+func (p *protocol) claimAndFence(ctx context.Context, t task, last claim, claimRevision uint64) (f fenced, err error) {
+	var (
+		data                        []byte
+		claimErr, readErr, eventErr error
+	)
+	p.together(
+		func() { claimErr = p.SetClaim(ctx, t.customer.Key(), last.next(p.now()), claimRevision) },
+		func() { data, f.revision, readErr = p.Snapshot(ctx, t.customer.Key()) },
+		func() { f.eventsSeq, eventErr = p.LastEvent(ctx) },
+	)
+	switch {
+	case errors.Is(claimErr, errConflict) && !t.eager():
+		// Any other error of the claim costs requests, never correctness.
+		return f, errConflict
+	case readErr != nil:
+		return f, fmt.Errorf("read the revision of %s: %w", t.customer, readErr)
+	case eventErr != nil:
+		return f, fmt.Errorf("read the end of the event log: %w", eventErr)
+	case data == nil:
+		return f, nil
 	}
-	if data != nil {
-		switch s, err := entitlement.Decode(data); {
-		case errors.Is(err, entitlement.ErrSchema):
-			return nil, 0, 0, fmt.Errorf("snapshot of %s: %w: a newer syncer wrote it, upgrade this one", t.customer, err)
-		case err == nil:
-			cur = &s
-		}
-		// Anything else in its place is overwritten.
+	switch s, err := entitlement.Decode(data); {
+	case errors.Is(err, entitlement.ErrSchema):
+		return f, fmt.Errorf("snapshot of %s: %w: a newer syncer wrote it, upgrade this one", t.customer, err)
+	case err == nil:
+		f.cur = &s
 	}
-	eventsSeq, err = p.LastEvent(ctx)
-	if err != nil {
-		return nil, 0, 0, fmt.Errorf("read the end of the event log: %w", err)
-	}
-	return cur, revision, eventsSeq, nil
+	// Anything else in its place is overwritten.
+	return f, nil
 }
 
 func (p *protocol) fetch(ctx context.Context, t task) (stripeapi.State, stripeapi.Trace, error) {
@@ -272,6 +295,16 @@ func (p *protocol) wake(ctx context.Context, c stripeevent.Customer, s entitleme
 		}
 		revision = newest
 	}
+}
+
+// sideBySide is [protocol.together] as it is. It waits for its goroutines.
+func sideBySide(calls ...func()) {
+	var all sync.WaitGroup
+	for _, call := range calls[1:] {
+		all.Go(call)
+	}
+	calls[0]()
+	all.Wait()
 }
 
 // sleep waits for d or until ctx ends.

@@ -121,12 +121,10 @@ func isConflict(err error) bool {
 }
 
 func (s *store) LastEvent(ctx context.Context) (uint64, error) {
-	info, err := s.events.Info(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return info.State.LastSeq, nil
+	return lastSequence(ctx, s.js, topology.EventsStream)
 }
+
+func (s *store) ForeseePlace(ctx context.Context) { s.budget.Foresee(ctx) }
 
 func (s *store) Place(ctx context.Context, lane stripeevent.Lane) error {
 	return s.budget.Take(ctx, lane == stripeevent.Bulk)

@@ -235,6 +235,7 @@ func newProtocol(o outside, policy Policy) *protocol {
 		policy:     policy,
 		now:        time.Now,
 		rest:       sleep,
+		together:   sideBySide,
 		conflicted: func() {},
 		covered:    func(context.Context, task) (bool, bool, error) { return false, false, nil },
 		yields:     func(task) bool { return false },
