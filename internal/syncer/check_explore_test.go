@@ -86,6 +86,7 @@ type actor struct {
 	at    string // its pending calls
 	side  *aside // calls made side by side, nil where one follows the other
 	grant chan choice
+	took  time.Time // when it took what it holds
 	gone  bool
 	s     *Syncer
 }
@@ -167,7 +168,7 @@ func (a *actor) live() {
 				a.park(ended)
 			}
 		}
-		a.holds = a.c.deliver(&a.hand, int(what))
+		a.holds, a.took = a.c.deliver(&a.hand, int(what)), a.c.w.now()
 		if a.c.sc.ackFirst {
 			_ = a.holds.Ack()
 			a.holds.done = false

@@ -108,7 +108,7 @@ func (h *hand) Claim(ctx context.Context, key string) (claim, uint64, error) {
 		if h.unpaced {
 			return at[claim]{}, nil
 		}
-		h.w.say(h.name, "reads the claim: %s left", max(0, v.value.wait(h.w.now())))
+		h.w.say(h.name, "reads the claim: %s left", max(0, v.value.end().Sub(h.w.now())))
 		return v, nil
 	})
 	h.w.mu.Lock()

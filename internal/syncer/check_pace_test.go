@@ -11,13 +11,17 @@ func TestClaimWindows(t *testing.T) {
 	t.Parallel()
 	claimed := func(ago, window time.Duration) claim { return claim{StartedAt: noon.Add(-ago), Window: window} }
 	for _, c := range []struct {
-		name       string
-		last       claim
+		name string
+		last claim
+		// wait is that of a marker taken just now.
 		wait, next time.Duration
 	}{
 		{"no claim", claim{}, 0, firstWindow},
 		{"just claimed", claimed(0, firstWindow), firstWindow, 2 * firstWindow},
-		{"half way", claimed(300*time.Millisecond, firstWindow), 300 * time.Millisecond, 2 * firstWindow},
+		{"half way", claimed(firstWindow/2, firstWindow), firstWindow / 2, 2 * firstWindow},
+		{"just claimed for long", claimed(0, 4*firstWindow), firstWindow, 8 * firstWindow},
+		{"just claimed for as long as can be", claimed(0, longest), longest / 4, longest},
+		{"near the end of a long one", claimed(longest-time.Second, longest), time.Second, longest},
 		{"at its end", claimed(firstWindow, firstWindow), 0, 2 * firstWindow},
 		{"within one window of its end", claimed(2*firstWindow-1, firstWindow), 0, 2 * firstWindow},
 		{"a window after its end", claimed(2*firstWindow, firstWindow), 0, firstWindow},
@@ -26,13 +30,13 @@ func TestClaimWindows(t *testing.T) {
 		{"busy, then quiet for long", claimed(time.Hour, longest), 0, firstWindow},
 		// A claim of a clock that is ahead holds nobody longer than its window.
 		{"claimed an hour from now", claimed(-time.Hour, firstWindow), firstWindow, 2 * firstWindow},
-		{"claimed a second from now", claimed(-time.Second, longest), longest, longest},
+		{"claimed a second from now", claimed(-time.Second, longest), time.Second + longest/4, longest},
 		// One of a clock that is behind costs a request.
 		{"claimed an hour ago by a clock that is behind", claimed(time.Hour, firstWindow), 0, firstWindow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if got := max(c.last.wait(noon), 0); got != c.wait {
+			if got := max(c.last.wait(noon, noon), 0); got != c.wait {
 				t.Errorf("waits %s, want %s", got, c.wait)
 			}
 			next := c.last.next(noon)
@@ -46,17 +50,34 @@ func TestClaimWindows(t *testing.T) {
 	}
 }
 
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	c := claim{StartedAt: noon, Window: 4 * firstWindow}
+	for _, x := range []struct{ taken, now, wait time.Duration }{
+		{0, 0, firstWindow},
+		{-time.Hour, 0, firstWindow}, // whoever lost the claim waits for it
+		{firstWindow, firstWindow, firstWindow},
+		{firstWindow, 3 * firstWindow / 2, firstWindow / 2},
+		{firstWindow, 2 * firstWindow, 0},
+		{7 * firstWindow / 2, 7 * firstWindow / 2, firstWindow / 2},
+	} {
+		if got := c.wait(noon.Add(x.now), noon.Add(x.taken)); got != x.wait {
+			t.Errorf("taken at %s, at %s: waits %s, want %s", x.taken, x.now, got, x.wait)
+		}
+	}
+}
+
 func TestWindowsOfABurst(t *testing.T) {
 	t.Parallel()
 	// A customer who never rests: each claim follows the end of the one before.
 	var c claim
 	now := noon
-	for _, want := range []time.Duration{600, 1200, 2400, 4800, 8000, 8000} {
+	for _, want := range []time.Duration{580, 1160, 2320, 4640, 8000, 8000} {
 		c = c.next(now)
 		if c.Window != want*time.Millisecond {
 			t.Errorf("window %s, want %s", c.Window, want*time.Millisecond)
 		}
-		now = now.Add(c.wait(now))
+		now = c.end()
 	}
 }
 

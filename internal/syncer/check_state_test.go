@@ -58,7 +58,7 @@ func (c *course) state() (state [sha256.Size]byte, rank []int8) {
 		add("%d|", told)
 		if c.sc.claims {
 			cl := l.claim.value
-			add("claim %d %v %v %v|", l.claim.revision, cl.Window, cl.wait(now) > 0, now.Before(cl.end().Add(cl.Window)))
+			add("claim %d %v %v %v|", l.claim.revision, cl.Window, now.Before(cl.end()), now.Before(cl.end().Add(cl.Window)))
 		}
 	}
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
@@ -78,6 +78,9 @@ func (c *course) state() (state [sha256.Size]byte, rank []int8) {
 			local += " " + string(a.saw)
 			if a.holds != nil {
 				local += fmt.Sprintf("%d %v", a.holds.m.seq, a.holds.done)
+				if c.sc.claims {
+					local += fmt.Sprintf(" %v", c.w.ledgers[a.key()].claim.value.wait(now, a.took) > 0)
+				}
 			}
 			if r := a.read; r.began != 0 {
 				local += fmt.Sprintf(" %d %d %v", r.event, r.marker, r.began > c.w.ledgers[a.key()].entry.ended)

@@ -95,7 +95,7 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 			return synced{superseded: superseded, record: rec}, err
 		}
 		// The pace bucket holds nothing that must survive: when it cannot be read, the fetch goes ahead unpaced.
-		if wait := last.wait(p.now()); claimErr == nil && wait > 0 && !t.eager() {
+		if wait := last.wait(p.now(), rec.StartedAt); claimErr == nil && wait > 0 && !t.eager() {
 			if err := p.rest(waiting, wait); err != nil {
 				return synced{record: rec}, fmt.Errorf("sync %s: wait for its pace: %w", t.customer, err)
 			}
