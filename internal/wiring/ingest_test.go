@@ -29,10 +29,10 @@ func (x *told) report(_ string, err error) {
 	x.err, x.times = err, x.times+1
 }
 
-func (x *told) last() (error, int) {
+func (x *told) last() (times int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.err, x.times
+	return x.times, x.err
 }
 
 // An ingest that is ready goes on looking: what is deleted it makes again, what it cannot reach makes it unready, what only
@@ -66,9 +66,9 @@ func TestIngestStaysTruthful(t *testing.T) {
 	// looks waits until it has looked again, twice: once may have begun before.
 	looks := func(want string, fits func(error) bool) {
 		t.Helper()
-		_, since := ready.last()
+		since, _ := ready.last()
 		natstest.Eventually(t, soon, func() error {
-			if err, times := ready.last(); times < since+2 || !fits(err) {
+			if times, err := ready.last(); times < since+2 || !fits(err) {
 				return fmt.Errorf("condition topology: %v; want %s", err, want)
 			}
 			return nil
