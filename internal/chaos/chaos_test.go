@@ -1,0 +1,46 @@
+package chaos
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"entitled/internal/natstest"
+)
+
+var (
+	long = flag.Duration("for", 0, "how long TestHistory lasts; 0 is a few seconds")
+	seed = flag.Uint64("seed", 1, "what the runs are drawn from")
+	loud = flag.Bool("loud", false, "tell of each fault, and what the daemons log")
+)
+
+func logger() *slog.Logger {
+	if !*loud {
+		return silent()
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// restarting is a natstest.Server as a run wants it.
+type restarting struct{ *natstest.Server }
+
+func (s restarting) Restart() error { s.Server.Restart(); return nil }
+
+// A short history with every fault. `entitled bench chaos --for 30m --seed N` makes longer ones.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Server: restarting{natstest.Run(t, natstest.SyncAlways)}, Seed: *seed, For: 2 * time.Second, Customers: 200, Patience: 1500 * time.Millisecond, Log: logger()}
+	if *long > 0 {
+		cfg.For, cfg.Patience = *long, 0
+	}
+	report, err := Run(t.Context(), cfg)
+	t.Log(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Accepted == 0 || report.Syncs == 0 || report.Revisions == 0 || report.Crashes+report.Cuts == 0 {
+		t.Error("a run in which nothing happened proves nothing")
+	}
+}

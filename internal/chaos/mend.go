@@ -1,0 +1,152 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+	"entitled/internal/syncer"
+	"entitled/internal/topology"
+)
+
+// jobs are those of a syncer. A run has each of them run more often than it is due.
+var jobs = []string{"coverage", "recover", "fanout", "relief", "sweep"}
+
+// start has a job run on some syncer, as if it were due.
+func (s *stage) start(ctx context.Context, job string) error {
+	if _, err := s.js.Publish(ctx, stripeevent.JobSubject(mode, job), nil); err != nil {
+		return fmt.Errorf("start the job %s: %w", job, err)
+	}
+	return nil
+}
+
+// operate is an operator at a desk of its own, who does for connected accounts what the jobs do for one's own.
+func (s *stage) operate(ctx context.Context, nc *nats.Conn) (*syncer.Operator, error) {
+	cfg := s.syncer
+	cfg.NATS = nc
+	desk, err := syncer.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return desk.Operate(ctx)
+}
+
+// makeGood finds what no webhook told: what is missing in the log is taken from Stripe's list, and a sweep compares all
+// subscriptions. Whoever has any must be right afterwards.
+func (s *stage) makeGood(ctx context.Context) error {
+	o, err := s.operate(ctx, s.nc)
+	if err != nil {
+		return fmt.Errorf("open an operator's desk: %w", err)
+	}
+	// An event may be listed late, and is then looked for in the next run.
+	if err := poll(ctx, restWithin, func() error {
+		if time.Since(s.calmSince) <= listedWithin {
+			return errors.New("events may still be listed late")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, account := range distinct(accounts) {
+		g.Go(func() error {
+			if _, err := o.Recover(gctx, account, s.lapBegan); err != nil {
+				return fmt.Errorf("recover the events of account %q: %w", account, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := s.start(ctx, "fanout"); err != nil {
+		return err
+	}
+	if err := s.rest(ctx); err != nil {
+		return err
+	}
+	for _, account := range distinct(accounts) {
+		report, err := o.Sweep(ctx, syncer.SweepOptions{Account: account})
+		if err != nil {
+			return fmt.Errorf("sweep account %q: %w", account, err)
+		}
+		s.report.Swept += report.Marked + report.Unlisted
+	}
+	return s.rest(ctx)
+}
+
+// allListed: every event of the lap that Stripe still lists is in the log.
+func (s *stage) allListed(ctx context.Context) error {
+	stored := map[string]bool{}
+	if err := s.messages(ctx, topology.EventsStream, "stripe.event.>", 1, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		stored[m.Headers().Get(jetstream.MsgIDHeader)] = true
+		return nil
+	}); err != nil {
+		return err
+	}
+	listedFrom := s.sim.Now().Add(-30 * 24 * time.Hour)
+	for _, account := range distinct(accounts) {
+		for _, e := range s.account(account).Events() {
+			if e.Created.Unix() < s.lapBegan.Unix() || !e.Created.After(listedFrom) {
+				continue
+			}
+			if id := stripeevent.MsgID(account, e.ID); !stored[id] {
+				return fmt.Errorf("%s, %s, is in Stripe's list and not in STRIPE_EVENTS, after recover", id, e.Type)
+			}
+		}
+	}
+	return nil
+}
+
+// bulk has an operator write the whole of an account beside the syncers for a moment, which may end in the middle.
+func (s *stage) bulk(ctx context.Context, account string, d time.Duration) {
+	if !s.busy.CompareAndSwap(false, true) {
+		return
+	}
+	// What an interrupted one has read of an earlier lap is no longer in the simulator's log of requests.
+	restart := s.bulks == 0
+	s.bulks++
+	s.report.Backfills++
+	s.desks.Go(func() { // calm waits for it
+		defer s.busy.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		// What fails, or ends too soon, is what this is for.
+		if o, err := s.operate(ctx, s.nc); err == nil {
+			_, _ = o.Backfill(ctx, syncer.SweepOptions{Account: account, Restart: restart})
+		}
+	})
+}
+
+// flood marks everybody, as a replay does, so that a sweep is cheaper than the syncs: relief.
+func (s *stage) flood(ctx context.Context) error {
+	for _, p := range s.life.people {
+		body := stripeevent.EncodeMarker(replayed)
+		if _, err := s.js.PublishAsync(stripeevent.SyncSubject(stripeevent.Bulk, p.customer), body); err != nil {
+			return fmt.Errorf("mark %s: %w", p.customer, err)
+		}
+	}
+	return s.start(ctx, "relief")
+}
+
+// listed reports whether a reading of all subscriptions shows a customer whole.
+func (s *stage) listed(c stripeevent.Customer) bool {
+	t, ok := s.account(c.Account).Truth(c.ID)
+	return ok && !s.features && !t.Customer.Deleted && len(t.Subscriptions) > 0
+}
+
+func distinct(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }
+
+// catalog changes what prices are called, which the customers who have them must learn.
+func (l *life) catalog(a *stripesim.Account) {
+	price := prices[l.rng.IntN(len(prices))]
+	_ = a.UpdatePrice(price, fmt.Sprintf("%s_%d", price, l.rng.IntN(3)), true)
+}

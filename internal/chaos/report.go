@@ -1,0 +1,81 @@
+package chaos
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Report says what a run did.
+type Report struct {
+	Seed uint64 `json:"seed"`
+	// Laps were begun, the last of which may not have been compared. Steps are what customers did.
+	Laps      int `json:"laps"`
+	Steps     int `json:"steps"`
+	Customers int `json:"customers"`
+	// Webhooks were sent to an ingest, and Accepted events answered 2xx.
+	Webhooks int `json:"webhooks"`
+	Accepted int `json:"accepted"`
+	Forged   int `json:"forged"`
+	// Events are in STRIPE_EVENTS, Recovered ones from Stripe's list and not from a webhook.
+	Events    int `json:"events"`
+	Recovered int `json:"recovered"`
+	// Syncs and Failed ones were recorded.
+	Syncs  int `json:"syncs"`
+	Failed int `json:"failed"`
+	// Requests went to Stripe, and Refused ones were not answered 200.
+	Requests int `json:"requests"`
+	Refused  int `json:"refused"`
+	// What broke: NATS, connections, daemons; Stops are daemons that were stopped in order.
+	Restarts int `json:"restarts"`
+	Cuts     int `json:"cuts"`
+	Crashes  int `json:"crashes"`
+	Stops    int `json:"stops"`
+	// Jobs and Backfills were started beside those that were due; Floods marked everybody.
+	Jobs      int `json:"jobs"`
+	Backfills int `json:"backfills"`
+	Floods    int `json:"floods"`
+	// Rebuilt counts the laps at whose end STRIPE_SYNC was emptied and coverage rebuilt it.
+	Rebuilt int `json:"rebuilt"`
+	// Revisions were compared with the one before, Covered events with the records.
+	Revisions int `json:"revisions"`
+	Covered   int `json:"covered"`
+	// Swept is how many customers a sweep found wrong after everything else had come to rest.
+	Swept int `json:"swept"`
+	// Unannounced customers changed without an event that arrived, and no sweep shows them; Parked ones were refused by Stripe.
+	// They were marked once more. Delayed ones had a marker that waited for longer than the run, and got a new one.
+	Unannounced int `json:"unannounced"`
+	Parked      int `json:"parked"`
+	Delayed     int `json:"delayed"`
+}
+
+// A Line is a part of a report for people.
+type Line struct {
+	N    int
+	What string
+}
+
+// Lines is a report for people, without its seed and laps.
+func (r Report) Lines() []Line {
+	return []Line{
+		{r.Steps, fmt.Sprintf("steps of %d customers", r.Customers)},
+		{r.Webhooks, fmt.Sprintf("webhooks: %d events answered 2xx, %d stored, %d of these from Stripe's list; %d forged", r.Accepted, r.Events, r.Recovered, r.Forged)},
+		{r.Syncs, fmt.Sprintf("syncs, %d failed; %d requests to Stripe, %d refused", r.Failed, r.Requests, r.Refused)},
+		{r.Restarts, "restarts of NATS"},
+		{r.Cuts, "connections cut, deaf or mute"},
+		{r.Crashes + r.Stops, fmt.Sprintf("daemons down, %d of them crashed", r.Crashes)},
+		{r.Jobs + r.Backfills + r.Floods, fmt.Sprintf("jobs before they were due, of them %d backfills, %d reliefs; STRIPE_SYNC rebuilt %d times", r.Backfills, r.Floods, r.Rebuilt)},
+		{r.Revisions, "revisions compared with the one before"},
+		{r.Covered, "events compared with the records"},
+		{r.Swept, "customers that only a sweep found"},
+		{r.Unannounced + r.Parked + r.Delayed, fmt.Sprintf("marked once more: %d whom nothing tells of, %d parked, %d whose sync was put off", r.Unannounced, r.Parked, r.Delayed)},
+	}
+}
+
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d laps", r.Seed, r.Laps)
+	for _, l := range r.Lines() {
+		fmt.Fprintf(&b, "; %d %s", l.N, l.What)
+	}
+	return b.String()
+}
