@@ -13,6 +13,7 @@ import (
 type benchCmd struct {
 	Run   benchRunCmd   `cmd:"" default:"withargs" help:"Measure (the default)."`
 	Chart benchChartCmd `cmd:"" help:"Print an SVG chart of what bench --json printed."`
+	Chaos benchChaosCmd `cmd:"" help:"Break everything again and again, and compare everything."`
 	Child benchChildCmd `cmd:"" hidden:"" help:"One of the processes that bench measures."`
 }
 
@@ -27,6 +28,7 @@ func (benchCmd) Help() string {
 	entitled bench
 	entitled bench --rows ingest,has --rounds 9
 	entitled bench --json > bench.json && entitled bench chart bench.json > bench.svg
+	entitled bench chaos --for 30m
 
 The rows:` + rows.String()
 }

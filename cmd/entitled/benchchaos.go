@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"entitled/internal/chaos"
+)
+
+type benchChaosCmd struct {
+	For       time.Duration `default:"1m" placeholder:"1m" help:"After how long no more laps begin."`
+	Seed      uint64        `placeholder:"N" help:"What happens, and in which order. Default: another one each time."`
+	Customers int           `default:"200" placeholder:"200" help:"How many there are in the end."`
+	JSON      bool          `name:"json" help:"Print the counts, and what is wrong, as JSON."`
+}
+
+// Help is shown below the usage.
+func (benchChaosCmd) Help() string {
+	return `Runs ingests, syncers, NATS and a simulated Stripe in this process and breaks them: answers slow, stale, refused, torn; webhooks twice, late,
+out of order or never; connections cut or deaf; daemons and NATS killed and started again; jobs and backfills beside all that. In laps: after each,
+the faults end, and every snapshot, every webhook that was answered 2xx, every record and what a client saw are compared with Stripe.
+
+	entitled bench chaos --for 30m
+	entitled bench chaos --for 30m --seed 7 --json
+
+Ends with 1 when anything was lost, stale or stuck, and prints the customer's story and the seed that repeats what was done. A seed repeats what
+happens, not how goroutines meet: it may take several runs.`
+}
+
+// Run breaks everything, lap after lap, and says how it went.
+func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
+	switch {
+	case c.For <= 0:
+		return usageError{hinted{fmt.Errorf("--for %s: not above zero", c.For), "a duration like 30s or 30m"}}
+	case c.Customers < 1:
+		return usageError{hinted{fmt.Errorf("--customers %d: below one", c.Customers), "200 is usual"}}
+	}
+	if c.Seed == 0 {
+		c.Seed = 1 + rand.Uint64N(1_000_000)
+	}
+	dir, err := os.MkdirTemp("", "entitled-chaos-")
+	if err != nil {
+		return fmt.Errorf("make a directory for NATS: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // it is temporary
+	nats, err := newBreakableNATS(dir)
+	if err != nil {
+		return err
+	}
+	defer nats.stop()
+	fmt.Fprintln(s.err, s.err.paint(faint, fmt.Sprintf("seed %d", c.Seed)))
+	began := s.now()
+	report, err := chaos.Run(ctx, chaos.Config{
+		Server: nats, For: c.For, Seed: c.Seed, Customers: c.Customers,
+		Progress: func(r chaos.Report) {
+			fmt.Fprintln(s.err, s.err.paint(faint, fmt.Sprintf("%s: %s, %s, %s, all compared",
+				short(s.now().Sub(began)), count(r.Laps, "lap"), count(r.Steps, "step"), count(r.Webhooks, "webhook"))))
+		},
+	})
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil // what was compared was right
+	}
+	return c.say(s, report, s.now().Sub(began), err)
+}
+
+// say prints the report. Its error ends the command, and says what repeats it.
+func (c benchChaosCmd) say(s *session, report chaos.Report, took time.Duration, wrong error) error {
+	if c.JSON {
+		line := struct {
+			chaos.Report
+			Took  float64 `json:"took_seconds"`
+			Wrong string  `json:"wrong,omitempty"`
+		}{report, took.Seconds(), ""}
+		if wrong != nil {
+			line.Wrong = wrong.Error()
+		}
+		if err := s.printReport(line); err != nil {
+			return err
+		}
+	} else if wrong == nil {
+		fmt.Fprintf(s.out, "%s %s in %s, seed %d: nothing lost, nothing stale, nothing stuck\n",
+			s.out.paint(grants, "✓"), count(report.Laps, "lap"), short(took), report.Seed)
+		for _, l := range report.Lines() {
+			fmt.Fprintf(s.out, "  %s %s\n", padLeft(fmt.Sprint(l.N), 8), l.What)
+		}
+	}
+	if wrong == nil {
+		return nil
+	}
+	return withHint(wrong, fmt.Sprintf("%s bench chaos --seed %d --for %s --customers %d repeats what was done", s.Self, report.Seed, c.For, c.Customers))
+}
+
+// breakableNATS is an embedded server that syncs its disk before it acknowledges, as nats.conf has it.
+type breakableNATS struct {
+	dir string
+	at  net.Addr
+	srv *server.Server
+}
+
+func newBreakableNATS(dir string) (*breakableNATS, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("find a free port for NATS: %w", err)
+	}
+	n := &breakableNATS{dir: dir, at: l.Addr()}
+	if err := l.Close(); err != nil {
+		return nil, fmt.Errorf("find a free port for NATS: %w", err)
+	}
+	n.srv, err = startNATS(dir, true, n.at)
+	return n, err
+}
+
+func (n *breakableNATS) URL() string { return "nats://" + n.at.String() }
+
+// Restart also starts one that did not start the last time.
+func (n *breakableNATS) Restart() (err error) {
+	n.stop()
+	n.srv, err = startNATS(n.dir, true, n.at)
+	return err
+}
+
+func (n *breakableNATS) stop() {
+	if n.srv != nil {
+		stopNATS(n.srv)
+		n.srv = nil
+	}
+}

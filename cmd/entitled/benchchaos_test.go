@@ -1,0 +1,53 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"entitled/internal/chaos"
+)
+
+func TestBenchChaos(t *testing.T) {
+	t.Parallel()
+	code, out, errs := entitled(t, nil, "bench", "chaos", "--for", "500ms", "--seed", "3", "--customers", "60", "--json")
+	var report chaos.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatalf("%v: %q", err, out)
+	}
+	if code != 0 || report.Seed != 3 || report.Laps != 1 || report.Accepted == 0 || report.Revisions == 0 {
+		t.Errorf("exit code %d, %+v, standard error %q", code, report, errs)
+	}
+	if !strings.HasPrefix(errs, "seed 3\n") || !strings.Contains(errs, "1 lap, ") {
+		t.Errorf("no progress on standard error: %q", errs)
+	}
+}
+
+// What is wrong ends the command with 1 and a line that repeats it; the numbers are printed nevertheless for programs.
+func TestBenchChaosSaysWhatRepeatsIt(t *testing.T) {
+	t.Parallel()
+	report := chaos.Report{Seed: 77, Laps: 2}
+	for _, tc := range []struct {
+		json bool
+		out  string
+	}{
+		{false, ""},
+		{true, `"wrong":"the snapshot of cus_1 is wrong"`},
+	} {
+		p, out, errs := process(nil)
+		s := newSession(p)
+		c := benchChaosCmd{For: 90e9, Customers: 50, JSON: tc.json}
+		code := s.fail("entitled bench chaos", c.say(s, report, 5e9, errors.New("the snapshot of cus_1 is wrong")))
+		if code != 1 || !strings.Contains(out.String(), tc.out) || tc.out == "" && out.String() != "" {
+			t.Errorf("json %v: exit code %d, output %q", tc.json, code, out)
+		}
+		if !strings.Contains(errs.String(), "the snapshot of cus_1 is wrong\n") || !strings.Contains(errs.String(), "bench chaos --seed 77 --for 1m30s --customers 50") {
+			t.Errorf("json %v: standard error %q", tc.json, errs)
+		}
+	}
+	p, out, _ := process(nil)
+	if err := (benchChaosCmd{}).say(newSession(p), report, 5e9, nil); err != nil || !strings.Contains(out.String(), "✓ 2 laps in 5.0 s, seed 77") {
+		t.Errorf("%v: %q", err, out)
+	}
+}
