@@ -165,7 +165,7 @@ func TestHistoryWithPowerFailures(t *testing.T) {
 
 var (
 	powerCuts = flag.Int("power-cuts", 2, "how often TestPowerFailure cuts the power")
-	powerFor  = flag.Duration("power-for", 4*time.Second, "how long TestHistoryWithPowerFailures lasts")
+	powerFor  = flag.Duration("power-for", 2*time.Second, "how long TestHistoryWithPowerFailures lasts")
 )
 
 // powerRound sends webhooks to an ingest as fast as they are answered, and cuts the power. What was answered 200 before

@@ -131,7 +131,7 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	}
 	every := 24 * time.Hour
 	if s.coverage {
-		every = 2 * time.Second
+		every = 4 * time.Second
 	}
 	s.syncer = syncer.Config{
 		Stripe: stripeConfig(api.url, s.features), Rate: rate, Policy: s.policy, Marks: s.marks, CoverageEvery: every, Log: s.cfg.Log,
