@@ -23,7 +23,7 @@ import (
 type Config struct {
 	// Command is the program that calls [Child], with its arguments.
 	Command []string
-	// Rounds is how often each row is measured. Defaults to 5.
+	// Rounds is how often each row is measured, at most 3 times those of backfill and outage. Defaults to 5.
 	Rounds int
 	// Rows are the groups to run, see [Groups]; all when empty.
 	Rows []string
@@ -53,6 +53,8 @@ func Groups() []Group {
 		{"has", "Client.Has", runHas},
 		{"memory", "a syncer in front of many snapshots and markers", runMemory},
 		{"growth", "ingest's cost per event with many customers", runGrowth},
+		{"backfill", "a whole account into an empty bucket", runBackfill},
+		{"outage", "syncers that come back to many dirty customers", runOutage},
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	roleConstruct role = "construct" // Gin that calls stripe-go's ConstructEvent and stores nothing
 	roleIngest    role = "ingest"
 	roleSyncer    role = "syncer"
+	roleBackfill  role = "backfill" // `entitled backfill`, once
 )
 
 // An order is what a child is told at its start: a line of JSON on its standard input.
@@ -31,9 +32,10 @@ type order struct {
 	// Dir is where NATS keeps its store, Sync whether it syncs its disk before it acknowledges.
 	Dir  string `json:",omitempty"`
 	Sync bool   `json:",omitempty"`
-	// NATS is where ingest and syncer connect, Stripe where the syncer reads.
+	// NATS is where ingest and syncer connect, Stripe where the syncer reads, at Rate requests/s.
 	NATS   string `json:",omitempty"`
 	Stripe string `json:",omitempty"`
+	Rate   int    `json:",omitempty"`
 	// Profile is a file for a CPU profile of the whole life of the child.
 	Profile string `json:",omitempty"`
 }
@@ -46,7 +48,11 @@ type report struct {
 	CPU time.Duration
 	// Resident is how much of it is in memory, in bytes.
 	Resident int64
-	Error    string `json:",omitempty"`
+	// Of a backfill: whether it is done, and then how long it took and what it came to.
+	Done                bool          `json:",omitempty"`
+	Took                time.Duration `json:",omitempty"`
+	Requests, Customers int           `json:",omitempty"`
+	Error               string        `json:",omitempty"`
 }
 
 // Child is the life of a child process: it serves what the order on in says, answers every further line with a
@@ -68,7 +74,7 @@ func Child(in io.Reader, out io.Writer) error {
 		defer stop()
 	}
 	answer := json.NewEncoder(out)
-	addr, stop, err := o.serve()
+	addr, tell, stop, err := o.serve()
 	if err != nil {
 		return errors.Join(answer.Encode(report{Error: err.Error()}), err)
 	}
@@ -77,7 +83,11 @@ func Child(in io.Reader, out io.Writer) error {
 		return err
 	}
 	for lines.Scan() {
-		if err := answer.Encode(report{CPU: processCPU(), Resident: resident()}); err != nil {
+		r := report{CPU: processCPU(), Resident: resident()}
+		if tell != nil {
+			tell(&r)
+		}
+		if err := answer.Encode(r); err != nil {
 			return err
 		}
 	}
@@ -98,20 +108,25 @@ func profile(file string) (stop func(), err error) {
 	}, nil
 }
 
-func (o order) serve() (addr string, stop func(), err error) {
+// serve starts what the order says. tell, if not nil, adds to a report.
+func (o order) serve() (addr string, tell func(*report), stop func(), err error) {
 	switch o.Role {
 	case roleNATS:
-		return serveNATS(o.Dir, o.Sync)
+		addr, stop, err = serveNATS(o.Dir, o.Sync)
 	case roleBare:
-		return serveHTTP(bareGin())
+		addr, stop, err = serveHTTP(bareGin())
 	case roleConstruct:
-		return serveHTTP(constructEvent())
+		addr, stop, err = serveHTTP(constructEvent())
 	case roleIngest:
-		return serveIngest(o.NATS)
+		addr, stop, err = serveIngest(o.NATS)
 	case roleSyncer:
-		return serveSyncer(o.NATS, o.Stripe)
+		stop, err = serveSyncer(o)
+	case roleBackfill:
+		tell, stop, err = serveBackfill(o)
+	default:
+		err = fmt.Errorf("bench child: no role %q", o.Role)
 	}
-	return "", nil, fmt.Errorf("bench child: no role %q", o.Role)
+	return addr, tell, stop, err
 }
 
 // A child is a process of ours that serves.

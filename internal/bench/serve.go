@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -18,6 +20,7 @@ import (
 
 	"entitled/internal/daemon"
 	"entitled/internal/ingest"
+	"entitled/internal/syncer"
 	"entitled/internal/wiring"
 )
 
@@ -115,16 +118,63 @@ func serveIngest(url string) (addr string, stop func(), err error) {
 }
 
 // serveSyncer runs a syncer as cmd/syncer does, and returns when it is ready.
-func serveSyncer(url, stripe string) (addr string, stop func(), err error) {
-	settings := wiring.SyncerSettings{Base: stripe, Rate: strconv.Itoa(syncRate), Features: "off", Grace: "72h", CoverageEvery: "5m"}
+func serveSyncer(o order) (stop func(), err error) {
+	y, err := o.syncer()
+	if err != nil {
+		return nil, err
+	}
+	return serveDaemon(o.NATS, y.Run)
+}
+
+// syncer is a syncer's settings.
+func (o order) syncer() (wiring.Syncer, error) {
+	settings := wiring.SyncerSettings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), Features: "off", Grace: "72h", CoverageEvery: "5m"}
 	check := &daemon.Checker{}
 	y := settings.Check(check, stripeKey)
 	y.Shared = shared(check)
-	if err := check.Err(); err != nil {
-		return "", nil, err
+	return y, check.Err()
+}
+
+// serveBackfill runs a backfill as `entitled backfill` does, and returns when it has begun.
+func serveBackfill(o order) (tell func(*report), stop func(), err error) {
+	y, err := o.syncer()
+	if err != nil {
+		return nil, nil, err
 	}
-	stop, err = serveDaemon(url, y.Run)
-	return "", stop, err
+	nc, err := nats.Connect(o.NATS)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	began := time.Now()
+	operator, err := y.Operate(ctx, nc, slog.New(slog.DiscardHandler))
+	if err != nil {
+		cancel()
+		nc.Close()
+		return nil, nil, err
+	}
+	var mu sync.Mutex
+	var end report
+	ended := make(chan struct{})
+	go func() { // stop waits for it
+		defer close(ended)
+		found, err := operator.Backfill(ctx, syncer.SweepOptions{})
+		mu.Lock()
+		defer mu.Unlock()
+		end = report{Done: true, Took: time.Since(began), Requests: found.Requests, Customers: found.Created}
+		if err != nil {
+			end.Error = err.Error()
+		}
+	}()
+	return func(r *report) {
+			mu.Lock()
+			defer mu.Unlock()
+			r.Done, r.Took, r.Requests, r.Customers, r.Error = end.Done, end.Took, end.Requests, end.Customers, end.Error
+		}, func() {
+			cancel()
+			<-ended
+			nc.Close()
+		}, nil
 }
 
 const (

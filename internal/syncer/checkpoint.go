@@ -48,8 +48,18 @@ const resumeWithin = 6 * time.Hour
 // errTakenOver says that another backfill of the same account has started.
 var errTakenOver = errors.New("another backfill of the same account took over")
 
-// openCheckpoint takes over the checkpoint of an account, or begins one with a fresh fence.
-func (s *store) openCheckpoint(ctx context.Context, key string, restart bool, now time.Time) (*checkpoint, error) {
+// openCheckpoint takes over the checkpoint of an account, or begins one with a fresh fence. What another writes meanwhile, who perhaps has
+// just been ended and had it on its way, is taken over too.
+func (s *store) openCheckpoint(ctx context.Context, key string, restart bool, now time.Time) (c *checkpoint, err error) {
+	for range maxOvertaken {
+		if c, err = s.tryCheckpoint(ctx, key, restart, now); !errors.Is(err, errTakenOver) {
+			break
+		}
+	}
+	return c, err
+}
+
+func (s *store) tryCheckpoint(ctx context.Context, key string, restart bool, now time.Time) (*checkpoint, error) {
 	c := &checkpoint{store: s, key: key}
 	data, revision, err := get(ctx, s.state, key)
 	if err != nil {
