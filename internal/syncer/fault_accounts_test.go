@@ -1,0 +1,419 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// The failure table of what reads or writes whole accounts: every call that it makes to NATS and to Stripe, in the words of the wire
+// ([opOf]). A write fails without being applied, fails but was applied, or is applied after its caller has given up; of a read nobody
+// can tell these apart. Each with the process living on and trying again, and with the process killed there and another trying again. Afterwards
+// every snapshot is as Stripe has it, every lost event is in the log, and no marker is left.
+var accountsTable = []struct {
+	op    string
+	write bool
+}{
+	{op: "put entitlements_test", write: true},
+	{op: "put stripe_state backfill", write: true},
+	{op: "put stripe_state page", write: true},
+	{op: "put stripe_state budget", write: true},
+	{op: "put stripe_state cursor", write: true},
+	{op: "put stripe_state parked", write: true},
+	{op: "put stripe_state relief", write: true},
+	{op: "put stripe_state sweep", write: true},
+	{op: "publish stripe.event", write: true},
+	{op: "publish stripe.sync", write: true},
+	{op: "publish stripe.synced", write: true},
+	{op: "publish stripe.wake", write: true},
+	{op: "STREAM.PURGE.KV_stripe_state", write: true},
+	{op: "STREAM.PURGE.STRIPE_SYNC", write: true},
+	{op: "get entitlements_test"},
+	{op: "get stripe_state backfill"},
+	{op: "get stripe_state page"},
+	{op: "get stripe_state budget"},
+	{op: "get stripe_state cursor"},
+	{op: "get stripe_state parked"},
+	{op: "get stripe_state relief"},
+	{op: "get stripe_state sweep"},
+	{op: "get STRIPE_EVENTS"},
+	{op: "get STRIPE_SYNC stripe.sync"},
+	{op: "get STRIPE_SYNC stripe.wake"},
+	{op: "get STRIPE_SYNCED stripe.synced"},
+	{op: "STREAM.INFO.KV_entitlements_test"},
+	{op: "STREAM.INFO.KV_stripe_state"},
+	{op: "STREAM.INFO.STRIPE_EVENTS"},
+	{op: "STREAM.INFO.STRIPE_SYNC"},
+	{op: "CONSUMER.CREATE.KV_entitlements_test"},
+	{op: "CONSUMER.CREATE.KV_stripe_state"},
+	{op: "CONSUMER.CREATE.STRIPE_EVENTS"},
+	{op: "CONSUMER.MSG.NEXT.STRIPE_EVENTS"},
+	{op: "Stripe /v1/events"},
+	{op: "Stripe /v1/subscriptions"},
+}
+
+// An errand is one of the works on a whole account: prepare leaves something for it to do and returns the customers, do does it.
+type errand struct {
+	prepare func(r *rig) (ids []string)
+	do      func(ctx context.Context, s *Syncer) error
+	// check, if not nil, looks at more than snapshots.
+	check func(r *rig)
+	// like is an errand that makes the same calls: only others have their cells here.
+	like string
+}
+
+func errands() map[string]errand {
+	return map[string]errand{
+		"backfill":         {prepare: prepareBackfill, do: backfill},
+		"resumed backfill": {prepare: prepareResumed, do: backfill, like: "backfill"},
+		"sweep": {prepare: prepareSweep, do: func(ctx context.Context, s *Syncer) error {
+			return s.runSweep(ctx, false)
+		}},
+		"relief": {prepare: prepareRelief, do: func(ctx context.Context, s *Syncer) error {
+			if err := s.relief.look(ctx); err != nil {
+				return err
+			}
+			if last, active := s.relief.seen(); active || !last.Ended.IsZero() {
+				return nil
+			}
+			return s.startRelief(ctx, stripeevent.Now, 0, 0)
+		}},
+		"recover": {prepare: prepareRecover, check: (*rig).logComplete, do: func(ctx context.Context, s *Syncer) error {
+			rec := s.recovery("")
+			rec.wait = func(context.Context) error { return nil }
+			_, err := rec.run(ctx, 0, time.Now())
+			return err
+		}},
+		"fan-out": {prepare: prepareFanout, do: func(ctx context.Context, s *Syncer) error {
+			return (&fanout{store: s.store, mode: s.mode, marked: func(int) {}}).run(ctx, false)
+		}},
+	}
+}
+
+func backfill(ctx context.Context, s *Syncer) error {
+	_, err := (&Operator{s: s}).Backfill(ctx, SweepOptions{})
+	return err
+}
+
+// prepareResumed leaves the checkpoint of a backfill that was ended behind its first page.
+func prepareResumed(r *rig) []string {
+	ids := r.load(24)
+	ctx, end := context.WithCancel(r.t.Context())
+	defer end()
+	first := func(p SweepReport) {
+		if p.Pages > 0 {
+			end()
+		}
+	}
+	if _, err := r.operator(quiet).Backfill(ctx, SweepOptions{Progress: first}); err == nil {
+		r.t.Fatal("the backfill ended before it was interrupted")
+	}
+	return ids
+}
+
+func prepareBackfill(r *rig) []string {
+	ids := r.load(24)
+	now := time.Now()
+	s := r.operator().s.store
+	if err := s.SetFailure(r.t.Context(), ours(ids[0]), Failure{Failures: 20, ParkedAt: &now}, 0); err != nil {
+		r.t.Fatal(err)
+	}
+	r.putSnapshot(ids[1])
+	r.putSnapshot(ids[2])
+	r.purge(ours(ids[2]))
+	return append(ids, r.putSnapshot("cus_unlisted"))
+}
+
+// putSnapshot gives a customer one that is wrong.
+func (r *rig) putSnapshot(id string) string {
+	r.t.Helper()
+	s := entitlement.Snapshot{Schema: entitlement.Schema, Customer: id, Subscriptions: []entitlement.Subscription{{ID: "sub_x", Status: "active"}}}
+	if _, err := r.bucket().Put(r.t.Context(), id, s.Encode()); err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+func (r *rig) backfilled(customers int) []string {
+	r.t.Helper()
+	ids := r.load(customers)
+	if _, err := r.operator().Backfill(r.t.Context(), SweepOptions{}); err != nil {
+		r.t.Fatal(err)
+	}
+	return ids
+}
+
+// changeSilently changes every nth customer that has an active subscription.
+func (r *rig) changeSilently(ids []string, nth int) {
+	r.t.Helper()
+	for i, id := range ids {
+		truth, _ := r.sim.Truth(id)
+		for _, sub := range truth.Subscriptions {
+			if i%nth == 0 && sub.Status == "active" {
+				if err := r.sim.Silent().UpdateSubscription(sub.ID, map[string]string{"silent": "change"}); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func prepareSweep(r *rig) []string {
+	ids := r.backfilled(8)
+	r.changeSilently(ids, 3)
+	return append(ids, r.putSnapshot("cus_unlisted"))
+}
+
+func prepareRelief(r *rig) []string {
+	ids := r.backfilled(8)
+	r.changeSilently(ids, 2)
+	for _, id := range ids {
+		r.mark(ours(id))
+	}
+	return ids
+}
+
+func prepareRecover(r *rig) (ids []string) {
+	for range 2 {
+		c := r.customer()
+		r.subscribe(c)
+		ids = append(ids, c.ID)
+	}
+	for i, e := range r.sim.Events() {
+		if i%3 == 0 {
+			r.deliver(e)
+		}
+	}
+	return ids
+}
+
+func prepareFanout(r *rig) []string {
+	ids := r.backfilled(6)
+	if err := errands()["fan-out"].do(r.t.Context(), r.operator().s); err != nil {
+		r.t.Fatal(err)
+	}
+	before := len(r.sim.Events())
+	if err := r.sim.UpdatePrice(r.price, "renamed", true); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, e := range r.sim.Events()[before:] {
+		r.deliver(e)
+	}
+	return ids
+}
+
+func TestAccountsFailureTable(t *testing.T) {
+	t.Parallel()
+	writes := make(map[string]bool)
+	for _, row := range accountsTable {
+		if _, twice := writes[row.op]; twice {
+			t.Errorf("row %q is twice in the table", row.op)
+		}
+		writes[row.op] = row.write
+	}
+	made, calls := make(map[string]bool), make(map[string]map[string]int)
+	for name, e := range errands() {
+		calls[name] = countAccountsCalls(t, e)
+		for op := range calls[name] {
+			made[op] = true
+			if _, ok := writes[op]; !ok {
+				t.Errorf("%s: %q has no row: a call that is made needs one", name, op)
+			}
+		}
+	}
+	for name, e := range errands() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := natstest.Run(t)
+			for _, op := range slices.Sorted(maps.Keys(calls[name])) {
+				if calls[e.like][op] > 0 {
+					continue
+				}
+				for _, flt := range cellsOf(op, writes[op], calls[name][op]) {
+					t.Run(fmt.Sprintf("%s, call %d", flt, flt.nth), func(t *testing.T) {
+						checkAccountsCell(t, srv, e, flt)
+					})
+				}
+			}
+		})
+	}
+	for op := range writes {
+		if !made[op] {
+			t.Errorf("row %q: nobody makes this call", op)
+		}
+	}
+}
+
+// cellsOf are what goes wrong with a call: to its first one, and with what is written for each customer also to one in the middle.
+func cellsOf(op string, write bool, calls int) (all []fault) {
+	kinds, which := []faultKind{notApplied}, []int{1}
+	if write {
+		kinds = allKinds
+	}
+	if write && calls > 5 {
+		which = append(which, calls/2)
+	}
+	for _, nth := range which {
+		for _, kind := range kinds {
+			for _, killed := range []bool{false, true} {
+				all = append(all, fault{op: op, nth: nth, kind: kind, killed: killed})
+			}
+		}
+	}
+	if underRace {
+		return all[len(all)-1:] // the worst of them: the race detector makes the rest too slow
+	}
+	return all
+}
+
+// countAccountsCalls goes the errand without a fault and says how often each call was made.
+func countAccountsCalls(t *testing.T, e errand) map[string]int {
+	t.Helper()
+	r := newRig(t, nil)
+	ids := e.prepare(r)
+	w, s := r.process(nil)
+	if err := e.do(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	e.settled(r, ids)
+	return w.calls
+}
+
+func (e errand) settled(r *rig, ids []string) {
+	r.t.Helper()
+	r.settled(ids)
+	if e.check != nil {
+		e.check(r)
+	}
+}
+
+// process is a syncer that is open, behind a wire on which nothing has gone wrong yet. kill ends it.
+func (r *rig) process(kill func()) (*wire, *Syncer) {
+	r.t.Helper()
+	w := newWire(r.conn(r.t), kill)
+	s := r.operator(quiet, func(c *Config) {
+		c.NATS = r.conn(r.t, w.options()...)
+		c.Stripe.Transport = w
+	}).s
+	w.begin(fault{})
+	return w, s
+}
+
+func checkAccountsCell(t *testing.T, srv *natstest.Server, e errand, flt fault) {
+	r := rigOn(t, srv.Conn, topology.Options{}, quiet)
+	r.wipe()
+	ids := e.prepare(r)
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	w, s := r.process(kill)
+	w.begin(flt)
+	err := e.do(ctx, s)
+	if !w.hit {
+		t.Errorf("%d such calls, none went wrong", w.calls[flt.op])
+	}
+	if flt.killed {
+		r.standStill()
+		s = r.operator(quiet).s
+	}
+	if again := e.do(t.Context(), s); again != nil {
+		t.Errorf("after %v, tried again: %v", err, again)
+	}
+	w.deliver(t)
+	e.settled(r, ids)
+}
+
+// wipe empties what an earlier cell left. A purged log would still know the ids of its events, which are the same in every cell.
+func (r *rig) wipe() {
+	r.t.Helper()
+	err := r.js.DeleteStream(r.t.Context(), topology.EventsStream)
+	if err == nil {
+		err = topology.Ensure(r.t.Context(), r.js, topology.Syncer(r.assets, entitlement.Test))
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, name := range []string{
+		topology.SyncStream, topology.SyncedStream,
+		"KV_" + topology.PaceBucket, "KV_" + topology.StateBucket, "KV_" + entitlement.Bucket(entitlement.Test),
+	} {
+		stream, err := r.js.Stream(r.t.Context(), name)
+		if err == nil {
+			err = stream.Purge(r.t.Context())
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// standStill has the entry of a relief that died taken for what it is, without the wait.
+func (r *rig) standStill() {
+	r.t.Helper()
+	kv, err := r.js.KeyValue(r.t.Context(), topology.StateBucket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	data, revision, err := get(r.t.Context(), kv, reliefKey(entitlement.Test))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var last relief
+	if data == nil || json.Unmarshal(data, &last) != nil || !last.Active {
+		return
+	}
+	last.Active, last.Ended = false, time.Now()
+	b, err := json.Marshal(last)
+	if err == nil {
+		_, err = put(r.t.Context(), kv, reliefKey(entitlement.Test), b, revision)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// settled lets syncers do what was left to them, and coverage if that is needed, and checks everything.
+func (r *rig) settled(ids []string) {
+	r.t.Helper()
+	stop := r.start()
+	defer stop()
+	r.awaitIdle()
+	if r.wrong("", ids) == nil {
+		return
+	}
+
+	cover := r.operator(quiet).s.cover
+	natstest.Eventually(r.t, patience, func() error {
+		if err := cover.run(r.t.Context(), false); err != nil {
+			return err
+		}
+		cur, _, err := cover.cursor(r.t.Context())
+		if err != nil {
+			return err
+		}
+		if end, err := cover.LastEvent(r.t.Context()); err != nil || cur.Seq <= end {
+			return fmt.Errorf("events from %d on are not covered yet: %w", cur.Seq, err)
+		}
+		return nil
+	})
+	r.right("", ids)
+}
+
+// logComplete checks that every event of the simulator is in the log, once.
+func (r *rig) logComplete() {
+	r.t.Helper()
+	logged := r.loggedIDs()
+	for _, e := range r.sim.Events() {
+		if n := logged[stripeevent.MsgID("", e.ID)]; n != 1 {
+			r.t.Errorf("event %s is in the log %d times", e.ID, n)
+		}
+	}
+}
