@@ -176,19 +176,20 @@ func served(b *testing.B, sync bool) http.Handler {
 		options = append(options, natstest.SyncAlways)
 	}
 	s := natstest.Run(b, options...)
-	js, err := NewPublisher(s.Conn(b), 5*time.Second)
+	nc := s.Conn(b)
+	js, err := NewPublisher(nc, 5*time.Second)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, c := range []jetstream.StreamConfig{
-		{Name: "STRIPE_EVENTS", Subjects: []string{"stripe.event.>"}, Duplicates: 100 * time.Millisecond, Compression: jetstream.S2Compression},
+		{Name: "STRIPE_EVENTS", Subjects: []string{"stripe.event.>"}, Duplicates: 100 * time.Millisecond, Compression: jetstream.S2Compression, AllowAtomicPublish: true},
 		{Name: "STRIPE_SYNC", Subjects: []string{"stripe.sync.>"}, Retention: jetstream.WorkQueuePolicy, MaxMsgsPerSubject: 1, PersistMode: jetstream.AsyncPersistMode},
 	} {
 		if _, err := js.CreateStream(b.Context(), c); err != nil {
 			b.Fatal(err)
 		}
 	}
-	in, err := New(Config{Publisher: js, Secrets: []string{secret}, Types: defaultTypes(b), Tolerance: time.Hour})
+	in, err := New(Config{Publisher: js, Conn: nc, Secrets: []string{secret}, Types: defaultTypes(b), Tolerance: time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,4 +56,34 @@ type recording struct {
 
 func (r *recording) PublishMsgAsync(m *nats.Msg, _ ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
 	return r.publish(m)
+}
+
+// A batch that takes too long may still be written from the body of an event that was published by itself meanwhile.
+func TestBodyInABatchIsNotReused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) {
+			<-time.After(time.Hour) // the connection does not take the end of it
+			return nil, nats.ErrTimeout
+		}}
+		g := newGate(&fakePublisher{})
+		in := fakeIngest(t, g, func(c *Config) { c.Conn = conn })
+		prove(in)
+		webhooks := webhooksNumbered(t, 10)
+		g.send(webhooks, postTo(in.Handler()), bubble)
+		synctest.Wait()
+		for range webhooks { // as many webhooks at once would
+			body := in.bodies.get(1)
+			copy(body[:cap(body)], "another")
+		}
+		if len(conn.msgs) != 9 {
+			t.Fatalf("%d in the batch, want 9", len(conn.msgs))
+		}
+		for i, m := range conn.msgs {
+			if got := string(m.Data); got != webhooks[i+1] {
+				t.Errorf("the body in the batch became another: %.40s…", got)
+			}
+		}
+		<-time.After(time.Hour)
+	})
 }

@@ -17,7 +17,7 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// The failure table of ingest: its two writes, and how each goes wrong. In each cell the process that meets it lives on, or is
+// The failure table of ingest: its writes, and how each goes wrong. In each cell the process that meets it lives on, or is
 // killed there. Afterwards Stripe sends the webhook again until it has its 2xx; then the event must be stored once, byte
 // for byte, and the marker must stand behind it. A 2xx before that is a lie that no retry mends.
 
@@ -32,9 +32,13 @@ const (
 
 func (f failing) String() string { return [...]string{"not applied", "applied", "late"}[f] }
 
-var failureTable = []struct{ write, subject string }{
-	{"event publish", "stripe.event."},
-	{"marker publish", "stripe.sync."},
+var failureTable = []struct {
+	write, subject string
+	batch          bool // it is one of many messages
+}{
+	{"event publish", "stripe.event.", false},
+	{"event batch", "stripe.event.", true},
+	{"marker publish", "stripe.sync.", false},
 }
 
 // faulty is a publisher over a real one whose next publish to a subject goes wrong.
@@ -83,23 +87,7 @@ func (f *faulty) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jet
 
 func TestFailureTable(t *testing.T) {
 	t.Parallel()
-	// A write of ingest without a row.
-	rows := map[string]bool{}
-	p := &fakePublisher{}
-	expect(t, fakeIngest(t, p, nil).Handler(), signed(fixture(t, "invoice.paid")), 200, `{"received":true}`)
-	for _, m := range p.msgs {
-		rows[m.Subject] = true
-		known := false
-		for _, row := range failureTable {
-			known = known || strings.HasPrefix(m.Subject, row.subject)
-		}
-		if !known {
-			t.Errorf("ingest publishes to %s, which has no row", m.Subject)
-		}
-	}
-	if len(rows) != len(failureTable) {
-		t.Errorf("a webhook is %d writes, the table has %d rows", len(rows), len(failureTable))
-	}
+	checkRows(t)
 	for _, row := range failureTable {
 		for _, how := range []failing{notApplied, applied, late} {
 			for _, killed := range []bool{false, true} {
@@ -109,6 +97,10 @@ func TestFailureTable(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s %v, %s", row.write, how, end), func(t *testing.T) {
 					t.Parallel()
+					if row.batch {
+						checkBatchCell(t, how, killed)
+						return
+					}
 					checkCell(t, &faulty{subject: row.subject, failing: how, killed: killed, met: make(chan struct{})})
 				})
 			}
@@ -116,22 +108,62 @@ func TestFailureTable(t *testing.T) {
 	}
 }
 
+// checkRows fails if ingest has a write without a row.
+func checkRows(t *testing.T) {
+	t.Helper()
+	p := newGate(&fakePublisher{})
+	conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, nats.ErrTimeout }}
+	in := fakeIngest(t, p, func(c *Config) { c.Conn = conn })
+	prove(in)
+	p.send(webhooksNumbered(t, fewest+1), postTo(in.Handler()), settled(t, in))
+	type kind struct {
+		subject string
+		batch   bool
+	}
+	writes := map[kind]bool{}
+	for _, row := range failureTable {
+		writes[kind{row.subject, row.batch}] = false
+	}
+	meet := func(msgs []*nats.Msg, batch bool) {
+		for _, m := range msgs {
+			k := kind{m.Subject[:strings.IndexByte(m.Subject[len("stripe."):], '.')+len("stripe.")+1], batch}
+			if _, ok := writes[k]; !ok {
+				t.Errorf("ingest publishes to %s (batch: %v), which has no row", m.Subject, batch)
+			}
+			writes[k] = true
+		}
+	}
+	meet(p.Publisher.(*fakePublisher).msgs, false)
+	meet(conn.msgs, true)
+	for k, met := range writes {
+		if !met {
+			t.Errorf("%s (batch: %v) has a row and is not written", k.subject, k.batch)
+		}
+	}
+}
+
 // process is an ingest on a listener, with a connection to NATS, as a process has them.
 type process struct {
 	url  string
+	in   *Ingest
 	nc   *nats.Conn
 	kill func()
 }
 
 // runProcess starts one that publishes through what wrap makes of its publisher.
-func runProcess(t *testing.T, srv *natstest.Server, wrap func(Publisher) Publisher) process {
+func runProcess(t *testing.T, srv *natstest.Server, wrap func(Publisher) Publisher, faults *faultyConn) process {
 	t.Helper()
 	nc := srv.Conn(t)
 	js, err := NewPublisher(nc, 200*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := fakeIngest(t, wrap(js), func(c *Config) { c.PublishTimeout = 200 * time.Millisecond })
+	in := fakeIngest(t, wrap(js), func(c *Config) {
+		c.PublishTimeout = 200 * time.Millisecond
+		if faults != nil {
+			faults.Conn, c.Conn, c.PublishTimeout = nc, faults, 20*time.Second // time for a crowd to gather
+		}
+	})
 	ln := &conns{Listener: listen(t), all: make(chan net.Conn, 64)}
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
@@ -149,7 +181,7 @@ func runProcess(t *testing.T, srv *natstest.Server, wrap func(Publisher) Publish
 		<-ran
 	}
 	t.Cleanup(kill)
-	return process{url: "http://" + ln.Addr().String() + Path, nc: nc, kill: kill}
+	return process{url: "http://" + ln.Addr().String() + Path, in: in, nc: nc, kill: kill}
 }
 
 func (p process) post(body string) int {
@@ -169,7 +201,7 @@ func (p process) post(body string) int {
 
 func checkCell(t *testing.T, f *faulty) {
 	b := setup(t, nil)
-	first := runProcess(t, b.nats, func(p Publisher) Publisher { f.Publisher = p; return f })
+	first := runProcess(t, b.nats, func(p Publisher) Publisher { f.Publisher = p; return f }, nil)
 	body := fixture(t, "invoice.paid")
 	answered := make(chan int, 1)
 	go func() { answered <- first.post(body) }() // received from below
@@ -191,7 +223,7 @@ func checkCell(t *testing.T, f *faulty) {
 	// Stripe sends it again, to the same process or to the one that came after it.
 	again := first
 	if f.killed {
-		again = runProcess(t, b.nats, func(p Publisher) Publisher { return p })
+		again = runProcess(t, b.nats, func(p Publisher) Publisher { return p }, nil)
 	}
 	if status := again.post(body); status != http.StatusOK {
 		t.Fatalf("the second attempt was answered %d", status)

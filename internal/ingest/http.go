@@ -81,11 +81,11 @@ func (in *Ingest) routes() http.Handler {
 	return r
 }
 
-func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
+func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	arrived := time.Now()
-	body, refused := in.read(w, r)
+	body, refused := in.read(w, req)
 	if refused == "" {
-		refused = in.door.verify(body, r.Header.Get("Stripe-Signature"))
+		refused = in.door.verify(body, req.Header.Get("Stripe-Signature"))
 	}
 	var e stripeevent.Envelope
 	if refused == "" {
@@ -99,22 +99,23 @@ func (in *Ingest) webhook(w http.ResponseWriter, r *http.Request) {
 		in.refuse(w, refused)
 		return
 	}
-	ctx, span := in.store.trace.webhook(r.Context(), arrived, &e)
+	ctx, span := in.store.trace.webhook(req.Context(), arrived, &e)
 	start := time.Now()
-	duplicate, err := in.store.put(ctx, &e, body)
-	in.metrics.count(e.Type, duplicate, err, time.Since(start))
-	if err == nil {
-		in.bodies.put(body)
-	} else {
+	r, err := in.store.put(ctx, &e, body)
+	in.metrics.count(e.Type, r.duplicate, err, time.Since(start))
+	if err != nil {
 		// nats.go may still publish from the body: it is left to the garbage collector.
 		in.notStored(&e, err)
 		w.Header()["Retry-After"] = retryAfter
 		answers[notStored].write(w)
-		span.answered(http.StatusServiceUnavailable, duplicate, err)
+		span.answered(http.StatusServiceUnavailable, r.duplicate, err)
 		return
 	}
+	if !r.inUse {
+		in.bodies.put(body)
+	}
 	received.write(w)
-	span.answered(received.status, duplicate, nil)
+	span.answered(received.status, r.duplicate, nil)
 }
 
 // trusted, in bytes, is how much is allocated on a sender's word alone.
@@ -122,7 +123,8 @@ const trusted = 64 << 10
 
 // bodies are buffers that wait for the next webhook: a body is by far the most that a webhook allocates. Only one
 // that nobody else may look at any more comes back here, for another webhook's bytes under this one's name would be worse
-// than any garbage: what was never published, and what has its PubAck, after which nats.go has no reason to send again.
+// than any garbage: what was never published, and what has its PubAck, after which nats.go has no reason to send again, unless
+// a batch that it was in has yet to end.
 type bodies struct{ pool sync.Pool }
 
 // get returns an empty buffer with room for size bytes.

@@ -2,7 +2,8 @@
 //
 // [New] makes an [Ingest] from a [Config], [Ingest.Run] serves it on a listener, [Ingest.Handler] is the same without one.
 // A webhook passes through four steps, a file each: http.go reads it, door.go decides whether Stripe signed it, store.go
-// publishes the event and the customer's marker and waits for both PubAcks, http.go answers.
+// publishes the event and the customer's marker and waits for both PubAcks, http.go answers. Where a crowd waits for a
+// disk, group.go stores its events together.
 //
 // Guarantees. A 200 means that the event is in STRIPE_EVENTS and, if its type marks its customer, that the marker is in
 // STRIPE_SYNC. Nothing that is not signed with one of the secrets is stored. Everything that is, is
@@ -36,6 +37,8 @@ type Publisher interface {
 type Config struct {
 	// Publisher is where events and markers go.
 	Publisher Publisher
+	// Conn is the connection of the Publisher. Nil has every event published by itself, however many wait.
+	Conn Conn
 	// MaxPayload, in bytes, is how much the NATS server takes in one message, at present: the connection's MaxPayload
 	// method. Nil skips the check in Ready.
 	MaxPayload func() int64
@@ -118,8 +121,11 @@ func New(c Config) (*Ingest, error) {
 	}
 	m := newMetrics()
 	in := &Ingest{
-		door:       door{secrets: c.Secrets, tolerance: c.Tolerance, now: c.Now},
-		store:      store{publisher: c.Publisher, timeout: c.PublishTimeout, types: c.Types, metrics: m, trace: newTracer(c.Traces)},
+		door: door{secrets: c.Secrets, tolerance: c.Tolerance, now: c.Now},
+		store: store{
+			publisher: c.Publisher, timeout: c.PublishTimeout, types: c.Types, metrics: m, trace: newTracer(c.Traces),
+			events: &group{publisher: c.Publisher, conn: c.Conn, patience: c.PublishTimeout / 2, metrics: m},
+		},
 		maxBody:    c.MaxBody,
 		maxPayload: c.MaxPayload,
 		log:        c.Log,

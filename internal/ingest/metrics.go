@@ -46,7 +46,10 @@ type metrics struct {
 	unmarked *prometheus.CounterVec
 	odd      *prometheus.CounterVec
 	panics   prometheus.Counter
+	batches  *prometheus.CounterVec
+	batched  prometheus.Counter
 
+	batchesStored, batchesRefused prometheus.Counter
 	// The counters of the hot path, looked up once. The map is never written again.
 	byType                                                             map[string]typeCounters
 	unmarkedType, unmarkedNobody, unmarkedCustomerAccount, unmarkedOdd prometheus.Counter
@@ -68,9 +71,11 @@ func newMetrics() *metrics {
 		marked: prometheus.NewCounter(name("marked_total", "Events that marked their customer dirty.")),
 		unmarked: prometheus.NewCounterVec(name("unmarked_total", "Events that marked nobody, by reason: their type does not mark (type), "+
 			"they name no customer (nobody) or only an Accounts v2 customer_account (customer_account), or cannot be read for certain (odd)."), []string{"reason"}),
-		odd:    prometheus.NewCounterVec(name("odd_total", "Signed events with an unexpected shape, by what was unexpected."), []string{"what"}),
-		panics: prometheus.NewCounter(name("panics_total", "Requests that ended in a panic: a defect of this program.")),
-		byType: make(map[string]typeCounters, len(knownTypes)+1),
+		odd:     prometheus.NewCounterVec(name("odd_total", "Signed events with an unexpected shape, by what was unexpected."), []string{"what"}),
+		panics:  prometheus.NewCounter(name("panics_total", "Requests that ended in a panic: a defect of this program.")),
+		batches: prometheus.NewCounterVec(name("batches_total", "Batches of events by outcome: stored, or refused, after which each event was published by itself."), []string{"outcome"}),
+		batched: prometheus.NewCounter(name("batched_total", "Events stored in batches; the others were published each by itself.")),
+		byType:  make(map[string]typeCounters, len(knownTypes)+1),
 	}
 	for _, t := range append(knownTypes[:], otherType) {
 		m.byType[t] = typeCounters{
@@ -88,6 +93,8 @@ func newMetrics() *metrics {
 	for _, o := range stripeevent.Oddities {
 		m.odd.WithLabelValues(string(o))
 	}
+	m.batchesStored = m.batches.WithLabelValues("stored")
+	m.batchesRefused = m.batches.WithLabelValues("refused")
 	m.unmarkedType = m.unmarked.WithLabelValues("type")
 	m.unmarkedNobody = m.unmarked.WithLabelValues("nobody")
 	m.unmarkedCustomerAccount = m.unmarked.WithLabelValues("customer_account")
@@ -115,5 +122,5 @@ func (m *metrics) count(typ string, duplicate bool, err error, took time.Duratio
 // Metrics returns the collectors of this ingest, for the caller to register.
 func (in *Ingest) Metrics() []prometheus.Collector {
 	m := in.metrics
-	return []prometheus.Collector{m.webhooks, m.refused, m.stored, m.marked, m.unmarked, m.odd, m.panics}
+	return []prometheus.Collector{m.webhooks, m.refused, m.stored, m.marked, m.unmarked, m.odd, m.panics, m.batches, m.batched}
 }

@@ -33,6 +33,7 @@ func NewPublisher(nc *nats.Conn, timeout time.Duration) (jetstream.JetStream, er
 // store puts events where they are safe.
 type store struct {
 	publisher Publisher
+	events    *group
 	timeout   time.Duration
 	types     stripeevent.Types
 	metrics   *metrics
@@ -42,9 +43,11 @@ type store struct {
 // errNoAck is what is left when neither a PubAck nor an error has come.
 var errNoAck = errors.New("no PubAck")
 
+var errTimeout = fmt.Errorf("%w within PUBLISH_TIMEOUT", errNoAck)
+
 // put publishes the event and, if it marks its customer, the marker, and returns when both are acknowledged or one of them
-// cannot be within the timeout. duplicate says that the event had been stored before; its marker is stored again, since
-// the former delivery may have failed between the two.
+// cannot be within the timeout. The receipt is the event's. The marker of a duplicate is stored again, since the former
+// delivery may have failed between the two.
 //
 // The marker follows the event's PubAck: a syncer that gets it finds the event below the end of the log, so that the
 // record of its sync covers the event. Published side by side, a marker that overtakes its event on the way through the
@@ -53,46 +56,54 @@ var errNoAck = errors.New("no PubAck")
 // nats.go may publish a body once more while its PubAck is outstanding: after an error it must never change.
 //
 // ctx is for the trace alone: a sender that hangs up does not end the storing.
-func (s *store) put(ctx context.Context, e *stripeevent.Envelope, body []byte) (duplicate bool, err error) {
+func (s *store) put(ctx context.Context, e *stripeevent.Envelope, body []byte) (r receipt, err error) {
 	deadline := time.NewTimer(s.timeout)
 	defer deadline.Stop()
 
-	ack, err := s.publish(ctx, topology.EventsStream, deadline.C, &nats.Msg{
+	event := &nats.Msg{
 		Subject: stripeevent.EventSubject(e.Owner(), e.Type),
 		Header: nats.Header{
 			jetstream.MsgIDHeader:    {stripeevent.MsgID(e.Account, e.ID)},
 			stripeevent.DigestHeader: {stripeevent.BodyDigest(body)},
 		},
 		Data: body,
-	})
+	}
+	span := s.trace.publish(ctx, topology.EventsStream, event)
+	r, err = s.events.publish(event, deadline.C)
+	span.stored(r.sequence, err)
 	if err != nil {
-		return false, fmt.Errorf("publish event: %w", err)
+		return r, fmt.Errorf("publish event: %w", err)
 	}
 	if !s.marks(e) {
-		return ack.Duplicate, nil
+		return r, nil
 	}
 	// No message id: a window that drops repeats would drop the last marker of a burst, which is the one that counts.
-	_, err = s.publish(ctx, topology.SyncStream, deadline.C, &nats.Msg{
+	marker := &nats.Msg{
 		Subject: stripeevent.SyncSubject(stripeevent.Now, e.Owner()),
 		Data: stripeevent.EncodeMarker(entitlement.Cause{
 			Trigger: stripeevent.TriggerWebhook, Event: e.ID, Type: e.Type,
 		}),
-	})
-	if err != nil {
-		return false, fmt.Errorf("publish marker: %w", err)
 	}
-	return ack.Duplicate, nil
+	span = s.trace.publish(ctx, topology.SyncStream, marker)
+	stored, err := publish(s.publisher, marker, deadline.C)
+	span.stored(stored.sequence, err)
+	if err != nil {
+		return r, fmt.Errorf("publish marker: %w", err)
+	}
+	return r, nil
 }
 
-// publish publishes a message, with its trace if it has one, and waits for the PubAck.
-func (s *store) publish(ctx context.Context, stream string, deadline <-chan time.Time, m *nats.Msg) (ack *jetstream.PubAck, err error) {
-	span := s.trace.publish(ctx, stream, m)
-	future, err := s.publisher.PublishMsgAsync(m)
-	if err == nil {
-		ack, err = wait(future, deadline)
+// publish publishes a message by itself and waits for its PubAck.
+func publish(p Publisher, m *nats.Msg, deadline <-chan time.Time) (receipt, error) {
+	future, err := p.PublishMsgAsync(m)
+	if err != nil {
+		return receipt{}, err
 	}
-	span.stored(ack, err)
-	return ack, err
+	ack, err := wait(future, deadline)
+	if err != nil {
+		return receipt{}, err
+	}
+	return receipt{sequence: ack.Sequence, duplicate: ack.Duplicate}, nil
 }
 
 // wait returns the PubAck of a future. It may be called again with the same deadline until it has fired.
@@ -103,7 +114,7 @@ func wait(f jetstream.PubAckFuture, deadline <-chan time.Time) (*jetstream.PubAc
 	case err := <-f.Err():
 		return nil, fmt.Errorf("%w: %w", errNoAck, err)
 	case <-deadline:
-		return nil, fmt.Errorf("%w within PUBLISH_TIMEOUT", errNoAck)
+		return nil, errTimeout
 	}
 }
 

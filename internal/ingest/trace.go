@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -71,12 +70,12 @@ func (t tracer) publish(ctx context.Context, stream string, m *nats.Msg) span {
 }
 
 // stored ends the span of a message.
-func (s span) stored(ack *jetstream.PubAck, err error) {
+func (s span) stored(sequence uint64, err error) {
 	if s.Span == nil {
 		return
 	}
-	if ack != nil {
-		s.SetAttributes(tracing.Sequence.Int64(int64(ack.Sequence)))
+	if sequence != 0 {
+		s.SetAttributes(tracing.Sequence.Int64(int64(sequence)))
 	}
 	s.end(err)
 }

@@ -67,6 +67,8 @@ func All(o Options) []Asset {
 func (o Options) events() Asset {
 	c := o.log(EventsStream, "stripe.event.>")
 	c.Duplicates = o.Duplicates
+	// A crowd of webhooks is stored as one batch, with one fsync.
+	c.AllowAtomicPublish = true
 	return &stream{label: "stream " + c.Name, config: c}
 }
 

@@ -145,6 +145,7 @@ func streamFields() []field[jetstream.StreamConfig] {
 		fixed(plain("deny_delete", denyDelete), onceOn(denyDelete)),
 		fixed(plain("deny_purge", denyPurge), onceOn(denyPurge)),
 		fixed(plain("sealed", sealed), onceOn(sealed)),
+		plain("allow_atomic", func(c *cfg) *bool { return &c.AllowAtomicPublish }),
 		plain("no_ack", func(c *cfg) *bool { return &c.NoAck }),
 	}
 	// Nothing of a sealed stream can be changed.

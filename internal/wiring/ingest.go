@@ -58,6 +58,7 @@ func (i Ingest) Run(ctx context.Context, h Host, public net.Listener) error {
 	}
 	in, err := ingest.New(ingest.Config{
 		Publisher:      js,
+		Conn:           h.NATS,
 		MaxPayload:     h.NATS.MaxPayload,
 		Secrets:        i.Secrets,
 		MaxBody:        i.maxBody,

@@ -1,0 +1,362 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/natstest"
+)
+
+// prove has an ingest send those that wait together, without timing anything first.
+func prove(in *Ingest) {
+	in.store.events.choice = choice{together: true, proven: true, alone: time.Hour, until: time.Now().Add(time.Hour)}
+}
+
+// A gate holds the first publish of an event until it is opened: those that come after wait.
+type gate struct {
+	Publisher
+	met  atomic.Bool
+	open chan struct{}
+}
+
+func newGate(p Publisher) *gate { return &gate{Publisher: p, open: make(chan struct{})} }
+
+func (g *gate) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
+	if strings.HasPrefix(m.Subject, "stripe.event.") && !g.met.Swap(true) {
+		<-g.open
+	}
+	return g.Publisher.PublishMsgAsync(m, opts...)
+}
+
+func (in *Ingest) crowd() (out, waiting int) {
+	g := in.store.events
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.out, len(g.waiting)
+}
+
+// webhooksNumbered are n events of one customer.
+func webhooksNumbered(tb testing.TB, n int) (webhooks []string) {
+	body := fixture(tb, "customer.subscription.updated")
+	for i := range n {
+		webhooks = append(webhooks, strings.Replace(body, "SubUpd01", fmt.Sprintf("%08d", i), 1))
+	}
+	return webhooks
+}
+
+// send posts the webhooks, all but the first of which wait behind the gate when it is opened, and returns their answers.
+// settled is called after each and returns when that one waits.
+func (g *gate) send(webhooks []string, post func(body string) int, settled func(waiting int)) []int {
+	answers := make([]int, len(webhooks))
+	var all sync.WaitGroup
+	for i, body := range webhooks {
+		all.Go(func() { answers[i] = post(body) })
+		settled(i)
+	}
+	close(g.open)
+	all.Wait()
+	return answers
+}
+
+// settled is for the real time, synctest.Wait for a bubble.
+func settled(t *testing.T, in *Ingest) func(waiting int) {
+	return func(want int) {
+		t.Helper()
+		natstest.Eventually(t, 10*time.Second, func() error {
+			if out, waiting := in.crowd(); out != 1 || waiting != want {
+				return fmt.Errorf("%d on their way and %d waiting, want 1 and %d", out, waiting, want)
+			}
+			return nil
+		})
+	}
+}
+
+func bubble(int) { synctest.Wait() }
+
+func postTo(h http.Handler) func(body string) int {
+	return func(body string) int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, signed(body))
+		return w.Code
+	}
+}
+
+// crowdBench is an ingest in front of NATS that stores a crowd in batches, and the gate that makes one.
+func crowdBench(t *testing.T, streams ...func(events, markers *jetstream.StreamConfig)) (*bench, *gate) {
+	t.Helper()
+	b := setup(t, nil, streams...)
+	js, err := NewPublisher(b.nc, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(js)
+	b.in = fakeIngest(t, g, func(c *Config) { c.Conn = b.nc })
+	b.handler, b.registry = b.in.Handler(), register(t, b.in)
+	prove(b.in)
+	return b, g
+}
+
+func atomicEvents(events, _ *jetstream.StreamConfig) { events.AllowAtomicPublish = true }
+
+// expectStored compares what the log holds with what was sent: each event once, byte for byte.
+func (b *bench) expectStored(t *testing.T, webhooks []string) {
+	t.Helper()
+	b.stored(t, uint64(len(webhooks)), 1)
+	want := map[string]bool{}
+	for _, w := range webhooks {
+		want[w] = true
+	}
+	for seq := range uint64(len(webhooks)) {
+		m, err := b.events.GetMsg(t.Context(), seq+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !want[string(m.Data)] {
+			t.Errorf("message %d is not what was sent, or was stored before", seq+1)
+		}
+		delete(want, string(m.Data))
+		if m.Header.Get(jetstream.MsgIDHeader) == "" || m.Header.Get("Entitled-Body-Crc32c") == "" {
+			t.Errorf("message %d lacks a header: %v", seq+1, m.Header)
+		}
+	}
+}
+
+func TestCrowdIsStoredTogether(t *testing.T) {
+	t.Parallel()
+	b, g := crowdBench(t, atomicEvents)
+	webhooks := webhooksNumbered(t, 20)
+	for i, status := range g.send(webhooks, postTo(b.handler), settled(t, b.in)) {
+		if status != http.StatusOK {
+			t.Errorf("webhook %d is answered %d", i, status)
+		}
+	}
+	b.expectStored(t, webhooks)
+	if batches, batched := counter(t, b.registry, "batches_total", "stored"), counter(t, b.registry, "batched_total"); batches != 1 || batched != 19 {
+		t.Errorf("%v events in %v batches, want the 19 that waited in one", batched, batches)
+	}
+	if n := counter(t, b.registry, "webhooks_total", "stored"); n != 20 {
+		t.Errorf("counted %v", n)
+	}
+}
+
+// A batch with a repeat in it is refused whole, one on a stream that takes none as well: everybody is stored all the same.
+func TestRefusedBatch(t *testing.T) {
+	t.Parallel()
+	webhooks := webhooksNumbered(t, 20)
+	for name, c := range map[string]struct {
+		stream func(_, _ *jetstream.StreamConfig)
+		send   []string
+		again  float64
+	}{
+		"a repeat of what was stored":  {atomicEvents, append(webhooks[:20:20], webhooks[0]), 1},
+		"a repeat in the batch itself": {atomicEvents, append(webhooks[:20:20], webhooks[5]), 1},
+		"a stream that takes none":     {func(_, _ *jetstream.StreamConfig) {}, webhooks, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, g := crowdBench(t, c.stream)
+			for i, status := range g.send(c.send, postTo(b.handler), settled(t, b.in)) {
+				if status != http.StatusOK {
+					t.Errorf("webhook %d is answered %d", i, status)
+				}
+			}
+			b.expectStored(t, webhooks)
+			if n := counter(t, b.registry, "batches_total", "refused"); n != 1 {
+				t.Errorf("%v batches were refused, want 1", n)
+			}
+			if n := counter(t, b.registry, "webhooks_total", "duplicate"); n != c.again {
+				t.Errorf("%v duplicates, want %v", n, c.again)
+			}
+		})
+	}
+}
+
+// fakeConn answers batches.
+type fakeConn struct {
+	request func(m *nats.Msg, timeout time.Duration) (*nats.Msg, error)
+	mu      sync.Mutex
+	msgs    []*nats.Msg
+}
+
+func (c *fakeConn) PublishMsg(m *nats.Msg) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.msgs = append(c.msgs, m)
+	return nil
+}
+
+func (c *fakeConn) RequestMsg(m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+	_ = c.PublishMsg(m)
+	return c.request(m, timeout)
+}
+
+// TestBatchGoesWrong: whatever becomes of a batch, each of its events is then published by itself, and nobody waits longer
+// than a webhook may.
+func TestBatchGoesWrong(t *testing.T) {
+	t.Parallel()
+	webhooks := webhooksNumbered(t, 10)
+	answer := func(data string) func(*nats.Msg, time.Duration) (*nats.Msg, error) {
+		return func(*nats.Msg, time.Duration) (*nats.Msg, error) { return &nats.Msg{Data: []byte(data)}, nil }
+	}
+	for name, request := range map[string]func(*nats.Msg, time.Duration) (*nats.Msg, error){
+		"no PubAck":        lost,
+		"disconnected":     func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, nats.ErrDisconnected },
+		"an error":         answer(`{"error":{"code":400,"err_code":10201,"description":"duplicate"},"stream":"S","seq":0}`),
+		"of another batch": answer(`{"stream":"S","seq":9,"batch":"x","count":9}`),
+		"of a part of it": func(m *nats.Msg, _ time.Duration) (*nats.Msg, error) {
+			return &nats.Msg{Data: fmt.Appendf(nil, `{"stream":"S","seq":9,"batch":%q,"count":8}`, m.Header.Get(batchID))}, nil
+		},
+		"of a single":        answer(`{"stream":"S","seq":9}`),
+		"an empty one":       answer(``),
+		"none, from nowhere": func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, nats.ErrNoResponders },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := &fakePublisher{}
+				g := newGate(p)
+				in := fakeIngest(t, g, func(c *Config) { c.Conn = &fakeConn{request: request} })
+				prove(in)
+				start := time.Now()
+				for _, status := range g.send(webhooks, postTo(in.Handler()), bubble) {
+					if status != http.StatusOK {
+						t.Errorf("answered %d", status)
+					}
+				}
+				if took := time.Since(start); took > 2500*time.Millisecond {
+					t.Errorf("took %v, want half of what a webhook may take at most", took)
+				}
+				expectIdle(t, in)
+				if len(p.msgs) != 20 {
+					t.Errorf("%d messages by themselves, want an event and a marker of each", len(p.msgs))
+				}
+				for _, m := range p.msgs {
+					if m.Header.Get(batchID) != "" {
+						t.Error("published by itself with the headers of a batch")
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestLostPubAck: where a PubAck is lost, be it of the batch or of what goes before it, those that wait are published by
+// themselves after half of what a webhook may take, and answered at its end at the latest.
+func TestLostPubAck(t *testing.T) {
+	t.Parallel()
+	webhooks := webhooksNumbered(t, 10)
+	for name, c := range map[string]struct {
+		answered int // of the first PubAcks
+		silent   int // publishes after them
+		want     int
+		took     time.Duration
+	}{
+		"of the batch":                   {answered: 2, want: 10, took: 2500 * time.Millisecond},
+		"of the batch, and then silence": {answered: 2, silent: 100, want: 1, took: 5 * time.Second},
+		"of the one before it":           {silent: 1, want: 9, took: 5 * time.Second},
+		"of everything":                  {silent: 100, took: 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				published := 0
+				p := &fakePublisher{}
+				p.reply = func(string) (jetstream.PubAckFuture, error) {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					if published++; c.answered < published && published <= c.answered+c.silent {
+						return pending(), nil
+					}
+					return acked(), nil
+				}
+				g := newGate(p)
+				in := fakeIngest(t, g, func(c *Config) { c.Conn = &fakeConn{request: lost} })
+				prove(in)
+				start, stored := time.Now(), 0
+				for _, status := range g.send(webhooks, postTo(in.Handler()), bubble) {
+					if status == http.StatusOK {
+						stored++
+					}
+				}
+				if stored != c.want {
+					t.Errorf("%d of 10 are stored, want %d", stored, c.want)
+				}
+				if took := time.Since(start); took != c.took {
+					t.Errorf("the last is answered after %v, want %v", took, c.took)
+				}
+				expectIdle(t, in)
+				if in.store.events.choice.together {
+					t.Error("batches go on after a stall")
+				}
+			})
+		})
+	}
+}
+
+// expectIdle fails, in a bubble, unless the next webhook would go at once.
+func expectIdle(t *testing.T, in *Ingest) {
+	t.Helper()
+	synctest.Wait()
+	if out, waiting := in.crowd(); out != 0 || waiting != 0 {
+		t.Errorf("%d are on their way and %d wait, with no webhook left", out, waiting)
+	}
+}
+
+// lost is a batch whose PubAck never comes.
+func lost(_ *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+	<-time.After(timeout)
+	return nil, nats.ErrTimeout
+}
+
+// Whoever comes alone, or waits with a few, never meets a batch, even when batches are the order of the day.
+func TestFewNeedNoBatch(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, fewest} {
+		synctest.Test(t, func(t *testing.T) {
+			conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, errors.New("a batch") }}
+			g := newGate(&fakePublisher{})
+			in := fakeIngest(t, g, func(c *Config) { c.Conn = conn })
+			prove(in)
+			for _, status := range g.send(webhooksNumbered(t, n), postTo(in.Handler()), bubble) {
+				if status != http.StatusOK {
+					t.Errorf("answered %d", status)
+				}
+			}
+			if len(conn.msgs) > 0 {
+				t.Errorf("%d webhooks were sent as a batch", n-1)
+			}
+		})
+	}
+}
+
+// TestNobodyWaitsForNothing: as long as batches have not been found to pay, every event goes at once.
+func TestNobodyWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(&fakePublisher{})
+		in := fakeIngest(t, g, func(c *Config) { c.Conn = &fakeConn{} })
+		answered := 0
+		post := func(body string) int {
+			status := postTo(in.Handler())(body)
+			answered++
+			return status
+		}
+		g.send(webhooksNumbered(t, 100), post, func(sent int) {
+			synctest.Wait()
+			if answered != sent {
+				t.Fatalf("%d of %d are answered while the first is held up", answered, sent)
+			}
+		})
+	})
+}
