@@ -18,9 +18,9 @@ const (
 //
 // A batch costs the server's disk the same few fsyncs whatever it holds; a publish costs one of its own, but only if
 // the server syncs before it acknowledges, which ingest cannot see. So both are timed, while there is a crowd: what an event
-// takes by itself, then what it takes in batches. Batches go on while they take less than four fifths of that; when they no
-// longer do, or after a minute, all is timed anew. Batches that never did are not tried again for a minute. Nothing is tried
-// without a crowd, so a webhook that comes alone never meets a batch.
+// takes by itself, then what it takes in batches. If that is less than four fifths, batches go on; when it is no longer
+// less, or after a minute, all is timed anew. Batches that failed their trial are not tried again for a minute. Nothing is
+// tried without a crowd, so a webhook that comes alone never meets a batch.
 type choice struct {
 	together bool
 	// alone is what an event took by itself. It and proven, whether batches take less, hold until then.
@@ -72,7 +72,11 @@ func (c *choice) batch(now time.Time, stored int) {
 	if c.n < window && c.spent < window*c.alone {
 		return
 	}
-	worth := c.spent < time.Duration(c.n)*c.alone*4/5
+	limit := time.Duration(c.n) * c.alone
+	if !c.proven {
+		limit = limit * 4 / 5
+	}
+	worth := c.spent < limit
 	if c.proven && !worth {
 		c.until = now
 	}

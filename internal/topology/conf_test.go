@@ -120,6 +120,16 @@ func TestIngestCan(t *testing.T) {
 			t.Errorf("publish %s: no PubAck", subject)
 		}
 	}
+	// The events of a crowd, as one.
+	first := &nats.Msg{Subject: event, Header: nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}}}
+	last := &nats.Msg{Subject: event, Header: nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"2"}, "Nats-Batch-Commit": {"1"}}}
+	if err := js.Conn().PublishMsg(first); err != nil {
+		t.Fatal(err)
+	}
+	ack, err := js.Conn().RequestMsg(last, 10*time.Second)
+	if err != nil || !strings.Contains(string(ack.Data), `"count":2`) {
+		t.Errorf("a batch: %v, answered %+v", err, ack)
+	}
 }
 
 func TestAppCan(t *testing.T) {
