@@ -40,8 +40,7 @@ func newFloor(url string, n int) (*floorLoop, error) {
 func (f *floorLoop) close() { f.nc.Close() }
 
 func (f *floorLoop) measure(ctx context.Context) error {
-	first := eventIDs.Add(uint64(f.n)) - uint64(f.n)
-	marker := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated"})
+	m := newMessages(f.n)
 	var next atomic.Int64
 	start := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
@@ -52,23 +51,14 @@ func (f *floorLoop) measure(ctx context.Context) error {
 				if i >= int64(f.n) {
 					return nil
 				}
-				c := stripeevent.Customer{Mode: entitlement.Live, ID: fmt.Sprintf("cus_%014d", i%1000)}
-				event := &nats.Msg{
-					Subject: stripeevent.EventSubject(c, "customer.subscription.updated"),
-					Header:  nats.Header{jetstream.MsgIDHeader: {fmt.Sprintf("floor/%d", first+uint64(i))}},
-					Data:    webhookBody,
-				}
-				for _, m := range []*nats.Msg{event, {Subject: stripeevent.SyncSubject(stripeevent.Now, c), Data: marker}} {
+				event, marker := m.of(i)
+				for _, m := range []*nats.Msg{event, marker} {
 					ack, err := f.js.PublishMsgAsync(m)
+					if err == nil {
+						err = acknowledged(ctx, ack)
+					}
 					if err != nil {
 						return err
-					}
-					select {
-					case <-ack.Ok():
-					case err := <-ack.Err():
-						return err
-					case <-ctx.Done():
-						return ctx.Err()
 					}
 				}
 			}
@@ -79,4 +69,38 @@ func (f *floorLoop) measure(ctx context.Context) error {
 	}
 	f.rate = append(f.rate, float64(f.n)/time.Since(start).Seconds())
 	return nil
+}
+
+// messages are those of n webhooks.
+type messages struct {
+	first  uint64
+	marker []byte
+}
+
+func newMessages(n int) messages {
+	return messages{
+		first:  eventIDs.Add(uint64(n)) - uint64(n),
+		marker: stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated"}),
+	}
+}
+
+func (m messages) of(i int64) (event, marker *nats.Msg) {
+	c := stripeevent.Customer{Mode: entitlement.Live, ID: fmt.Sprintf("cus_%014d", i%1000)}
+	event = &nats.Msg{
+		Subject: stripeevent.EventSubject(c, "customer.subscription.updated"),
+		Header:  nats.Header{jetstream.MsgIDHeader: {fmt.Sprintf("floor/%d", m.first+uint64(i))}},
+		Data:    webhookBody,
+	}
+	return event, &nats.Msg{Subject: stripeevent.SyncSubject(stripeevent.Now, c), Data: m.marker}
+}
+
+func acknowledged(ctx context.Context, ack jetstream.PubAckFuture) error {
+	select {
+	case <-ack.Ok():
+		return nil
+	case err := <-ack.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
