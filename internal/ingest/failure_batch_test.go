@@ -25,13 +25,13 @@ func (f *faultyConn) RequestMsg(m *nats.Msg, _ time.Duration) (*nats.Msg, error)
 	case notApplied:
 		// Its other messages are with the server, which waits for the last one.
 	case applied:
-		if _, err := f.Conn.RequestMsg(m, 10*time.Second); err != nil {
+		if _, err := f.Conn.RequestMsg(m, gathering); err != nil {
 			return nil, err
 		}
 		err = nats.ErrDisconnected
 	case late:
 		f.commit = func() error {
-			_, err := f.Conn.RequestMsg(m, 10*time.Second)
+			_, err := f.Conn.RequestMsg(m, gathering)
 			return err
 		}
 		err = nats.ErrTimeout

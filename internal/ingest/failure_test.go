@@ -113,7 +113,7 @@ func checkRows(t *testing.T) {
 	t.Helper()
 	p := newGate(&fakePublisher{})
 	conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, nats.ErrTimeout }}
-	in := fakeIngest(t, p, func(c *Config) { c.Conn = conn })
+	in := fakeIngest(t, p, func(c *Config) { c.Conn, c.PublishTimeout = conn, gathering })
 	prove(in)
 	p.send(webhooksNumbered(t, fewest+1), postTo(in.Handler()), settled(t, in))
 	type kind struct {
@@ -154,14 +154,18 @@ type process struct {
 func runProcess(t *testing.T, srv *natstest.Server, wrap func(Publisher) Publisher, faults *faultyConn) process {
 	t.Helper()
 	nc := srv.Conn(t)
-	js, err := NewPublisher(nc, 200*time.Millisecond)
+	timeout := 200 * time.Millisecond
+	if faults != nil {
+		timeout = gathering
+	}
+	js, err := NewPublisher(nc, timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := fakeIngest(t, wrap(js), func(c *Config) {
-		c.PublishTimeout = 200 * time.Millisecond
+		c.PublishTimeout = timeout
 		if faults != nil {
-			faults.Conn, c.Conn, c.PublishTimeout = nc, faults, 20*time.Second // time for a crowd to gather
+			faults.Conn, c.Conn = nc, faults
 		}
 	})
 	ln := &conns{Listener: listen(t), all: make(chan net.Conn, 64)}

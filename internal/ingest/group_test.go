@@ -16,12 +16,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/natstest"
+	"entitled/internal/topology"
 )
 
 // prove has an ingest send those that wait together, without timing anything first.
 func prove(in *Ingest) {
 	in.store.events.choice = choice{together: true, proven: true, alone: time.Hour, until: time.Now().Add(time.Hour)}
 }
+
+// gathering is a PublishTimeout that leaves a crowd time to gather.
+const gathering = time.Minute
 
 // A gate holds the first publish of an event until it is opened: those that come after wait.
 type gate struct {
@@ -96,15 +100,21 @@ func postTo(h http.Handler) func(body string) int {
 func crowdBench(t *testing.T, streams ...func(events, markers *jetstream.StreamConfig)) (*bench, *gate) {
 	t.Helper()
 	b := setup(t, nil, streams...)
+	return b, b.crowd(t)
+}
+
+// crowd puts another ingest in the place of the bench's.
+func (b *bench) crowd(t *testing.T) *gate {
+	t.Helper()
 	js, err := NewPublisher(b.nc, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := newGate(js)
-	b.in = fakeIngest(t, g, func(c *Config) { c.Conn = b.nc })
+	b.in = fakeIngest(t, g, func(c *Config) { c.Conn, c.PublishTimeout = b.nc, gathering })
 	b.handler, b.registry = b.in.Handler(), register(t, b.in)
 	prove(b.in)
-	return b, g
+	return g
 }
 
 func atomicEvents(events, _ *jetstream.StreamConfig) { events.AllowAtomicPublish = true }
@@ -148,6 +158,58 @@ func TestCrowdIsStoredTogether(t *testing.T) {
 	if n := counter(t, b.registry, "webhooks_total", "stored"); n != 20 {
 		t.Errorf("counted %v", n)
 	}
+}
+
+// The same with three replicas, which a batch takes another way through the server.
+func TestCrowdInACluster(t *testing.T) {
+	t.Parallel()
+	c := natstest.Cluster(t, 3, natstest.SyncAlways)
+	b := &bench{nc: c.Conn(t)}
+	js := c.JetStream(t)
+	events := topology.Ingest(topology.Options{Replicas: 3})
+	if err := topology.Ensure(t.Context(), js, events); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.events, err = js.Stream(t.Context(), topology.EventsStream); err != nil {
+		t.Fatal(err)
+	}
+	if b.markers, err = js.Stream(t.Context(), topology.SyncStream); err != nil {
+		t.Fatal(err)
+	}
+	g := b.crowd(t)
+	webhooks := webhooksNumbered(t, 20)
+	for i, status := range g.send(webhooks, postTo(b.handler), settled(t, b.in)) {
+		if status != http.StatusOK {
+			t.Errorf("webhook %d is answered %d", i, status)
+		}
+	}
+	b.expectStored(t, webhooks)
+	if n := counter(t, b.registry, "batched_total"); n != 19 {
+		t.Errorf("%v events in batches, want 19", n)
+	}
+}
+
+// A stream that takes no more events takes those of a crowd for which it has room, and nobody hears 200 for the others.
+func TestFullStreamInACrowd(t *testing.T) {
+	t.Parallel()
+	b, g := crowdBench(t, atomicEvents, func(events, _ *jetstream.StreamConfig) {
+		events.MaxMsgs, events.Discard = 5, jetstream.DiscardNew
+	})
+	stored := 0
+	for i, status := range g.send(webhooksNumbered(t, 20), postTo(b.handler), settled(t, b.in)) {
+		switch status {
+		case http.StatusOK:
+			stored++
+		case http.StatusServiceUnavailable:
+		default:
+			t.Errorf("webhook %d is answered %d", i, status)
+		}
+	}
+	if stored != 5 {
+		t.Errorf("%d are answered 200, the stream has room for 5", stored)
+	}
+	b.stored(t, 5, 1)
 }
 
 // A batch with a repeat in it is refused whole, one on a stream that takes none as well: everybody is stored all the same.
