@@ -32,6 +32,8 @@ type choice struct {
 	n, others int
 	spent     time.Duration
 	since     time.Time
+	// thins is how often in a row there were too few for a batch.
+	thins int
 }
 
 // busy notes that something is on its way, and nothing was before.
@@ -67,6 +69,7 @@ func (c *choice) batch(now time.Time, stored int) {
 	if !c.together {
 		return
 	}
+	c.thins = 0
 	c.n += stored
 	c.spent += now.Sub(c.since)
 	if c.n < window && c.spent < window*c.alone {
@@ -84,9 +87,12 @@ func (c *choice) batch(now time.Time, stored int) {
 	c.begin(worth && now.Before(c.until), now)
 }
 
-// thin notes that too few wait for a batch.
+// thin notes that too few wait for a batch. Eight times in a row, and the crowd is gone.
 func (c *choice) thin(now time.Time) {
-	if c.together && !c.proven {
+	if c.thins++; !c.together || c.thins < fewest {
+		return
+	}
+	if !c.proven {
 		c.until = now // the trial was cut short
 	}
 	c.begin(false, now)
@@ -99,5 +105,5 @@ func (c *choice) stalled(now time.Time) {
 }
 
 func (c *choice) begin(together bool, now time.Time) {
-	c.together, c.n, c.others, c.spent, c.since = together, 0, 0, 0, now
+	c.together, c.n, c.others, c.spent, c.since, c.thins = together, 0, 0, 0, now, 0
 }

@@ -33,6 +33,13 @@ func (l *load) store(n, out int) {
 	}
 }
 
+// disperse ends the crowd: too few wait, eight times in a row.
+func (l *load) disperse() {
+	for range fewest {
+		l.thin(l.now)
+	}
+}
+
 func newLoad(alone, batch time.Duration) *load {
 	l := &load{now: time.Unix(1, 0), alone: alone, batch: batch}
 	l.busy(l.now)
@@ -110,7 +117,7 @@ func TestChoice(t *testing.T) {
 		t.Parallel()
 		l := newLoad(dear, cheap)
 		l.store(window+32, 60)
-		l.thin(l.now)
+		l.disperse()
 		if l.together {
 			t.Error("batches of those that do not wait")
 		}
@@ -123,11 +130,24 @@ func TestChoice(t *testing.T) {
 		t.Parallel()
 		l := newLoad(dear, cheap)
 		l.store(2*window+32, 60)
-		l.thin(l.now)
+		l.disperse()
 		before := l.singles
 		l.store(1000, 60)
 		if l.singles-before > 1 {
 			t.Errorf("%d events went by themselves first", l.singles-before)
+		}
+	})
+	t.Run("a lull ends neither a trial nor what was proven", func(t *testing.T) {
+		t.Parallel()
+		l := newLoad(dear, cheap)
+		for range 100 {
+			l.store(window, 60)
+			for range fewest - 1 {
+				l.thin(l.now)
+			}
+		}
+		if l.singles != window {
+			t.Errorf("%d events went by themselves, want the %d that are timed", l.singles, window)
 		}
 	})
 }
