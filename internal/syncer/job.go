@@ -36,8 +36,8 @@ const (
 	scheduleAgain = 5 * time.Second
 )
 
-// keepSchedules restores what is missing of the topology, of the jobs' schedules and of what the consumers hand out, at start,
-// every minute and whenever it is told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
+// keepSchedules restores what is missing of the topology, and the jobs' schedules, at start, every minute and whenever it is
+// told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
 func (s *Syncer) keepSchedules(ctx context.Context) {
 	minute := time.NewTicker(scheduleEvery)
 	defer minute.Stop()
@@ -46,15 +46,11 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 			s.ready(conditionTopology, err)
 		}
 		var soon <-chan time.Time
-		tell := func(what string, err error, args ...any) {
-			if err != nil && ctx.Err() == nil {
-				s.log.Warn(what+", it is tried again soon", append(args, "err", err)...)
+		for _, j := range s.jobs {
+			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {
+				s.log.Warn("schedule not restored, it is tried again soon", "job", j.name, "err", err)
 				soon = time.After(scheduleAgain)
 			}
-		}
-		tell("work queue not looked through", s.takeIn(ctx))
-		for _, j := range s.jobs {
-			tell("schedule not restored", s.restore(ctx, j), "job", j.name)
 		}
 		select {
 		case <-minute.C:

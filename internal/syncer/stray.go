@@ -17,6 +17,19 @@ import (
 // write, and its consumers are: a power failure can undo that a message was removed, or replaced by a newer one, while what
 // the consumer knows stays. A marker must not stray: whoever sees it takes it for a sync to come, coverage too.
 //
+// watchStrays looks for them until ctx ends, as often as a marker that a dead syncer held may wait: the floor passes some
+// only when what was handed out around them is done.
+func (s *Syncer) watchStrays(ctx context.Context) {
+	for {
+		if err := s.takeIn(ctx); err != nil && ctx.Err() == nil {
+			s.log.Debug("work queue not looked through, it is tried again", "err", err)
+		}
+		if sleep(ctx, topology.AckWait) != nil {
+			return
+		}
+	}
+}
+
 // takeIn stores strays once more, over themselves and thus behind the floor. A sync too many does no harm.
 func (s *Syncer) takeIn(ctx context.Context) error {
 	for _, name := range []string{

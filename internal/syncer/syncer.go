@@ -173,6 +173,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	all.Go(func() { s.lane(ctx, hard, stripeevent.Bulk) })
 	all.Go(func() { s.runJobs(ctx) })
 	all.Go(func() { s.keepSchedules(ctx) })
+	all.Go(func() { s.watchStrays(ctx) })
 	all.Go(func() { s.probe(ctx) })
 	all.Go(func() { s.relief.watch(ctx) })
 	err := s.serve(ctx, hard)
