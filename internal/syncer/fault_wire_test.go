@@ -207,6 +207,9 @@ func opOf(m *nats.Msg) string {
 	}
 	if name, ok := strings.CutPrefix(api, "DIRECT.GET."); ok {
 		stream, subject, _ := strings.Cut(name, ".")
+		if entry, ok := strings.CutPrefix(subject, "$KV."); ok {
+			return "get " + keyOf(entry)
+		}
 		return strings.TrimSpace("get " + stream + " " + tokens(subject, 2))
 	}
 	if strings.HasPrefix(api, "STREAM.MSG.GET.") {

@@ -39,7 +39,7 @@ func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 	}
 	written := writes[:0:0]
 	for i, w := range writes {
-		ack, err := acked(ctx, acks[i])
+		ack, err := s.store.acked(ctx, acks[i])
 		switch {
 		case isConflict(err):
 			s.conflicted()
@@ -91,7 +91,7 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 		}
 	}
 	for i, w := range written {
-		if _, err := acked(ctx, acks[i]); err != nil {
+		if _, err := s.store.acked(ctx, acks[i]); err != nil {
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
 		}
 		if _, failing := s.failing[stripeevent.ParkedKey(w.customer)]; failing {
@@ -168,8 +168,8 @@ func (s *sweep) count(w *overwrite) {
 const ackWithin = 5 * time.Second
 
 // acked waits for a PubAck.
-func acked(ctx context.Context, f jetstream.PubAckFuture) (*jetstream.PubAck, error) {
-	late := time.NewTimer(ackWithin)
+func (s *store) acked(ctx context.Context, f jetstream.PubAckFuture) (*jetstream.PubAck, error) {
+	late := time.NewTimer(s.ackWithin)
 	defer late.Stop()
 	select {
 	case ack := <-f.Ok():
@@ -177,7 +177,7 @@ func acked(ctx context.Context, f jetstream.PubAckFuture) (*jetstream.PubAck, er
 	case err := <-f.Err():
 		return nil, err
 	case <-late.C:
-		return nil, fmt.Errorf("no PubAck within %s", ackWithin)
+		return nil, fmt.Errorf("no PubAck within %s", s.ackWithin)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

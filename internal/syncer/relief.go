@@ -272,17 +272,13 @@ func cheaper(dirty, pages int) bool { return dirty >= reliefFrom && dirty >= pag
 
 // dirty counts the customers of one's own account that have a marker in a lane. The server counts: nats.go would fetch them all.
 func (s *store) dirty(ctx context.Context, mode entitlement.Mode, lane stripeevent.Lane) (int, error) {
-	prefix := s.js.Options().APIPrefix
-	if prefix == "" {
-		prefix = jetstream.DefaultAPIPrefix
-	}
 	ask, _ := json.Marshal(map[string]any{ // strings and a number: cannot fail
 		"subjects_filter": stripeevent.OwnMarkers(mode, lane),
 		"offset":          math.MaxInt32, // behind the last: none is listed
 	})
-	ctx, cancel := context.WithTimeout(ctx, ackWithin)
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	answer, err := s.js.Conn().RequestWithContext(ctx, prefix+"STREAM.INFO."+topology.SyncStream, ask)
+	answer, err := s.js.Conn().RequestWithContext(ctx, apiPrefix(s.js)+"STREAM.INFO."+topology.SyncStream, ask)
 	if err != nil {
 		return 0, fmt.Errorf("count the dirty customers: %w", err)
 	}

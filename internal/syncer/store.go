@@ -28,10 +28,12 @@ type store struct {
 	stripe   *stripeapi.Client
 	budget   *stripeapi.Budget
 	throttle func()
+	// ackWithin is how long PubAcks of many messages at once are waited for.
+	ackWithin time.Duration
 }
 
 func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*store, error) {
-	s := &store{js: js}
+	s := &store{js: js, ackWithin: ackWithin}
 	for _, x := range []struct {
 		to   *jetstream.Stream
 		name string

@@ -1,10 +1,12 @@
 package syncer
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"entitled/internal/natstest"
 	"entitled/internal/topology"
 )
 
@@ -37,13 +39,13 @@ func TestStrayMarkerIsTakenIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.srv.Restart()
-	stream, err := r.js.Stream(t.Context(), topology.SyncStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := stream.CachedInfo().State.Msgs; n != 1 {
-		t.Fatalf("%d messages are back, want the marker", n)
-	}
+	natstest.Eventually(t, patience, func() error { // a request that the restart swallowed is asked again
+		stream, err := r.js.Stream(t.Context(), topology.SyncStream)
+		if err == nil && stream.CachedInfo().State.Msgs != 1 {
+			err = fmt.Errorf("%d messages are back, want the marker", stream.CachedInfo().State.Msgs)
+		}
+		return err
+	})
 	r.start()
 	r.awaitIdle()
 }

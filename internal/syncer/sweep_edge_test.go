@@ -417,7 +417,7 @@ func TestLostPubAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if _, err := acked(ctx, lostAck{}); err == nil || ctx.Err() != nil {
+		if _, err := (&store{ackWithin: ackWithin}).acked(ctx, lostAck{}); err == nil || ctx.Err() != nil {
 			t.Errorf("error %v after %s", err, ackWithin)
 		}
 	})
