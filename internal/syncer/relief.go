@@ -359,6 +359,19 @@ func (s *Syncer) ownRelief(ctx context.Context, run string) (uint64, error) {
 func (s *Syncer) sweepDirty(ctx context.Context, mine relief) (SweepReport, error) {
 	sw := s.newSweep(SweepOptions{})
 	sw.write, sw.trigger, sw.markers, sw.markersAt = true, stripeevent.TriggerSweep, mine.Markers, mine.At
+	// Whom it finds as he should be has had his check scheduled, and the job coverage looks after those that were lost: not one more
+	// question about each.
+	sw.rewake = func(context.Context, stripeevent.Customer, *entitlement.Snapshot) error { return nil }
+	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+		// Counted after the end was noted: a lane without markers now has none up to there.
+		n, err := s.store.dirty(ctx, s.mode, lane)
+		if err != nil {
+			return SweepReport{}, err
+		}
+		if n > 0 {
+			sw.lanes = append(sw.lanes, lane)
+		}
+	}
 	var err error
 	if sw.fence, err = s.store.readFence(ctx); err != nil {
 		return SweepReport{}, err

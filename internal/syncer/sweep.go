@@ -29,9 +29,10 @@ type sweep struct {
 	account string
 	// write says to write what differs; otherwise it is marked for a sync of its own.
 	write bool
-	// markers is a sequence of STRIPE_SYNC, or 0. Customers with a marker up to there are written whatever was found, and their
-	// records say that the markers are done, the last of which was stored at markersAt.
+	// markers is a sequence of STRIPE_SYNC. Customers with a marker up to there, in one of lanes, are written whatever was found, and
+	// their records say that the markers are done, the last of which was stored at markersAt.
 	markers   uint64
+	lanes     []stripeevent.Lane
 	markersAt time.Time
 	trigger   string
 	rewake    func(ctx context.Context, c stripeevent.Customer, s *entitlement.Snapshot) error
@@ -86,9 +87,11 @@ type SweepReport struct {
 }
 
 const (
-	// batchSize bounds the customers that are settled at a time, batches how many such are under way.
+	// batchSize bounds the customers that are settled at a time, batches how many such are under way, and queued how many wait. Customers become
+	// whole many at a time, when the last page of a window comes: the reading must not wait until they are settled.
 	batchSize = 256
 	batches   = 2
+	queued    = 64
 )
 
 // readFence reads it, in an order that matters: a sync that wrote up to Revision had read the end of the log before, so
@@ -134,7 +137,7 @@ func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
 		}
 	}
 	found := newGroups(s.mode, s.account)
-	work := make(chan []*group, batches)
+	work := make(chan []*group, queued)
 	g, gctx := errgroup.WithContext(ctx)
 	r.take = func(ctx context.Context, p page, frontier int64) error {
 		whole := found.add(p, frontier)
@@ -249,10 +252,7 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 // settles reports whether the customer has a marker that a write by this sweep settles. A replica that lags may hide it: then
 // the customer is synced once more.
 func (s *sweep) settles(ctx context.Context, c stripeevent.Customer) (bool, error) {
-	if s.markers == 0 {
-		return false, nil
-	}
-	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+	for _, lane := range s.lanes {
 		seq, err := s.NewestMarker(ctx, stripeevent.SyncSubject(lane, c))
 		if err != nil {
 			return false, fmt.Errorf("look for a marker of %s: %w", c, err)
