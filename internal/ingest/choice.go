@@ -10,8 +10,11 @@ const (
 	crowd = 2 * fewest
 	// window is how many events are timed before they are judged by.
 	window = 256
-	// held is how long a judgement holds.
-	held = time.Minute
+	// held is how long a judgement holds. A machine is busy with something else for a moment, and that must not decide for long; a
+	// trial costs no more than twice what its events take by themselves.
+	held = 10 * time.Second
+	// wary is how long there are no batches after one kept webhooks waiting.
+	wary = time.Minute
 )
 
 // A choice says whether events that wait go together, as a batch, or each by itself.
@@ -19,7 +22,7 @@ const (
 // A batch costs the server's disk the same few fsyncs whatever it holds; a publish costs one of its own, but only if
 // the server syncs before it acknowledges, which ingest cannot see. So both are timed, while there is a crowd: what an event
 // takes by itself, then what it takes in batches. If that is less than four fifths, batches go on; when it is no longer
-// less, or after a minute, all is timed anew. Batches that failed their trial are not tried again for a minute. Nothing is
+// less, or after 10 s, all is timed anew. Batches that failed their trial are not tried again for 10 s. Nothing is
 // tried without a crowd, so a webhook that comes alone never meets a batch.
 type choice struct {
 	together bool
@@ -100,7 +103,7 @@ func (c *choice) thin(now time.Time) {
 
 // stalled notes that a publish or a batch kept others waiting for too long.
 func (c *choice) stalled(now time.Time) {
-	c.proven, c.until = false, now.Add(held)
+	c.proven, c.until = false, now.Add(wary)
 	c.begin(false, now)
 }
 

@@ -69,7 +69,7 @@ func TestChoice(t *testing.T) {
 		before := l.batches
 		l.store(int(held/cheap), 60)
 		if again := l.batches - before; again == 0 || again > window/4+32 {
-			t.Errorf("a minute later %d events went in batches, want one more trial", again)
+			t.Errorf("10 s later %d events went in batches, want one more trial", again)
 		}
 	})
 	t.Run("none where they gain little", func(t *testing.T) {
@@ -98,19 +98,19 @@ func TestChoice(t *testing.T) {
 		if more := l.batches - before; more > 3*window {
 			t.Errorf("%d more events went in batches", more)
 		}
-		// The disk is as it was: found out within the minute that the last judgement holds.
+		// The disk is as it was: found out within the 10 s that the last judgement holds.
 		l.alone, l.batch = dear, cheap
 		l.store(int(held/dear), 60)
 		if !l.together {
 			t.Error("batches do not come back")
 		}
 	})
-	t.Run("timed anew every minute", func(t *testing.T) {
+	t.Run("timed anew every 10 s", func(t *testing.T) {
 		t.Parallel()
 		l := newLoad(dear, cheap)
 		l.store(3*int(held/cheap), 60)
 		if l.singles < 3*window || l.singles > 4*window {
-			t.Errorf("%d events went by themselves in three minutes, want %d a minute", l.singles, window)
+			t.Errorf("%d events went by themselves in 30 s, want %d in each 10", l.singles, window)
 		}
 	})
 	t.Run("a trial cut short is made again", func(t *testing.T) {

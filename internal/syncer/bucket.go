@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,13 +25,40 @@ const (
 	readerGone = 5 * time.Minute
 )
 
-// eachSnapshot streams the bucket past do, several entries side by side, and holds few of it. It ends when it has caught up, or
-// with an error: never early.
-func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, do func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error) error {
+// everybody are the keys of all customers, connected those of customers of connected accounts.
+const (
+	everybody = ">"
+	connected = "*.*"
+)
+
+// keysOf are the keys of an account's customers.
+func keysOf(account string) string {
+	if account == "" {
+		return "*"
+	}
+	return entitlement.Key("", account) + ".*"
+}
+
+// connectedAccounts are those that have a snapshot, sorted.
+func (s *store) connectedAccounts(ctx context.Context, mode entitlement.Mode) ([]string, error) {
+	var mu sync.Mutex
+	found := make(map[string]struct{})
+	err := s.eachSnapshot(ctx, mode, connected, func(_ context.Context, c stripeevent.Customer, _ []byte, _ uint64) error {
+		mu.Lock()
+		defer mu.Unlock()
+		found[c.Account] = struct{}{}
+		return nil
+	})
+	return slices.Sorted(maps.Keys(found)), err
+}
+
+// eachSnapshot streams what the bucket has under keys past do, several entries side by side, and holds few of it. It ends when it has
+// caught up, or with an error: never early.
+func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, keys string, do func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error) error {
 	stream, prefix := "KV_"+s.bucket.Bucket(), "$KV."+s.bucket.Bucket()+"."
 	failed := func(err error) error { return fmt.Errorf("read the bucket %s: %w", s.bucket.Bucket(), err) }
 	cons, err := s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: readerGone,
+		FilterSubject: prefix + keys, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: readerGone,
 	})
 	if err != nil {
 		return failed(err)

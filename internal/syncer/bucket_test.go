@@ -26,7 +26,7 @@ func TestEachSnapshot(t *testing.T) {
 	}
 	read := func(ctx context.Context) (keys []string, err error) {
 		var mu sync.Mutex
-		err = s.eachSnapshot(ctx, entitlement.Test, func(_ context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
+		err = s.eachSnapshot(ctx, entitlement.Test, everybody, func(_ context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
 			mu.Lock()
 			defer mu.Unlock()
 			keys = append(keys, c.Key()+" "+string(data))
@@ -77,7 +77,7 @@ func TestEachSnapshot(t *testing.T) {
 
 	// Whoever reads is told when it ends early.
 	full := errors.New("full")
-	err = s.eachSnapshot(t.Context(), entitlement.Test, func(context.Context, stripeevent.Customer, []byte, uint64) error { return full })
+	err = s.eachSnapshot(t.Context(), entitlement.Test, everybody, func(context.Context, stripeevent.Customer, []byte, uint64) error { return full })
 	if !errors.Is(err, full) {
 		t.Errorf("a reader that fails ends with %v", err)
 	}
@@ -87,7 +87,7 @@ func TestEachSnapshot(t *testing.T) {
 		t.Errorf("a reader whose context ended ends with %v", err)
 	}
 	var once sync.Once
-	err = s.eachSnapshot(t.Context(), entitlement.Test, func(ctx context.Context, _ stripeevent.Customer, _ []byte, _ uint64) (err error) {
+	err = s.eachSnapshot(t.Context(), entitlement.Test, everybody, func(ctx context.Context, _ stripeevent.Customer, _ []byte, _ uint64) (err error) {
 		once.Do(func() {
 			var stream jetstream.Stream
 			if stream, err = r.js.Stream(ctx, "KV_"+s.bucket.Bucket()); err == nil {

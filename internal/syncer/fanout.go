@@ -126,7 +126,7 @@ func (f *fanout) add(items map[catalogItem]entitlement.Cause, msg jetstream.Msg)
 
 // mark marks the holders of the items: one pass over the bucket for all of them.
 func (f *fanout) mark(ctx context.Context, items map[catalogItem]entitlement.Cause) error {
-	return f.eachSnapshot(ctx, f.mode, func(ctx context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
+	return f.eachSnapshot(ctx, f.mode, everybody, func(ctx context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
 		s, err := entitlement.Decode(data)
 		if err != nil {
 			return nil // its next sync overwrites it

@@ -2,9 +2,11 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"entitled/entitlement"
+	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
@@ -103,13 +105,24 @@ func (s *Syncer) newReading(account string, lane stripeevent.Lane) *listing {
 	}}
 }
 
-// runSweep is the nightly job.
+// runSweep is the nightly job: one's own account, then each connected one that has a snapshot. One that Stripe does not let
+// be read, say since its owner has disconnected it, keeps nobody from the others.
 func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
-	report, err := s.sweep(ctx, SweepOptions{})
+	accounts, err := s.store.connectedAccounts(ctx, s.mode)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	s.log.Info("swept", "customers", report.Customers, "subscriptions", report.Subscriptions, "requests", report.Requests,
-		"drift", report.Drift, "unlisted", report.Unlisted)
+	for _, account := range append([]string{""}, accounts...) {
+		report, err := s.sweep(ctx, SweepOptions{Account: account})
+		if _, refused := errors.AsType[*stripeapi.Error](err); refused && account != "" {
+			s.log.Warn("connected account not swept, it is tried again the next night", "account", account, "err", err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("sweep: %w", err)
+		}
+		s.log.Info("swept", "account", account, "customers", report.Customers, "subscriptions", report.Subscriptions,
+			"requests", report.Requests, "drift", report.Drift, "unlisted", report.Unlisted)
+	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (c *coverage) wakesOfRecent(ctx context.Context) error {
 // wakesOfAll restores the wake of every snapshot, after STRIPE_SYNC lost what it held. It streams the bucket and holds
 // none of it.
 func (c *coverage) wakesOfAll(ctx context.Context) error {
-	err := c.eachSnapshot(ctx, c.mode, func(ctx context.Context, customer stripeevent.Customer, data []byte, _ uint64) error {
+	err := c.eachSnapshot(ctx, c.mode, everybody, func(ctx context.Context, customer stripeevent.Customer, data []byte, _ uint64) error {
 		return c.rewake(ctx, customer, data)
 	})
 	if err != nil {

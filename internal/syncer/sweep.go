@@ -377,7 +377,7 @@ func (s *sweep) rest(ctx context.Context, found *groups) error {
 			return err
 		}
 	}
-	return s.store.eachSnapshot(ctx, s.mode, func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error {
+	return s.store.eachSnapshot(ctx, s.mode, keysOf(s.account), func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error {
 		if c.Account != s.account || revision > s.fence.Revision || found.has(c.ID) || !owesSubscriptions(c, data) {
 			return nil
 		}

@@ -434,7 +434,7 @@ func TestEachSnapshotBreaksOff(t *testing.T) {
 	}
 	<-r.js.PublishAsyncComplete()
 	o := r.operator()
-	err := o.s.store.eachSnapshot(t.Context(), entitlement.Test, func(context.Context, stripeevent.Customer, []byte, uint64) error {
+	err := o.s.store.eachSnapshot(t.Context(), entitlement.Test, everybody, func(context.Context, stripeevent.Customer, []byte, uint64) error {
 		o.s.nc.Close()
 		return nil
 	})

@@ -338,6 +338,46 @@ func TestSweepFindsDrift(t *testing.T) {
 	r.right("", append(ids, newcomer))
 }
 
+// The nightly sweep is of the connected accounts too, also when one of them can no longer be read.
+func TestSweepOfConnectedAccounts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	own := r.load(5)
+	a := r.sim.Connect("acct_1Connected")
+	product, err := a.CreateProduct(stripesim.ProductParams{Name: "Pro"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	price, err := a.CreatePrice(stripesim.PriceParams{Product: product})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := r.loadInto(a, price, 8)
+	o := r.operator()
+	for _, account := range []string{"", "acct_1Connected"} {
+		if _, err := o.Backfill(t.Context(), SweepOptions{Account: account}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := entitlement.Snapshot{Schema: entitlement.Schema, Account: "acct_0Gone", Customer: "cus_gone"}
+	if _, err := r.bucket().Put(t.Context(), entitlement.Key("acct_0Gone", "cus_gone"), gone.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Silent().DeleteCustomer(ids[3]); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.s.runSweep(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.pendingMarkers(); n != 1 {
+		t.Errorf("%d markers, want that of the customer who was deleted", n)
+	}
+	r.start()
+	r.awaitIdle()
+	r.right("acct_1Connected", ids)
+	r.right("", own)
+}
+
 // With features on, a listing is not enough for a snapshot: nothing is written, what differs is marked.
 func TestBackfillWithFeaturesMarks(t *testing.T) {
 	t.Parallel()
