@@ -23,6 +23,10 @@ const (
 	readAhead = 256
 	// readerGone is how long the server keeps the place of a reader that has not asked for more.
 	readerGone = 5 * time.Minute
+	// In a cluster a consumer that has just been made is not known to every server yet, and one whose leader is being elected to none. It is
+	// asked again, unheardTries times in all.
+	unheardTries = 50
+	unheardWait  = 100 * time.Millisecond
 )
 
 // everybody are the keys of all customers, connected those of customers of connected accounts.
@@ -68,6 +72,7 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, keys st
 	g.SetLimit(parallelReads)
 	err = func() error {
 		var last uint64
+		unheard := 0
 		for left := cons.CachedInfo().NumPending; left > 0; {
 			batch, err := cons.FetchNoWait(readAhead)
 			if err != nil {
@@ -93,7 +98,14 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, keys st
 			if gctx.Err() != nil {
 				return context.Cause(gctx)
 			}
-			if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+			switch err := batch.Error(); {
+			case errors.Is(err, nats.ErrNoResponders) && unheard < unheardTries:
+				unheard++
+				if err := sleep(gctx, unheardWait); err != nil {
+					return failed(err)
+				}
+				continue
+			case err != nil && !errors.Is(err, jetstream.ErrNoMessages):
 				return failed(err)
 			}
 			if last == before {
