@@ -36,10 +36,12 @@ func snapshot(customer string, features ...string) entitlement.Snapshot {
 
 func createBucket(tb testing.TB, js jetstream.JetStream) jetstream.KeyValue {
 	tb.Helper()
-	kv, err := js.CreateKeyValue(tb.Context(), jetstream.KeyValueConfig{Bucket: entitlement.Bucket(entitlement.Live), History: 1})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	var kv jetstream.KeyValue
+	// The server removes the files of a bucket that was deleted a moment ago beside its answer, and refuses one in their place meanwhile.
+	natstest.Eventually(tb, patience, func() (err error) {
+		kv, err = js.CreateKeyValue(tb.Context(), jetstream.KeyValueConfig{Bucket: entitlement.Bucket(entitlement.Live), History: 1})
+		return err
+	})
 	return kv
 }
 
