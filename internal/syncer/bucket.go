@@ -23,10 +23,6 @@ const (
 	readAhead = 256
 	// readerGone is how long the server keeps the place of a reader that has not asked for more.
 	readerGone = 5 * time.Minute
-	// In a cluster a consumer that has just been made is not known to every server yet, and one whose leader is being elected to none. It is
-	// asked again, unheardTries times in all.
-	unheardTries = 50
-	unheardWait  = 100 * time.Millisecond
 )
 
 // everybody are the keys of all customers, connected those of customers of connected accounts.
@@ -72,14 +68,12 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, keys st
 	g.SetLimit(parallelReads)
 	err = func() error {
 		var last uint64
-		unheard := 0
 		for left := cons.CachedInfo().NumPending; left > 0; {
-			batch, err := cons.FetchNoWait(readAhead)
+			msgs, err := fetch(gctx, cons, readAhead)
 			if err != nil {
 				return failed(err)
 			}
-			before := last
-			for msg := range batch.Messages() {
+			for _, msg := range msgs {
 				meta, err := msg.Metadata()
 				if err != nil {
 					return failed(err)
@@ -98,17 +92,7 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, keys st
 			if gctx.Err() != nil {
 				return context.Cause(gctx)
 			}
-			switch err := batch.Error(); {
-			case errors.Is(err, nats.ErrNoResponders) && unheard < unheardTries:
-				unheard++
-				if err := sleep(gctx, unheardWait); err != nil {
-					return failed(err)
-				}
-				continue
-			case err != nil && !errors.Is(err, jetstream.ErrNoMessages):
-				return failed(err)
-			}
-			if last == before {
+			if len(msgs) == 0 {
 				return failed(fmt.Errorf("nothing comes, and %d entries are left", left))
 			}
 		}

@@ -31,8 +31,6 @@ type coverage struct {
 }
 
 const (
-	// coverageChunk bounds the messages, without bodies, that are held at a time.
-	coverageChunk = 2000
 	// An event this young may have its marker on the way.
 	tooYoung = time.Second
 	// A lagging replica may hide a marker and a record; it does not stay behind this long while it serves reads.
@@ -92,16 +90,14 @@ func (c *coverage) cursor(ctx context.Context) (coverageCursor, uint64, error) {
 // events has the events from the cursor on checked and returns where the next run begins. check gets customers with the
 // sequence of their latest event, and returns those whose events are not covered yet.
 func (c *coverage) events(ctx context.Context, cur coverageCursor, check func(context.Context, map[stripeevent.Customer]uint64) ([]stripeevent.Customer, error)) (coverageCursor, error) {
-	cons, err := c.js.OrderedConsumer(ctx, topology.EventsStream, jetstream.OrderedConsumerConfig{
+	log, err := c.openLog(ctx, topology.EventsStream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{"stripe.event." + string(c.mode) + ".>"},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    max(cur.Seq, 1),
 		HeadersOnly:    true,
-		// Without a bound nats.go tries for ever, past the end of ctx and of the connection. The job itself is tried again.
-		MaxResetAttempts: 1,
 	})
 	if err != nil {
-		return cur, fmt.Errorf("read the event log: %w", err)
+		return cur, err
 	}
 	// hold is the first sequence that is not covered yet, 0 while there is none.
 	var hold uint64
@@ -109,13 +105,12 @@ func (c *coverage) events(ctx context.Context, cur coverageCursor, check func(co
 	for end := false; !end; {
 		latest := make(map[stripeevent.Customer]uint64)
 		first := make(map[stripeevent.Customer]uint64)
-		batch, err := cons.FetchNoWait(coverageChunk)
+		msgs, err := log.next(ctx)
 		if err != nil {
-			return cur, fmt.Errorf("read the event log: %w", err)
+			return cur, err
 		}
-		got := 0
-		for msg := range batch.Messages() {
-			got++
+		end = len(msgs) == 0
+		for _, msg := range msgs {
 			meta, err := msg.Metadata()
 			if err != nil {
 				return cur, fmt.Errorf("read the event log: %w", err)
@@ -134,10 +129,6 @@ func (c *coverage) events(ctx context.Context, cur coverageCursor, check func(co
 				first[customer] = meta.Sequence.Stream
 			}
 		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return cur, fmt.Errorf("read the event log: %w", err)
-		}
-		end = end || got == 0
 		pending, err := check(ctx, latest)
 		if err != nil {
 			return cur, err

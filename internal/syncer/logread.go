@@ -4,47 +4,92 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// readLog calls do with each message of a stream that cfg chooses, the oldest first, up to the end that the stream had. It is
-// read from a replica, which may lag: the last messages may be missing, none in between.
-func (s *store) readLog(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig, do func(jetstream.Msg) error) error {
-	// Without a bound nats.go tries for ever, past the end of ctx and of the connection. The job itself is tried again.
+const (
+	// logChunk bounds the messages of a log that are held at a time.
+	logChunk = 2000
+	// In a cluster a consumer that has just been made is not known to every server yet, and one whose leader is being elected to none. It is
+	// asked again, unheardTries times in all.
+	unheardTries = 50
+	unheardWait  = 100 * time.Millisecond
+)
+
+// A logReader reads a stream in pieces, the oldest messages first, up to the end that it has. It is read from a replica, which may
+// lag: the last messages may be missing, none in between.
+type logReader struct {
+	stream string
+	cons   jetstream.Consumer
+}
+
+func (s *store) openLog(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (*logReader, error) {
+	// Without a bound nats.go makes such a consumer again for ever, past the end of ctx and of the connection. The job itself is tried again.
 	cfg.MaxResetAttempts = 1
 	cons, err := s.js.OrderedConsumer(ctx, stream, cfg)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
+		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	return &logReader{stream, cons}, nil
+}
+
+// next is the next piece, empty at the end.
+func (l *logReader) next(ctx context.Context) ([]jetstream.Msg, error) {
+	msgs, err := fetch(ctx, l.cons, logChunk)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", l.stream, err)
+	}
+	// A request that was lost looks like the end too.
+	if info := l.cons.CachedInfo(); len(msgs) == 0 && info != nil && info.NumPending > 0 {
+		return nil, fmt.Errorf("read %s: %d messages did not come", l.stream, info.NumPending)
+	}
+	return msgs, nil
+}
+
+// readLog calls do with each message of a stream that cfg chooses, as a [logReader] brings them.
+func (s *store) readLog(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig, do func(jetstream.Msg) error) error {
+	l, err := s.openLog(ctx, stream, cfg)
+	if err != nil {
+		return err
 	}
 	for {
-		batch, err := cons.FetchNoWait(coverageChunk)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		got := 0
-		for msg := range batch.Messages() {
-			got++
-			if err == nil {
-				err = do(msg)
-			}
-		}
-		if err != nil {
+		msgs, err := l.next(ctx)
+		if err != nil || len(msgs) == 0 {
 			return err
 		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		if got > 0 {
-			if err := ctx.Err(); err != nil {
-				return context.Cause(ctx)
+		for _, msg := range msgs {
+			if err := do(msg); err != nil {
+				return err
 			}
-			continue
 		}
-		// A request that was lost looks like the end too.
-		if info := cons.CachedInfo(); info != nil && info.NumPending > 0 {
-			return fmt.Errorf("read %s: %d messages did not come", stream, info.NumPending)
+	}
+}
+
+// fetch pulls what is there, at most n messages. That none is there is no error.
+func fetch(ctx context.Context, cons jetstream.Consumer, n int) ([]jetstream.Msg, error) {
+	for try := 1; ; try++ {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
-		return nil
+		batch, err := cons.FetchNoWait(n)
+		if err != nil {
+			return nil, err
+		}
+		var msgs []jetstream.Msg
+		for msg := range batch.Messages() {
+			msgs = append(msgs, msg)
+		}
+		switch err := batch.Error(); {
+		case err == nil, errors.Is(err, jetstream.ErrNoMessages):
+			return msgs, nil
+		case !errors.Is(err, nats.ErrNoResponders) || len(msgs) > 0 || try == unheardTries:
+			return nil, err
+		}
+		if err := sleep(ctx, unheardWait); err != nil {
+			return nil, err
+		}
 	}
 }

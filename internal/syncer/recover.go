@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"slices"
 	"time"
@@ -362,24 +361,6 @@ func (r *recovery) logged(ctx context.Context, seq uint64, from int64, known *kn
 		return nil
 	})
 	return first, err
-}
-
-// knownEvents are the ids of events in the log, as hashes: about 20 bytes each, whatever the ids. That a lost event's is among
-// ten million others by chance has odds of one to a trillion.
-type knownEvents struct {
-	seed   maphash.Seed
-	hashes map[uint64]struct{}
-}
-
-func newKnownEvents() *knownEvents {
-	return &knownEvents{seed: maphash.MakeSeed(), hashes: make(map[uint64]struct{})}
-}
-
-func (k *knownEvents) add(id string) { k.hashes[maphash.String(k.seed, id)] = struct{}{} }
-
-func (k *knownEvents) has(id string) bool {
-	_, ok := k.hashes[maphash.String(k.seed, id)]
-	return ok
 }
 
 // Recover compares Stripe's events with the log once, from where the run before ended or, if it is not zero, from since on.

@@ -17,35 +17,25 @@ import (
 // wakesOfRecent restores the wakes of customers synced so lately that a crash of the server may have lost them.
 func (c *coverage) wakesOfRecent(ctx context.Context) error {
 	since := time.Now().Add(-wakeDoubt)
-	cons, err := c.js.OrderedConsumer(ctx, topology.SyncedStream, jetstream.OrderedConsumerConfig{
+	log, err := c.openLog(ctx, topology.SyncedStream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{"stripe.synced." + string(c.mode) + ".>"},
 		DeliverPolicy:  jetstream.DeliverByStartTimePolicy,
 		OptStartTime:   &since,
 		HeadersOnly:    true,
-		// As in coverage.go: the job is tried again, not the read.
-		MaxResetAttempts: 1,
 	})
 	if err != nil {
-		return fmt.Errorf("read the sync records: %w", err)
+		return err
 	}
 	for {
-		recent := make(map[stripeevent.Customer]struct{})
-		batch, err := cons.FetchNoWait(coverageChunk)
-		if err != nil {
-			return fmt.Errorf("read the sync records: %w", err)
+		msgs, err := log.next(ctx)
+		if err != nil || len(msgs) == 0 {
+			return err
 		}
-		got := 0
-		for msg := range batch.Messages() {
-			got++
+		recent := make(map[stripeevent.Customer]struct{})
+		for _, msg := range msgs {
 			if customer, err := stripeevent.ParseSyncedSubject(msg.Subject()); err == nil {
 				recent[customer] = struct{}{}
 			}
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return fmt.Errorf("read the sync records: %w", err)
-		}
-		if got == 0 {
-			return nil
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(parallelReads)

@@ -77,6 +77,21 @@ func (r *rig) loadInto(a *stripesim.Account, price string, customers int) (ids [
 	return ids
 }
 
+// connect fills a connected account as load does one's own.
+func (r *rig) connect(account string, customers int) (*stripesim.Account, []string) {
+	r.t.Helper()
+	a := r.sim.Connect(account)
+	product, err := a.CreateProduct(stripesim.ProductParams{Name: "Pro"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	price, err := a.CreatePrice(stripesim.PriceParams{Product: product})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a, r.loadInto(a, price, customers)
+}
+
 // right compares snapshots with fresh reads of Stripe, whole.
 func (r *rig) right(account string, ids []string) {
 	r.t.Helper()
@@ -170,16 +185,7 @@ func TestBackfillOfAConnectedAccount(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	r.load(20)
-	a := r.sim.Connect("acct_1Connected")
-	product, err := a.CreateProduct(stripesim.ProductParams{Name: "Pro"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	price, err := a.CreatePrice(stripesim.PriceParams{Product: product})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids := r.loadInto(a, price, 30)
+	_, ids := r.connect("acct_1Connected", 30)
 	rep, err := r.operator().Backfill(t.Context(), SweepOptions{Account: "acct_1Connected"})
 	if err != nil || rep.Created != len(ids) {
 		t.Fatalf("report %+v, %v; want %d created", rep, err, len(ids))
@@ -343,16 +349,7 @@ func TestSweepOfConnectedAccounts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	own := r.load(5)
-	a := r.sim.Connect("acct_1Connected")
-	product, err := a.CreateProduct(stripesim.ProductParams{Name: "Pro"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	price, err := a.CreatePrice(stripesim.PriceParams{Product: product})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids := r.loadInto(a, price, 8)
+	a, ids := r.connect("acct_1Connected", 8)
 	o := r.operator()
 	for _, account := range []string{"", "acct_1Connected"} {
 		if _, err := o.Backfill(t.Context(), SweepOptions{Account: account}); err != nil {
