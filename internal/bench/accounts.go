@@ -191,20 +191,22 @@ func runOutage(ctx context.Context, b *bench) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cost, took, requests []float64
+	var cost, took, requests, peaks []float64
 	for round := range b.accountRounds() {
 		b.Progress(fmt.Sprintf("outage: round %d of %d", round+1, b.accountRounds()))
 		before := a.sim.Stats().Requests
-		d, err := a.outage(ctx, b, srv, js, outagePlan{round: round, dirty: dirty, rate: rate})
+		d, peak, err := a.outage(ctx, b, srv, js, outagePlan{round: round, dirty: dirty, rate: rate})
 		if err != nil {
 			return nil, err
 		}
 		cost = append(cost, float64(d)/float64(ideal(min(dirty, a.pages))))
 		took, requests = append(took, d.Seconds()), append(requests, float64(a.sim.Stats().Requests-before))
+		peaks = append(peaks, peak/(1<<20))
 	}
 	return []Result{
 		over("outage's time ÷ (min(dirty, pages) ÷ rate)", "ratio", cost).atMost(1.2).
 			of("%.1f ÷ %.1f s: %d dirty, %d pages, %d/s; %.0f requests, %d syncers", median(took), ideal(min(dirty, a.pages)).Seconds(), dirty, a.pages, stripeRate, median(requests), outageSyncers),
+		over("outage's memory, the most of one syncer", "MiB", peaks),
 	}, nil
 }
 
@@ -213,12 +215,12 @@ const outageSyncers = 3
 type outagePlan struct{ round, dirty, rate int }
 
 // outage changes and marks customers from one end of the account to the other, starts syncers, and returns how long it took until no
-// marker was left.
-func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream.JetStream, p outagePlan) (time.Duration, error) {
+// marker was left, and the most memory that one of them was seen to use, in bytes.
+func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream.JetStream, p outagePlan) (took time.Duration, peak float64, err error) {
 	step := a.customers / p.dirty
 	for i := range p.dirty {
 		if err := a.sim.Silent().UpdateSubscription(a.subs[i*step], map[string]string{"round": fmt.Sprint(p.round)}); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	body := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated"})
@@ -226,7 +228,7 @@ func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream
 		c := stripeevent.Customer{Mode: entitlement.Live, ID: customerID(i * step)}
 		return &nats.Msg{Subject: stripeevent.SyncSubject(stripeevent.Now, c), Data: body}
 	}); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// Due every 15 s, it has become due while no syncer ran. What the round before left of its own is of ten minutes ago by then.
 	state, err := js.KeyValue(ctx, topology.StateBucket)
@@ -237,28 +239,35 @@ func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream
 		_, err = js.Publish(ctx, stripeevent.JobSubject(entitlement.Live, "relief"), nil)
 	}
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var syncers children
 	defer syncers.stop()
 	began := time.Now()
 	for range outageSyncers {
 		if _, err := syncers.start(ctx, b, order{Role: roleSyncer, NATS: srv.addr, Stripe: "http://" + a.addr, Rate: p.rate}); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	for left := 1; left > 0; {
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
-			return 0, err
+			return 0, 0, err
+		}
+		for _, c := range syncers {
+			r, err := c.usage()
+			if err != nil {
+				return 0, 0, err
+			}
+			peak = max(peak, float64(r.Resident))
 		}
 		if left, err = pending(ctx, js); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if time.Since(began) > 10*patience {
-			return 0, errors.New("markers are left after " + (10 * patience).String())
+			return 0, 0, errors.New("markers are left after " + (10 * patience).String())
 		}
 	}
-	return time.Since(began), nil
+	return time.Since(began), peak, nil
 }
 
 // pending counts the markers of both lanes, those under way too.

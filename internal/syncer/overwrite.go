@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 )
 
 // An overwrite is one customer's write by a sweep, over the revision it was compared with.
@@ -20,7 +22,8 @@ type overwrite struct {
 	cur     current
 	outcome Outcome
 	changed []string
-	dirty   bool
+	// markers are those that it settles: their sequences in STRIPE_SYNC.
+	markers []uint64
 	// revision is the one written, latest the customer's record before it.
 	revision uint64
 	latest   recordHead
@@ -59,32 +62,26 @@ func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 // stall bounds the wait for a place among the publishes that are not acknowledged.
 const stall = 10 * time.Second
 
-// finish does what follows a write: the customer's next check, and the record; then its own syncs have not failed.
+// finish does what follows a write: the customer's next check, and the record; then its own syncs have not failed, and its markers
+// are done.
 func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelReads)
-	for _, w := range written {
-		g.Go(func() (err error) {
-			if w.cur.there {
-				err = s.wake(gctx, w.customer, w.next, w.revision)
-			} else {
-				err = s.firstWake(gctx, w)
-			}
-			if err != nil {
-				return err
-			}
-			if w.latest, err = s.LatestRecord(gctx, w.customer); err != nil {
-				return fmt.Errorf("read the latest record of %s: %w", w.customer, err)
-			}
-			return nil
-		})
+	if len(written) == 0 {
+		return nil
 	}
-	if err := g.Wait(); err != nil {
+	err := eachOf(ctx, written, func(ctx context.Context, w *overwrite) error {
+		if w.cur.there {
+			return s.wake(ctx, w.customer, w.next, w.revision)
+		}
+		return s.firstWake(ctx, w)
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.latestRecords(ctx, written); err != nil {
 		return err
 	}
 	acks := make([]jetstream.PubAckFuture, len(written))
 	for i, w := range written {
-		var err error
 		acks[i], err = s.store.js.PublishAsync(stripeevent.SyncedSubject(w.customer), s.recordOf(w).encode(), jetstream.WithStallWait(stall))
 		if err != nil {
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
@@ -101,7 +98,48 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 		}
 		s.count(w)
 	}
+	return eachOf(ctx, written, s.removeMarkers)
+}
+
+// latestRecords looks up the records before.
+func (s *sweep) latestRecords(ctx context.Context, written []*overwrite) error {
+	subjects := make([]string, len(written))
+	for i, w := range written {
+		subjects[i] = stripeevent.SyncedSubject(w.customer)
+	}
+	found, _, err := s.store.lasts(ctx, topology.SyncedStream, subjects)
+	if err != nil {
+		return err
+	}
+	for i, w := range written {
+		if m, ok := found[subjects[i]]; ok {
+			if w.latest, err = headOf(w.customer, m.seq, m.data); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// removeMarkers spares the syncers the markers that the record says are done. One that was acknowledged or replaced meanwhile is not there, and
+// one that stays is acknowledged for that record.
+func (s *sweep) removeMarkers(ctx context.Context, w *overwrite) error {
+	for _, seq := range w.markers {
+		if err := s.store.sync.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+			return fmt.Errorf("remove marker %d of %s: %w", seq, w.customer, err)
+		}
+	}
+	return nil
+}
+
+// eachOf does something with every one of them, several side by side.
+func eachOf(ctx context.Context, all []*overwrite, do func(ctx context.Context, w *overwrite) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelReads)
+	for _, w := range all {
+		g.Go(func() error { return do(gctx, w) })
+	}
+	return g.Wait()
 }
 
 // firstWake schedules the next check of a customer that had no snapshot before. If it has a schedule, a sync that
@@ -143,7 +181,7 @@ func (s *sweep) recordOf(w *overwrite) Record {
 	if w.outcome != Unchanged || w.latest.Revision != w.cur.revision {
 		r.Snapshot = &w.next
 	}
-	if w.dirty {
+	if len(w.markers) > 0 {
 		r.MarkerSeq, r.ReceivedAt = s.markers, &s.markersAt
 	}
 	return r

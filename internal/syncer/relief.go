@@ -56,8 +56,8 @@ const (
 	reliefAgain = 10 * time.Minute
 	// reliefPoll is how often each syncer looks whether a relief is under way.
 	reliefPoll = time.Second
-	// reliefDelay is how long a marker is put off that the sweep is to cover.
-	reliefDelay = 3 * time.Second
+	// reliefDelay is how long a marker is put off that the sweep is to cover, and removes when it has.
+	reliefDelay = 10 * time.Second
 )
 
 // An accountSize is what the last sweep of an account came to.
@@ -362,16 +362,6 @@ func (s *Syncer) sweepDirty(ctx context.Context, mine relief) (SweepReport, erro
 	// Whom it finds as he should be has had his check scheduled, and the job coverage looks after those that were lost: not one more
 	// question about each.
 	sw.rewake = func(context.Context, stripeevent.Customer, *entitlement.Snapshot) error { return nil }
-	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
-		// Counted after the end was noted: a lane without markers now has none up to there.
-		n, err := s.store.dirty(ctx, s.mode, lane)
-		if err != nil {
-			return SweepReport{}, err
-		}
-		if n > 0 {
-			sw.lanes = append(sw.lanes, lane)
-		}
-	}
 	var err error
 	if sw.fence, err = s.store.readFence(ctx); err != nil {
 		return SweepReport{}, err

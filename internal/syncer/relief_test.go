@@ -223,4 +223,11 @@ func TestReliefSettlesMarkers(t *testing.T) {
 			t.Errorf("customer %d: %d records, the last one settles markers up to %d, want %d", i, len(recs), last.MarkerSeq, want)
 		}
 	}
+	// The marker that is settled is handed to nobody any more; the later one stays.
+	for i, want := range []bool{false, true, false} {
+		subject := stripeevent.SyncSubject(stripeevent.Now, ours(ids[i]))
+		if seq, err := o.s.store.NewestMarker(t.Context(), subject); err != nil || (seq != 0) != want {
+			t.Errorf("customer %d has marker %d, %v; want one: %t", i, seq, err, want)
+		}
+	}
 }

@@ -176,9 +176,12 @@ func (s *store) LatestRecord(ctx context.Context, c stripeevent.Customer) (recor
 	if err != nil {
 		return recordHead{}, err
 	}
-	var r recordHead
-	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return recordHead{}, fmt.Errorf("decode record %d of %s: %w", m.Sequence, c, err)
+	return headOf(c, m.Sequence, m.Data)
+}
+
+func headOf(c stripeevent.Customer, seq uint64, data []byte) (r recordHead, err error) {
+	if err := json.Unmarshal(data, &r); err != nil {
+		return recordHead{}, fmt.Errorf("decode record %d of %s: %w", seq, c, err)
 	}
 	return r, nil
 }

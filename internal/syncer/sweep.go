@@ -29,10 +29,9 @@ type sweep struct {
 	account string
 	// write says to write what differs; otherwise it is marked for a sync of its own.
 	write bool
-	// markers is a sequence of STRIPE_SYNC. Customers with a marker up to there, in one of lanes, are written whatever was found, and
+	// markers, if not 0, is a sequence of STRIPE_SYNC. Customers with a marker up to there are written whatever was found, and
 	// their records say that the markers are done, the last of which was stored at markersAt.
 	markers   uint64
-	lanes     []stripeevent.Lane
 	markersAt time.Time
 	trigger   string
 	rewake    func(ctx context.Context, c stripeevent.Customer, s *entitlement.Snapshot) error
@@ -191,12 +190,20 @@ func (s *sweep) report(change func(*SweepReport)) {
 
 // settle compares a batch of whole customers with the bucket, and writes or marks what differs.
 func (s *sweep) settle(ctx context.Context, batch []*group) error {
+	entries, err := s.entries(ctx, batch)
+	if err != nil {
+		return err
+	}
+	markers, err := s.markersOf(ctx, batch)
+	if err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelReads)
 	writes := make([]*overwrite, len(batch))
 	for i, gr := range batch {
 		g.Go(func() (err error) {
-			writes[i], err = s.compare(gctx, gr)
+			writes[i], err = s.compare(gctx, gr, entries[i], markers[gr.customer.ID])
 			return err
 		})
 	}
@@ -214,15 +221,7 @@ func (s *sweep) settle(ctx context.Context, batch []*group) error {
 }
 
 // compare holds a customer against its entry. It returns what to write, nil for nothing.
-func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
-	var cur current
-	// When nothing was in the bucket, whoever is there now came later, and the write fails.
-	if s.fence.Revision != 0 {
-		var err error
-		if cur, err = s.current(ctx, gr.customer); err != nil {
-			return nil, err
-		}
-	}
+func (s *sweep) compare(ctx context.Context, gr *group, cur current, markers []uint64) (*overwrite, error) {
 	if cur.revision > s.fence.Revision || cur.newer {
 		return nil, s.left(ctx, gr, cur)
 	}
@@ -232,12 +231,8 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 		next.Features = cur.snapshot.Features
 	}
 	outcome, changed := settle(&next, cur.snapshot, entitlement.Cause{Trigger: s.trigger})
-	dirty, err := s.settles(ctx, gr.customer)
-	if err != nil {
-		return nil, err
-	}
 	switch {
-	case outcome == Unchanged && !dirty, next.Deleted && !cur.there:
+	case outcome == Unchanged && len(markers) == 0, next.Deleted && !cur.there:
 		if err := s.rewake(ctx, gr.customer, &next); err != nil {
 			return nil, err
 		}
@@ -246,48 +241,7 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 	case !s.write || s.store.stripe.ReadsFeatures():
 		return nil, s.mark(ctx, gr.customer)
 	}
-	return &overwrite{group: gr, next: next, cur: cur, outcome: outcome, changed: changed, dirty: dirty}, nil
-}
-
-// settles reports whether the customer has a marker that a write by this sweep settles. A replica that lags may hide it: then
-// the customer is synced once more.
-func (s *sweep) settles(ctx context.Context, c stripeevent.Customer) (bool, error) {
-	for _, lane := range s.lanes {
-		seq, err := s.NewestMarker(ctx, stripeevent.SyncSubject(lane, c))
-		if err != nil {
-			return false, fmt.Errorf("look for a marker of %s: %w", c, err)
-		}
-		if seq != 0 && seq <= s.markers {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// current is what the bucket has of a customer.
-type current struct {
-	// snapshot is nil where there is none, or something that is none.
-	snapshot *entitlement.Snapshot
-	// revision is what a write over it must expect, there says that the key has a value.
-	revision uint64
-	there    bool
-	// newer says that a newer version of this program wrote it.
-	newer bool
-}
-
-func (s *sweep) current(ctx context.Context, c stripeevent.Customer) (current, error) {
-	data, revision, err := s.Snapshot(ctx, c.Key())
-	if err != nil {
-		return current{}, fmt.Errorf("read the revision of %s: %w", c, err)
-	}
-	e := current{revision: revision, there: data != nil}
-	switch snap, err := entitlement.Decode(data); {
-	case err == nil:
-		e.snapshot = &snap
-	case errors.Is(err, entitlement.ErrSchema):
-		e.newer = true
-	}
-	return e, nil
+	return &overwrite{group: gr, next: next, cur: cur, outcome: outcome, changed: changed, markers: markers}, nil
 }
 
 // overtaken leaves a customer that was written after it was compared.

@@ -442,3 +442,39 @@ func TestEachSnapshotBreaksOff(t *testing.T) {
 		t.Error("no error after the connection was closed")
 	}
 }
+
+// Entries are read many at a time, from any replica; one that has not come as far as the fence may hide that a customer differs, and the leader is
+// asked instead.
+func TestSweepAsksTheLeaderWhenAReplicaLags(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ids := r.backfilled(3)
+	r.purge(ours(ids[2]))
+	w, s := r.process(nil)
+	var batch []*group
+	for _, id := range ids {
+		batch = append(batch, &group{customer: ours(id)})
+	}
+	sw := s.newSweep(SweepOptions{})
+	fence, err := s.store.readFence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ahead, asked := range map[uint64]int{0: 0, 1: len(ids)} {
+		w.begin(fault{})
+		sw.fence = fence
+		sw.fence.Revision += ahead
+		all, err := sw.entries(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, cur := range all {
+			if cur.revision == 0 || cur.there != (i < 2) || (cur.snapshot != nil) != (i < 2) {
+				t.Errorf("replica %d behind: entry %d is %+v", ahead, i, cur)
+			}
+		}
+		if got := w.calls["get entitlements_test"]; got != asked {
+			t.Errorf("replica %d behind: the leader was asked %d times, want %d", ahead, got, asked)
+		}
+	}
+}

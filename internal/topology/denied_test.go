@@ -19,11 +19,11 @@ func TestDenied(t *testing.T) {
 	const streams = "STRIPE_EVENTS STRIPE_SYNC STRIPE_SYNCED KV_stripe_pace KV_stripe_state KV_entitlements_live KV_entitlements_test"
 	var everybody []string
 	for stream := range strings.FieldsSeq(streams) {
-		for _, verb := range []string{"DELETE", "UPDATE", "MSG.DELETE", "SNAPSHOT", "RESTORE", "PEER.REMOVE", "LEADER.STEPDOWN"} {
+		for _, verb := range []string{"DELETE", "UPDATE", "SNAPSHOT", "RESTORE", "PEER.REMOVE", "LEADER.STEPDOWN"} {
 			everybody = append(everybody, "$JS.API.STREAM."+verb+"."+stream)
 		}
 		if stream != "STRIPE_SYNC" {
-			everybody = append(everybody, "$JS.API.STREAM.PURGE."+stream)
+			everybody = append(everybody, "$JS.API.STREAM.PURGE."+stream, "$JS.API.STREAM.MSG.DELETE."+stream)
 		}
 	}
 	everybody = append(everybody,
@@ -48,7 +48,7 @@ func TestDenied(t *testing.T) {
 	writes := []string{
 		"$KV.entitlements_live.cus_1", "$KV.entitlements_test.cus_1", "$KV.stripe_pace.cus_1", "$KV.stripe_state.budget.live",
 		"stripe.synced.live.self.cus_1", "stripe.sync.live.bulk.self.cus_1", "stripe.wake.live.self.cus_1",
-		"stripe.cron.live.sweep", "stripe.job.live.sweep", "$JS.API.STREAM.PURGE.STRIPE_SYNC",
+		"stripe.cron.live.sweep", "stripe.job.live.sweep", "$JS.API.STREAM.PURGE.STRIPE_SYNC", "$JS.API.STREAM.MSG.DELETE.STRIPE_SYNC",
 		"$JS.ACK.STRIPE_SYNC.syncer_live_now.1.1.1.1.0",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.syncer_live_now.stripe.sync.live.now.>",
 		"$JS.API.CONSUMER.MSG.NEXT.STRIPE_SYNC.syncer_live_now",
