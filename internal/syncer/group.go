@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"container/heap"
+	"hash/maphash"
 	"math"
 	"slices"
 	"time"
@@ -35,16 +36,18 @@ func (g *group) snapshot(policy Policy) entitlement.Snapshot {
 
 // groups gathers pages into customers. A subscription is never older than its customer, so a customer is whole as soon as
 // everything is listed that was created since it was: it can be handed on, and forgotten, long before the reading ends. About
-// 100 bytes stay of each customer, and about 1 KB of each subscription whose customer is not whole.
+// 16 bytes stay of each customer, and about 1 KB of each subscription whose customer is not whole.
 type groups struct {
 	mode    entitlement.Mode
 	account string
 	// asOf is when the first page was asked for.
 	asOf time.Time
 	open map[string]*group
-	// done are those handed on, true for a deleted one.
-	done    map[string]bool
-	waiting byCreation
+	// done are those handed on, gone the deleted ones: hashes of their ids. That two of a million are the same has a chance of 1 in 30
+	// million; then a customer is synced once more, or is not missed if the listing lacks it.
+	done, gone map[uint64]struct{}
+	seed       maphash.Seed
+	waiting    byCreation
 	// late are customers of which something was listed after they had been taken for whole.
 	late []stripeevent.Customer
 }
@@ -53,15 +56,24 @@ type groups struct {
 const slack = 3600
 
 func newGroups(mode entitlement.Mode, account string) *groups {
-	return &groups{mode: mode, account: account, open: make(map[string]*group), done: make(map[string]bool)}
+	return &groups{
+		mode: mode, account: account, open: make(map[string]*group), seed: maphash.MakeSeed(),
+		done: make(map[uint64]struct{}), gone: make(map[uint64]struct{}),
+	}
 }
 
 // count is how many customers were listed so far, has whether one was.
-func (g *groups) count() int { return len(g.open) + len(g.done) }
+func (g *groups) count() int { return len(g.open) + len(g.done) + len(g.gone) }
 
 func (g *groups) has(id string) bool {
-	_, done := g.done[id]
-	return done || g.open[id] != nil
+	return g.open[id] != nil || in(g.done, g.hash(id)) || in(g.gone, g.hash(id))
+}
+
+func (g *groups) hash(id string) uint64 { return maphash.String(g.seed, id) }
+
+func in(set map[uint64]struct{}, hash uint64) bool {
+	_, ok := set[hash]
+	return ok
 }
 
 // add takes a page and returns the groups that are whole now. The first page of a reading comes first.
@@ -70,11 +82,12 @@ func (g *groups) add(p page, frontier int64) (whole []*group) {
 		g.asOf = p.AsOf
 	}
 	for _, c := range p.Customers {
-		if deleted, done := g.done[c.ID]; done {
-			// Of a deleted customer nothing else matters.
-			if !deleted {
-				g.late = append(g.late, stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID})
-			}
+		hash := g.hash(c.ID)
+		if in(g.gone, hash) {
+			continue // nothing else of it matters
+		}
+		if in(g.done, hash) {
+			g.late = append(g.late, stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID})
 			continue
 		}
 		gr := g.open[c.ID]
@@ -92,7 +105,11 @@ func (g *groups) add(p page, frontier int64) (whole []*group) {
 		gr := heap.Pop(&g.waiting).(*group)
 		gr.asOf = g.asOf
 		delete(g.open, gr.customer.ID)
-		g.done[gr.customer.ID] = gr.deleted
+		if hash := g.hash(gr.customer.ID); gr.deleted {
+			g.gone[hash] = struct{}{}
+		} else {
+			g.done[hash] = struct{}{}
+		}
 		whole = append(whole, gr)
 	}
 	return whole
