@@ -22,8 +22,12 @@ const (
 	DefaultTestRate = 10
 )
 
-// held is how long a place that was handed back can be used by the same replica.
-const held = 250 * time.Millisecond
+const (
+	// held is how long a place that was handed back, or taken ahead, can be used by the same replica.
+	held = 250 * time.Millisecond
+	// nearlyFull is the share of the bucket above which places are taken ahead.
+	nearlyFull = 0.75
+)
 
 // KV is the part of a bucket (jetstream.KeyValue) that a [Budget] uses.
 type KV interface {
@@ -68,23 +72,13 @@ type Budget struct {
 	// mu is held for moments only, never while the bucket is asked. Under it every place has one owner: a waiter, spare,
 	// or nobody any more.
 	mu     sync.Mutex
-	spare  []place // handed back while nobody waited
+	spare  []place // handed back, or taken ahead, while nobody waited
 	clock  serverClock
 	last   bucket    // as last seen …
 	lastAt time.Time // … at this local time
 	out    bool      // the bucket is out of reach, and that was logged
-	ahead  foreseen  // what Foresee read
 	usage  Usage
 }
-
-// foreseen is the bucket as it was read at a local time, for the next compare-and-set; a nil entry is none.
-type foreseen struct {
-	entry jetstream.KeyValueEntry
-	at    time.Time
-}
-
-// foresight is how long it may take from reading the bucket ahead to the use of that. What is older would mostly lose.
-const foresight = 50 * time.Millisecond
 
 // A lane is the waiters of one urgency, first come first.
 type lane struct {
@@ -147,6 +141,11 @@ func (b *Budget) Take(ctx context.Context, bulk bool) error {
 		return fmt.Errorf("place in %s: %w", b.key, err)
 	}
 	w := b.enter(l)
+	select {
+	case p := <-w.got:
+		return b.ripen(ctx, p)
+	default:
+	}
 	var failed error
 	for {
 		select {
@@ -174,24 +173,27 @@ func (b *Budget) Take(ctx context.Context, bulk bool) error {
 	}
 }
 
-// Foresee reads the bucket ahead of a Take that will probably follow at once, which then needs one round trip and not two. It
-// does nothing when that Take would not ask the bucket itself.
-func (b *Budget) Foresee(ctx context.Context) {
+// Ahead takes a place for the next Take of this replica, which then asks nobody, if it comes soon. It does so only while the
+// bucket is nearly full and would overflow: bulk work and other replicas lose nothing when it is not used.
+func (b *Budget) Ahead(ctx context.Context) {
 	b.mu.Lock()
-	busy := len(b.spare) > 0 || len(b.nowLane.waiters) > 0 || len(b.bulkLane.waiters) > 0
+	busy := len(b.spare) > 0 && b.now().Before(b.spare[len(b.spare)-1].until) || len(b.nowLane.waiters) > 0 || len(b.bulkLane.waiters) > 0
 	b.mu.Unlock()
 	if busy {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	e, err := b.kv.Get(ctx, b.key)
-	if err != nil {
-		return // Take reads for itself, and says what is wrong
+	_, c, err := b.edit(ctx, func(now bucket) (change, bool) {
+		if now.Places < nearlyFull*b.rule.capacity(now) {
+			return change{}, true
+		}
+		return change{take: 1}, false
+	})
+	if err != nil || c.take == 0 {
+		return // Take asks for itself, and says what is wrong
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ahead = foreseen{e, b.now()}
+	b.give(place{due: b.now()})
 }
 
 // Return hands back a place that was taken and not used: to a waiter of this replica, now or soon, else it expires.

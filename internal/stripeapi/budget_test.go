@@ -338,8 +338,8 @@ func TestBudgetServerClockSet(t *testing.T) {
 	}
 }
 
-// What was read ahead saves the Take its own reading, and never gets it a place that it would not have got.
-func TestBudgetForesees(t *testing.T) {
+// A place that was taken ahead saves the Take that follows soon every question. It is taken from a bucket only that is nearly full.
+func TestBudgetAhead(t *testing.T) {
 	t.Parallel()
 	take := func(t *testing.T, b *Budget) {
 		t.Helper()
@@ -349,20 +349,24 @@ func TestBudgetForesees(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		// between Foresee and Take
-		between            func(t *testing.T, kv *fakeKV, mine, other *Budget)
+		// before and after Ahead
+		before, after      func(t *testing.T, kv *fakeKV, mine, other *Budget)
 		gets, writes, lost int
 	}{
-		{"at once", func(*testing.T, *fakeKV, *Budget, *Budget) {}, 1, 1, 0},
-		{"long ago", func(*testing.T, *fakeKV, *Budget, *Budget) { time.Sleep(time.Second) }, 2, 1, 0},
-		{"another replica took a place", func(t *testing.T, _ *fakeKV, _, other *Budget) { take(t, other) }, 3, 2, 1},
-		{"this one did", func(t *testing.T, _ *fakeKV, mine, _ *Budget) { take(t, mine) }, 2, 2, 0},
-		{"the bucket is out of reach, and back", func(t *testing.T, kv *fakeKV, mine, _ *Budget) {
-			take(t, mine)
+		{name: "soon", gets: 1, writes: 1},
+		{name: "twice", gets: 1, writes: 1, after: func(t *testing.T, _ *fakeKV, mine, _ *Budget) { mine.Ahead(t.Context()) }},
+		{name: "too soon to ask again", gets: 2, writes: 2, after: func(t *testing.T, _ *fakeKV, mine, _ *Budget) { take(t, mine) }},
+		{name: "long ago", gets: 2, writes: 2, after: func(*testing.T, *fakeKV, *Budget, *Budget) { time.Sleep(time.Second) }},
+		{name: "not nearly full", gets: 7, writes: 6, before: func(t *testing.T, _ *fakeKV, _, other *Budget) {
+			for range 5 {
+				take(t, other)
+			}
+		}},
+		{name: "the bucket is out of reach, and back", gets: 1, writes: 1, before: func(_ *testing.T, kv *fakeKV, _, _ *Budget) {
 			kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
-			mine.Foresee(t.Context())
+		}, after: func(_ *testing.T, kv *fakeKV, _, _ *Budget) {
 			kv.set(func() { kv.fault = nil })
-		}, 2, 2, 0},
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -373,9 +377,16 @@ func TestBudgetForesees(t *testing.T) {
 					take(t, b) // the first makes the key
 				}
 				time.Sleep(20 * time.Second)
+				take(t, f.budgets[0]) // and knows the server's time from here on
+				time.Sleep(20 * time.Second)
 				kv.set(func() { kv.gets, kv.puts, kv.lost = 0, 0, 0 })
-				f.budgets[0].Foresee(t.Context())
-				c.between(t, kv, f.budgets[0], f.budgets[1])
+				if c.before != nil {
+					c.before(t, kv, f.budgets[0], f.budgets[1])
+				}
+				f.budgets[0].Ahead(t.Context())
+				if c.after != nil {
+					c.after(t, kv, f.budgets[0], f.budgets[1])
+				}
 				take(t, f.budgets[0])
 				if kv.gets != c.gets || kv.puts != c.writes || kv.lost != c.lost {
 					t.Errorf("%d reads, %d writes and %d lost; want %d, %d, %d", kv.gets, kv.puts, kv.lost, c.gets, c.writes, c.lost)
@@ -385,8 +396,8 @@ func TestBudgetForesees(t *testing.T) {
 	}
 }
 
-// Replicas that all read ahead share the rate as ever.
-func TestBudgetHoldsWithForesight(t *testing.T) {
+// Replicas that all take ahead share the rate as ever.
+func TestBudgetHoldsWithPlacesAhead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const rate, d = 20, time.Minute
@@ -395,7 +406,7 @@ func TestBudgetHoldsWithForesight(t *testing.T) {
 			for range 8 {
 				f.wg.Go(func() {
 					for f.ctx.Err() == nil {
-						b.Foresee(f.ctx)
+						b.Ahead(f.ctx)
 						if b.Take(f.ctx, false) == nil {
 							f.granted(false)
 						}

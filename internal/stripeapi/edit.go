@@ -60,9 +60,7 @@ func (b *Budget) edit(ctx context.Context, decide func(bucket) (change, bool)) (
 func (b *Budget) load(ctx context.Context) (e jetstream.KeyValueEntry, stored bucket, err error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	if e = b.foreseen(); e == nil {
-		e, err = b.kv.Get(ctx, b.key)
-	}
+	e, err = b.kv.Get(ctx, b.key)
 	missing := errors.Is(err, jetstream.ErrKeyNotFound)
 	if err != nil && !missing {
 		return nil, bucket{}, fmt.Errorf("get %s: %w", b.key, err)
@@ -88,18 +86,6 @@ func (b *Budget) load(ctx context.Context) (e jetstream.KeyValueEntry, stored bu
 		return nil, bucket{}, fmt.Errorf("start %s: %w", b.key, err)
 	}
 	return nil, bucket{}, nil
-}
-
-// foreseen is what was read ahead, once, if it was a moment ago and this replica has not written since.
-func (b *Budget) foreseen() jetstream.KeyValueEntry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	f := b.ahead
-	b.ahead = foreseen{}
-	if f.entry == nil || b.now().Sub(f.at) > foresight || f.entry.Revision() < b.clock.own.revision {
-		return nil
-	}
-	return f.entry
 }
 
 // current is the bucket now, and whether that is as good as can be known.

@@ -233,7 +233,7 @@ func (c *course) visible(op string) bool {
 	switch op {
 	case "Claim", "SetClaim":
 		return c.sc.claims
-	case "ForeseePlace", "Place", "ReturnPlace", "InProgress":
+	case "PlaceAhead", "Place", "ReturnPlace", "InProgress":
 		return false
 	case "Failure", "SetFailure", "ClearFailure", "Throttled":
 		return c.sc.failures+c.sc.losses > 0

@@ -119,7 +119,7 @@ func (h *hand) Claim(ctx context.Context, key string) (claim, uint64, error) {
 }
 
 func (h *hand) SetClaim(ctx context.Context, key string, c claim, revision uint64) error {
-	if !h.claimed {
+	if !h.claimed && revision != 0 {
 		h.misuse("SetClaim of %s without Claim", key)
 	}
 	if c.Window <= 0 || c.Window > longest {
@@ -133,6 +133,7 @@ func (h *hand) SetClaim(ctx context.Context, key string, c claim, revision uint6
 		}
 		if l.claim.revision != revision {
 			h.w.say(h.name, "claims: too late")
+			h.conflicts++
 			return errConflict
 		}
 		l.claim = at[claim]{c, l.claim.revision + 1}
@@ -141,9 +142,9 @@ func (h *hand) SetClaim(ctx context.Context, key string, c claim, revision uint6
 	})
 }
 
-// ForeseePlace tells the code under test nothing.
-func (h *hand) ForeseePlace(ctx context.Context) {
-	_ = act(ctx, h, "ForeseePlace", func() error { return nil })
+// PlaceAhead tells the code under test nothing.
+func (h *hand) PlaceAhead(ctx context.Context) {
+	_ = act(ctx, h, "PlaceAhead", func() error { return nil })
 }
 
 func (h *hand) Place(ctx context.Context, lane stripeevent.Lane) error {

@@ -115,6 +115,7 @@ func TestTheCheckerFindsFault(t *testing.T) {
 	t.Parallel()
 	thereAndBack := scenario{syncers: 2, changes: [][]string{{"A", "B", "A"}}}
 	once := scenario{syncers: 2, changes: [][]string{{"A"}}, crashes: 1, lags: 1}
+	twice := scenario{syncers: 2, changes: [][]string{{"A", "B"}}, lags: 1}
 	for _, mutation := range []struct {
 		name     string
 		mutate   func(*hand) outside
@@ -127,7 +128,7 @@ func TestTheCheckerFindsFault(t *testing.T) {
 		{"the revision is read after the fetch", func(h *hand) outside { return fencedLate{h} }, false, thereAndBack, []string{"I3", "I6"}},
 		{"an unchanged state is not written", func(h *hand) outside { return &thrifty{hand: h} }, false, thereAndBack, []string{"I6"}},
 		{"the ack comes before the write", nil, true, once, []string{"I2", "I6"}},
-		{"a marker that is not found is dropped", func(h *hand) outside { return credulous{h} }, false, once, []string{"I2", "I6"}},
+		{"a marker that is not found is dropped", func(h *hand) outside { return credulous{h} }, false, twice, []string{"I2", "I6"}},
 		{"the end of the log is read after the fetch", func(h *hand) outside { return &boastful{hand: h} }, false, thereAndBack, []string{"coverage"}},
 		{"the wake is set without a second look", func(h *hand) outside { return &forgetful{hand: h} }, false, thereAndBack, []string{"wake"}},
 	} {

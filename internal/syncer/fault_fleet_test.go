@@ -110,6 +110,7 @@ func (f *fleet) start() {
 		f.running.Go(func() {
 			for p.ctx.Err() == nil {
 				if h.holds = f.next(p.ctx, lane, h); h.holds != nil {
+					h.starts()
 					s.handle(p.ctx, p.ctx, lane, h.holds)
 				}
 			}

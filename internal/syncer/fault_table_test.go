@@ -28,7 +28,7 @@ var failureTable = []struct {
 	{op: "Claim", kinds: allKinds},
 	{op: "SetClaim", kinds: allKinds},
 	// It answers nothing, so it cannot fail; its process can be killed.
-	{op: "ForeseePlace", kinds: nil},
+	{op: "PlaceAhead", kinds: nil},
 	{op: "Place", kinds: allKinds},
 	// As above.
 	{op: "ReturnPlace", kinds: nil},

@@ -41,8 +41,8 @@ type claims interface {
 
 // stripeReads is Stripe, and the budget that the fleet shares for reading it.
 type stripeReads interface {
-	// ForeseePlace reads the budget ahead, so that a Place that follows soon need only write it.
-	ForeseePlace(ctx context.Context)
+	// PlaceAhead takes a place for the next Place, which then need not wait for the budget's bucket, if there are plenty.
+	PlaceAhead(ctx context.Context)
 	// Place waits for a place in the budget; ReturnPlace hands an unused one back.
 	Place(ctx context.Context, lane stripeevent.Lane) error
 	ReturnPlace()

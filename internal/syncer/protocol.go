@@ -79,20 +79,24 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 		received := t.received.UTC()
 		rec.ReceivedAt = &received
 	}
-	for overtaken := 0; overtaken < maxOvertaken; {
+	// Nearly always nobody else is at this customer, and nobody was for a while: that is found out by trying.
+	s, err := p.claimAndRead(ctx, waiting, t, claim{}, 0, &rec)
+	for overtaken := 1; errors.Is(err, errConflict); {
+		if overtaken == maxOvertaken {
+			return synced{record: rec}, fmt.Errorf("sync %s: %w", t.customer, errOvertaken)
+		}
 		var (
-			superseded    bool
-			last          claim
-			claimRevision uint64
-			err, claimErr error
+			superseded        bool
+			last              claim
+			claimRevision     uint64
+			lookErr, claimErr error
 		)
 		p.together(
-			func() { superseded, err = p.superseded(ctx, t) },
+			func() { superseded, lookErr = p.superseded(ctx, t) },
 			func() { last, claimRevision, claimErr = p.Claim(ctx, t.customer.Key()) },
-			func() { p.ForeseePlace(ctx) },
 		)
-		if superseded || err != nil {
-			return synced{superseded: superseded, record: rec}, err
+		if superseded || lookErr != nil {
+			return synced{superseded: superseded, record: rec}, lookErr
 		}
 		// The pace bucket holds nothing that must survive: when it cannot be read, the fetch goes ahead unpaced.
 		if wait := last.wait(p.now(), rec.StartedAt); claimErr == nil && wait > 0 && !t.eager() {
@@ -102,14 +106,10 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 			rec.PaceMS += wait.Milliseconds()
 			continue
 		}
-		s, err := p.claimAndRead(ctx, waiting, t, last, claimRevision, &rec)
-		if errors.Is(err, errConflict) {
-			overtaken++
-			continue
-		}
-		return s, err
+		s, err = p.claimAndRead(ctx, waiting, t, last, claimRevision, &rec)
+		overtaken++
 	}
-	return synced{record: rec}, fmt.Errorf("sync %s: %w", t.customer, errOvertaken)
+	return s, err
 }
 
 // superseded reports whether a newer marker stands where the task's stood, or stood there and is done: then that one is
@@ -238,8 +238,21 @@ func (p *protocol) claimAndFence(ctx context.Context, t task, last claim, claimR
 	return f, nil
 }
 
-func (p *protocol) fetch(ctx context.Context, t task) (stripeapi.State, stripeapi.Trace, error) {
-	return p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.lane) })
+// fetch reads Stripe. Meanwhile a place is taken for the next webhook's sync, so that it begins at once.
+func (p *protocol) fetch(ctx context.Context, t task) (read stripeapi.State, trace stripeapi.Trace, err error) {
+	ahead, end := context.WithCancel(ctx)
+	p.together(
+		func() {
+			defer end()
+			read, trace, err = p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.lane) })
+		},
+		func() {
+			if t.lane == stripeevent.Now {
+				p.PlaceAhead(ahead)
+			}
+		},
+	)
+	return read, trace, err
 }
 
 // settle decides what next is against the snapshot before it, and dates it.

@@ -69,12 +69,12 @@ func (s *store) NewestMarker(ctx context.Context, subject string) (uint64, error
 }
 
 func (s *store) Claim(ctx context.Context, key string) (claim, uint64, error) {
-	data, revision, err := get(ctx, s.pacing, key)
+	data, revision, err := s.pacing.value(ctx, key)
 	return decodeClaim(data), revision, err
 }
 
 func (s *store) SetClaim(ctx context.Context, key string, c claim, revision uint64) error {
-	_, err := put(ctx, s.pacing, key, c.encode(), revision)
+	_, err := s.pacing.write(ctx, key, c.encode(), revision)
 	return err
 }
 
@@ -126,7 +126,7 @@ func (s *store) LastEvent(ctx context.Context) (uint64, error) {
 	return lastSequence(ctx, s.js, topology.EventsStream)
 }
 
-func (s *store) ForeseePlace(ctx context.Context) { s.budget.Foresee(ctx) }
+func (s *store) PlaceAhead(ctx context.Context) { s.budget.Ahead(ctx) }
 
 func (s *store) Place(ctx context.Context, lane stripeevent.Lane) error {
 	return s.budget.Take(ctx, lane == stripeevent.Bulk)
