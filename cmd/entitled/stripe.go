@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -37,6 +38,9 @@ func (f stripeFlags) operate(ctx context.Context, s *session, do func(o *syncer.
 	}
 	defer nc.Close()
 	o, err := settings.Operate(ctx, nc, slog.New(s.notices().Handler()))
+	if errors.Is(err, syncer.ErrPolicy) {
+		return withHint(err, "set FEATURES and PAST_DUE_GRACE as the syncers have them; to change them, restart the syncers first")
+	}
 	if err != nil {
 		return withHint(fmt.Errorf("open the streams and buckets: %w", err), "look with `entitled topology`; this needs the NATS user ops")
 	}

@@ -83,10 +83,10 @@ func (p *patient) topology() {
 }
 
 // syncer runs one until the test ends.
-func (p *patient) syncer() {
+func (p *patient) syncer(policy syncer.Policy) {
 	p.t.Helper()
 	s, err := syncer.New(syncer.Config{
-		NATS: p.srv.Conn(p.t), Stripe: stripeapi.Config{Key: "sk_test_doctor", Base: p.url}, Rate: 100, Marks: p.cfg.Marks,
+		NATS: p.srv.Conn(p.t), Stripe: stripeapi.Config{Key: "sk_test_doctor", Base: p.url}, Rate: 100, Policy: policy, Marks: p.cfg.Marks,
 		CoverageEvery: p.cfg.CoverageEvery, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -168,7 +168,7 @@ func TestHealthy(t *testing.T) {
 	t.Parallel()
 	p := admit(t, natstest.SyncAlways, func(o *server.Options) { o.MaxPayload = 2 << 20 })
 	p.topology()
-	p.syncer()
+	p.syncer(syncer.Policy{})
 	p.cfg.Stripe = &stripeapi.Config{Key: "sk_test_doctor", Base: p.url}
 	c := customer("cus_1")
 	p.publish(stripeevent.EventSubject(c, "customer.updated"), `{}`)
@@ -324,5 +324,23 @@ func TestStripe(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Syncers of one mode that were given different settings give and take by turns.
+func TestSyncersDisagree(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	for _, grace := range []time.Duration{time.Hour, 72 * time.Hour, time.Hour} {
+		p.syncer(syncer.Policy{PastDueGrace: grace})
+	}
+	nc := p.srv.Conn(t)
+	c := syncers(t.Context(), nc, entitlement.Test)
+	for !strings.HasPrefix(c.Text, "3 answering") && t.Context().Err() == nil { // they come one after the other
+		c = syncers(t.Context(), nc, entitlement.Test)
+	}
+	if want := "3 answering, and they do not agree: FEATURES=off PAST_DUE_GRACE=1h0m0s; FEATURES=off PAST_DUE_GRACE=72h0m0s"; c.State != Fail || c.Text != want {
+		t.Errorf("%s %s\nwant %s", c.State, c.Text, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
@@ -31,18 +32,21 @@ const (
 	natsSkewed, natsWrong = 5 * time.Second, time.Minute
 )
 
-// syncers asks the micro service of the mode who is there.
+// syncers asks the micro service of the mode who is there, and with which policy.
 func syncers(ctx context.Context, nc *nats.Conn, m entitlement.Mode) Check {
 	c := Check{Name: "syncers", Mode: m, State: OK}
-	n, err := ping(ctx, nc, m)
+	n, policies, err := ping(ctx, nc, m)
 	switch {
 	case err != nil:
 		c.State, c.Text, c.Next = Warn, "cannot ask for them: "+err.Error(), "run this as a NATS user who may publish to $SRV.PING.>, ops of nats.conf for one"
 	case n == 0:
 		c.State, c.Text = Fail, "none is running: markers wait, and snapshots stay as they are"
 		c.Next = "start cmd/syncer with a " + string(m) + " key; its /readyz says what keeps it from working"
+	case len(policies) > 1:
+		c.State, c.Text = Fail, fmt.Sprintf("%d answering, and they do not agree: %s", n, strings.Join(policies, "; "))
+		c.Next = "give all syncers of the mode the same FEATURES and PAST_DUE_GRACE: until then one gives a customer what another takes"
 	default:
-		c.Text = fmt.Sprintf("%d answering", n)
+		c.Text = fmt.Sprintf("%d answering, %s", n, strings.Join(policies, ""))
 	}
 	return c
 }
@@ -50,33 +54,35 @@ func syncers(ctx context.Context, nc *nats.Conn, m entitlement.Mode) Check {
 // askFor is how long to wait for the first answer, pingFor how long to count others after it.
 const askFor, pingFor = 2 * time.Second, 250 * time.Millisecond
 
-func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (int, error) {
+// ping counts the syncers that answer, and lists the policies that they have, sorted.
+func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (n int, policies []string, err error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
 	if err := nc.PublishRequest("$SRV.PING.entitled-sync-"+string(m), inbox, nil); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	wait, n := askFor, 0
-	for {
+	for wait := askFor; ; wait = pingFor {
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		msg, err := sub.NextMsgWithContext(ctx)
 		cancel()
 		switch {
 		case err == nil && len(msg.Data) == 0 && msg.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
-			return 0, nil
+			return 0, nil, nil
 		case errors.Is(err, context.DeadlineExceeded) && n > 0:
-			return n, nil
+			slices.Sort(policies)
+			return n, slices.Compact(policies), nil
 		case err != nil:
-			return 0, err
+			return 0, nil, err
 		}
-		if json.Valid(msg.Data) {
+		var answer micro.Ping
+		if json.Unmarshal(msg.Data, &answer) == nil {
 			n++
+			policies = append(policies, answer.Metadata[syncer.PolicyMetadata])
 		}
-		wait = pingFor
 	}
 }
 

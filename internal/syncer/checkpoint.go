@@ -38,7 +38,9 @@ type plan struct {
 	Run     string    `json:"run"`
 	Started time.Time `json:"started"`
 	Fence   fence     `json:"fence"`
-	Windows []window  `json:"windows"`
+	// Policy is what the pages were reduced with.
+	Policy  fleetPolicy `json:"policy"`
+	Windows []window    `json:"windows"`
 }
 
 // resumeWithin is how long an interrupted backfill can be taken up again. A later one starts over: what the former read is too old
@@ -50,16 +52,16 @@ var errTakenOver = errors.New("another backfill of the same account took over")
 
 // openCheckpoint takes over the checkpoint of an account, or begins one with a fresh fence. What another writes meanwhile, who perhaps has
 // just been ended and had it on its way, is taken over too.
-func (s *store) openCheckpoint(ctx context.Context, key string, restart bool, now time.Time) (c *checkpoint, err error) {
+func (s *store) openCheckpoint(ctx context.Context, key string, policy fleetPolicy, restart bool, now time.Time) (c *checkpoint, err error) {
 	for range maxOvertaken {
-		if c, err = s.tryCheckpoint(ctx, key, restart, now); !errors.Is(err, errTakenOver) {
+		if c, err = s.tryCheckpoint(ctx, key, policy, restart, now); !errors.Is(err, errTakenOver) {
 			break
 		}
 	}
 	return c, err
 }
 
-func (s *store) tryCheckpoint(ctx context.Context, key string, restart bool, now time.Time) (*checkpoint, error) {
+func (s *store) tryCheckpoint(ctx context.Context, key string, policy fleetPolicy, restart bool, now time.Time) (*checkpoint, error) {
 	c := &checkpoint{store: s, key: key}
 	data, revision, err := get(ctx, s.state, key)
 	if err != nil {
@@ -71,11 +73,11 @@ func (s *store) tryCheckpoint(ctx context.Context, key string, restart bool, now
 		return nil, err
 	}
 	old := json.Unmarshal(data, &c.plan)
-	if restart || data == nil || old != nil || now.Sub(c.plan.Started) > resumeWithin || !c.plan.Fence.Bucket.Equal(fresh.Bucket) {
+	if restart || data == nil || old != nil || now.Sub(c.plan.Started) > resumeWithin || !c.plan.Fence.Bucket.Equal(fresh.Bucket) || c.plan.Policy != policy {
 		if err := c.purge(ctx); err != nil {
 			return nil, err
 		}
-		c.plan = plan{Run: nuid.Next(), Started: now.UTC(), Fence: fresh}
+		c.plan = plan{Run: nuid.Next(), Started: now.UTC(), Fence: fresh, Policy: policy}
 	}
 	// Written also when it stays: the revision tells a former owner.
 	return c, c.save(ctx)

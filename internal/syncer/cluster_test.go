@@ -62,11 +62,11 @@ func TestWholeAccountsOnACluster(t *testing.T) {
 	for _, id := range ids {
 		r.mark(ours(id))
 	}
-	info, err := s.sync.Info(ctx)
+	end, err := s.markersEnd(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rep, err := o.s.sweepDirty(ctx, relief{Markers: info.State.LastSeq, At: info.State.LastTime, Lane: stripeevent.Now})
+	rep, err := o.s.sweepDirty(ctx, relief{markersEnd: end, Lane: stripeevent.Now})
 	if err != nil || rep.Unchanged != len(ids) {
 		t.Errorf("relief: %+v, %v", rep, err)
 	}

@@ -207,9 +207,6 @@ func opOf(m *nats.Msg) string {
 	}
 	if name, ok := strings.CutPrefix(api, "DIRECT.GET."); ok {
 		stream, subject, _ := strings.Cut(name, ".")
-		if bytes.Contains(m.Data, []byte(`"multi_last"`)) {
-			return "get many " + stream
-		}
 		if entry, ok := strings.CutPrefix(subject, "$KV."); ok {
 			return "get " + keyOf(entry)
 		}

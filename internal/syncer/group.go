@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"container/heap"
-	"hash/maphash"
 	"math"
 	"slices"
 	"time"
@@ -43,10 +42,9 @@ type groups struct {
 	// asOf is when the first page was asked for.
 	asOf time.Time
 	open map[string]*group
-	// done are those handed on, gone the deleted ones: hashes of their ids. That two of a million are the same has a chance of 1 in 30
-	// million; then a customer is synced once more, or is not missed if the listing lacks it.
-	done, gone map[uint64]struct{}
-	seed       maphash.Seed
+	// done are those handed on, gone the deleted ones. A customer that is taken for one of them is synced once more, or is not missed if the listing
+	// lacks it.
+	done, gone idSet
 	waiting    byCreation
 	// late are customers of which something was listed after they had been taken for whole.
 	late []stripeevent.Customer
@@ -56,41 +54,30 @@ type groups struct {
 const slack = 3600
 
 func newGroups(mode entitlement.Mode, account string) *groups {
-	return &groups{
-		mode: mode, account: account, open: make(map[string]*group), seed: maphash.MakeSeed(),
-		done: make(map[uint64]struct{}), gone: make(map[uint64]struct{}),
-	}
+	return &groups{mode: mode, account: account, open: make(map[string]*group), done: newIDSet(), gone: newIDSet()}
 }
 
 // count is how many customers were listed so far, has whether one was.
-func (g *groups) count() int { return len(g.open) + len(g.done) + len(g.gone) }
+func (g *groups) count() int { return len(g.open) + g.done.len() + g.gone.len() }
 
-func (g *groups) has(id string) bool {
-	return g.open[id] != nil || in(g.done, g.hash(id)) || in(g.gone, g.hash(id))
-}
+func (g *groups) has(id string) bool { return g.open[id] != nil || g.done.has(id) || g.gone.has(id) }
 
-func (g *groups) hash(id string) uint64 { return maphash.String(g.seed, id) }
-
-func in(set map[uint64]struct{}, hash uint64) bool {
-	_, ok := set[hash]
-	return ok
-}
-
-// add takes a page and returns the groups that are whole now. The first page of a reading comes first.
-func (g *groups) add(p page, frontier int64) (whole []*group) {
+// add takes a page and returns the groups that are whole now, and customers that had been taken for whole before. The first page of a
+// reading comes first.
+func (g *groups) add(p page, frontier int64) (whole []*group, late []stripeevent.Customer) {
 	if g.asOf.IsZero() || p.AsOf.Before(g.asOf) {
 		g.asOf = p.AsOf
 	}
 	for _, c := range p.Customers {
-		hash := g.hash(c.ID)
-		if in(g.gone, hash) {
+		gr := g.open[c.ID]
+		switch {
+		case gr != nil:
+		case c.Deleted && g.gone.has(c.ID):
 			continue // nothing else of it matters
-		}
-		if in(g.done, hash) {
-			g.late = append(g.late, stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID})
+		case g.done.has(c.ID), g.gone.has(c.ID):
+			late = append(late, stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID})
 			continue
 		}
-		gr := g.open[c.ID]
 		if gr == nil {
 			gr = &group{customer: stripeevent.Customer{Mode: g.mode, Account: g.account, ID: c.ID}, created: c.Created}
 			if c.Deleted {
@@ -105,14 +92,14 @@ func (g *groups) add(p page, frontier int64) (whole []*group) {
 		gr := heap.Pop(&g.waiting).(*group)
 		gr.asOf = g.asOf
 		delete(g.open, gr.customer.ID)
-		if hash := g.hash(gr.customer.ID); gr.deleted {
-			g.gone[hash] = struct{}{}
+		if gr.deleted {
+			g.gone.add(gr.customer.ID)
 		} else {
-			g.done[hash] = struct{}{}
+			g.done.add(gr.customer.ID)
 		}
 		whole = append(whole, gr)
 	}
-	return whole
+	return whole, late
 }
 
 func (g *group) add(c customer, p page) {

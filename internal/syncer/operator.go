@@ -17,12 +17,16 @@ type Operator struct {
 	s *Syncer
 }
 
-// Operate opens the streams and buckets of a syncer's mode for an operator; they must be there. The syncer is not run.
+// Operate opens the streams and buckets of a syncer's mode for an operator. The syncer is not run. The error is [ErrPolicy] if
+// running syncers would make other snapshots of the same customers.
 func (s *Syncer) Operate(ctx context.Context) (*Operator, error) {
 	if err := topology.Ensure(ctx, s.js, s.assets); err != nil {
 		return nil, err
 	}
 	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.agree(ctx); err != nil {
 		return nil, err
 	}
 	return &Operator{s: s}, nil
@@ -47,7 +51,7 @@ func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport,
 	if opt.Account != "" {
 		key = "backfill-" + entitlement.Key("", opt.Account) + "." + string(s.mode)
 	}
-	c, err := s.store.openCheckpoint(ctx, key, opt.Restart, s.protocol.now())
+	c, err := s.store.openCheckpoint(ctx, key, s.policy(), opt.Restart, s.protocol.now())
 	if err != nil {
 		return SweepReport{Account: opt.Account}, err
 	}
@@ -88,6 +92,7 @@ func (s *Syncer) newSweep(opt SweepOptions) *sweep {
 	return &sweep{
 		protocol: s.protocol,
 		store:    s.store,
+		log:      s.log,
 		mode:     s.mode,
 		account:  opt.Account,
 		rewake:   s.cover.rewakeFor,

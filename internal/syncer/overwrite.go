@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,16 +69,21 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 	if len(written) == 0 {
 		return nil
 	}
-	err := eachOf(ctx, written, func(ctx context.Context, w *overwrite) error {
+	err := eachOf(ctx, written, func(ctx context.Context, w *overwrite) (err error) {
 		if w.cur.there {
-			return s.wake(ctx, w.customer, w.next, w.revision)
+			err = s.wake(ctx, w.customer, w.next, w.revision)
+		} else {
+			err = s.firstWake(ctx, w)
 		}
-		return s.firstWake(ctx, w)
+		if err != nil {
+			return err
+		}
+		if w.latest, err = s.LatestRecord(ctx, w.customer); err != nil {
+			return fmt.Errorf("read the latest record of %s: %w", w.customer, err)
+		}
+		return nil
 	})
 	if err != nil {
-		return err
-	}
-	if err := s.latestRecords(ctx, written); err != nil {
 		return err
 	}
 	acks := make([]jetstream.PubAckFuture, len(written))
@@ -91,45 +97,41 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 		if _, err := s.store.acked(ctx, acks[i]); err != nil {
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
 		}
-		if _, failing := s.failing[stripeevent.ParkedKey(w.customer)]; failing {
+		// The last sync of one with a marker may have failed since failing was read, and nobody else will be handed that marker.
+		if _, failing := s.failing[stripeevent.ParkedKey(w.customer)]; failing || len(w.markers) > 0 {
 			if err := s.unpark(ctx, task{customer: w.customer}); err != nil {
 				return err
 			}
 		}
 		s.count(w)
 	}
-	return eachOf(ctx, written, s.removeMarkers)
+	s.removeMarkers(ctx, written)
+	return nil
 }
 
-// latestRecords looks up the records before.
-func (s *sweep) latestRecords(ctx context.Context, written []*overwrite) error {
-	subjects := make([]string, len(written))
-	for i, w := range written {
-		subjects[i] = stripeevent.SyncedSubject(w.customer)
+// removeMarkers spares the syncers the markers that records say are done: one that stays is acknowledged for its record. So what keeps a
+// marker from being removed ends nothing, and is not tried again in this sweep.
+func (s *sweep) removeMarkers(ctx context.Context, written []*overwrite) {
+	written = slices.DeleteFunc(written, func(w *overwrite) bool { return len(w.markers) == 0 })
+	if len(written) == 0 || s.kept.Load() {
+		return
 	}
-	found, _, err := s.store.lasts(ctx, topology.SyncedStream, subjects)
-	if err != nil {
-		return err
-	}
-	for i, w := range written {
-		if m, ok := found[subjects[i]]; ok {
-			if w.latest, err = headOf(w.customer, m.seq, m.data); err != nil {
-				return err
+	ok, err := s.end.still(ctx, s.store)
+	if ok && err == nil {
+		err = eachOf(ctx, written, func(ctx context.Context, w *overwrite) error {
+			for _, seq := range w.markers {
+				// Acknowledged or replaced meanwhile, it is not there.
+				if err := s.store.sync.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+					return fmt.Errorf("remove marker %d of %s: %w", seq, w.customer, err)
+				}
 			}
-		}
+			return nil
+		})
 	}
-	return nil
-}
-
-// removeMarkers spares the syncers the markers that the record says are done. One that was acknowledged or replaced meanwhile is not there, and
-// one that stays is acknowledged for that record.
-func (s *sweep) removeMarkers(ctx context.Context, w *overwrite) error {
-	for _, seq := range w.markers {
-		if err := s.store.sync.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-			return fmt.Errorf("remove marker %d of %s: %w", seq, w.customer, err)
-		}
+	if (err != nil || !ok) && ctx.Err() == nil && s.kept.CompareAndSwap(false, true) {
+		s.log.Warn("settled markers are left to the syncers, which takes longer", "err", err,
+			"hint", "may this NATS user publish to $JS.API.STREAM.MSG.DELETE."+topology.SyncStream+"? nats.conf of this version lets it")
 	}
-	return nil
 }
 
 // eachOf does something with every one of them, several side by side.
@@ -182,7 +184,7 @@ func (s *sweep) recordOf(w *overwrite) Record {
 		r.Snapshot = &w.next
 	}
 	if len(w.markers) > 0 {
-		r.MarkerSeq, r.ReceivedAt = s.markers, &s.markersAt
+		r.MarkerSeq, r.ReceivedAt = s.end.Seq, &s.end.At
 	}
 	return r
 }

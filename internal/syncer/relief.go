@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
@@ -30,11 +27,9 @@ import (
 // syncs it otherwise: so whomever the sweep leaves out, or does not reach, is synced as ever. Markers stored later are not
 // affected: live webhooks stay first.
 type relief struct {
-	// Run names the sweep, Markers is the end of STRIPE_SYNC before it.
-	Run     string `json:"run"`
-	Markers uint64 `json:"markers"`
-	// At is when the message at that end was stored.
-	At time.Time `json:"at"`
+	// Run names the sweep.
+	Run string `json:"run"`
+	markersEnd
 	// Lane is where it takes its places.
 	Lane stripeevent.Lane `json:"lane"`
 	// Active says that it is under way; its entry is written anew every reliefBeat.
@@ -118,20 +113,25 @@ func (r *reliever) watch(ctx context.Context) {
 }
 
 func (r *reliever) look(ctx context.Context) error {
-	data, revision, err := get(ctx, r.state, reliefKey(r.mode))
+	found, revision, err := r.readRelief(ctx, r.mode)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if revision == r.revision {
-		return nil
-	}
-	r.last, r.revision, r.since = relief{}, revision, time.Now()
-	if json.Unmarshal(data, &r.last) != nil {
-		r.last = relief{}
+	if revision != r.revision {
+		r.last, r.revision, r.since = found, revision, time.Now()
 	}
 	return nil
+}
+
+// readRelief is the entry and its revision, the zero one where there is none.
+func (s *store) readRelief(ctx context.Context, mode entitlement.Mode) (found relief, revision uint64, err error) {
+	data, revision, err := get(ctx, s.state, reliefKey(mode))
+	if err == nil && json.Unmarshal(data, &found) != nil {
+		found = relief{}
+	}
+	return found, revision, err
 }
 
 // seen is the relief as last seen, and whether it is under way: one whose entry stands still has died.
@@ -143,7 +143,7 @@ func (r *reliever) seen() (last relief, active bool) {
 
 // reaches reports whether the sweep settles the task's marker if it finds the customer.
 func (r relief) reaches(t task) bool {
-	return t.seq != 0 && t.seq <= r.Markers && t.customer.Account == ""
+	return t.seq != 0 && t.seq <= r.Seq && t.customer.Account == ""
 }
 
 // goesBefore reports whether the task waits for the sweep while that is under way.
@@ -200,11 +200,11 @@ func (s *Syncer) runRelief(ctx context.Context, _ bool) error {
 
 // startRelief sweeps, unless another syncer was first.
 func (s *Syncer) startRelief(ctx context.Context, lane stripeevent.Lane, dirty, pages int) error {
-	markers, err := s.store.sync.Info(ctx)
+	end, err := s.store.markersEnd(ctx)
 	if err != nil {
-		return fmt.Errorf("read the end of %s: %w", topology.SyncStream, err)
+		return err
 	}
-	mine := relief{Run: time.Now().UTC().Format(time.RFC3339Nano), Markers: markers.State.LastSeq, At: markers.State.LastTime, Lane: lane, Active: true}
+	mine := relief{Run: time.Now().UTC().Format(time.RFC3339Nano), markersEnd: end, Lane: lane, Active: true}
 	revision, err := s.setRelief(ctx, mine, s.relief.revisionSeen())
 	if errors.Is(err, errConflict) {
 		return nil // another syncer was first
@@ -270,31 +270,6 @@ func (s *Syncer) weigh(ctx context.Context) (lane stripeevent.Lane, dirty, pages
 
 func cheaper(dirty, pages int) bool { return dirty >= reliefFrom && dirty >= pages+pages/4 }
 
-// dirty counts the customers of one's own account that have a marker in a lane. The server counts: nats.go would fetch them all.
-func (s *store) dirty(ctx context.Context, mode entitlement.Mode, lane stripeevent.Lane) (int, error) {
-	ask, _ := json.Marshal(map[string]any{ // strings and a number: cannot fail
-		"subjects_filter": stripeevent.OwnMarkers(mode, lane),
-		"offset":          math.MaxInt32, // behind the last: none is listed
-	})
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	answer, err := s.js.Conn().RequestWithContext(ctx, apiPrefix(s.js)+"STREAM.INFO."+topology.SyncStream, ask)
-	if err != nil {
-		return 0, fmt.Errorf("count the dirty customers: %w", err)
-	}
-	var r struct {
-		Error *jetstream.APIError `json:"error"`
-		Total int                 `json:"total"`
-	}
-	if err := json.Unmarshal(answer.Data, &r); err != nil {
-		return 0, fmt.Errorf("count the dirty customers: %w", err)
-	}
-	if r.Error != nil {
-		return 0, fmt.Errorf("count the dirty customers: %w", r.Error)
-	}
-	return r.Total, nil
-}
-
 func (s *Syncer) setRelief(ctx context.Context, r relief, over uint64) (uint64, error) {
 	b, _ := json.Marshal(r) // strings, numbers and times: cannot fail
 	revision, err := put(ctx, s.store.state, reliefKey(s.mode), b, over)
@@ -345,12 +320,11 @@ func (s *Syncer) relieve(ctx context.Context, mine relief, revision uint64) erro
 
 // ownRelief is the revision of the entry if it is still this run's.
 func (s *Syncer) ownRelief(ctx context.Context, run string) (uint64, error) {
-	data, revision, err := get(ctx, s.store.state, reliefKey(s.mode))
+	found, revision, err := s.store.readRelief(ctx, s.mode)
 	if err != nil {
 		return 0, err
 	}
-	var found relief
-	if json.Unmarshal(data, &found) != nil || found.Run != run {
+	if found.Run != run {
 		return 0, errTakenOver
 	}
 	return revision, nil
@@ -358,11 +332,14 @@ func (s *Syncer) ownRelief(ctx context.Context, run string) (uint64, error) {
 
 func (s *Syncer) sweepDirty(ctx context.Context, mine relief) (SweepReport, error) {
 	sw := s.newSweep(SweepOptions{})
-	sw.write, sw.trigger, sw.markers, sw.markersAt = true, stripeevent.TriggerSweep, mine.Markers, mine.At
+	sw.write, sw.trigger, sw.end = true, stripeevent.TriggerSweep, mine.markersEnd
 	// Whom it finds as he should be has had his check scheduled, and the job coverage looks after those that were lost: not one more
 	// question about each.
 	sw.rewake = func(context.Context, stripeevent.Customer, *entitlement.Snapshot) error { return nil }
 	var err error
+	if sw.dirty, err = s.store.dirtyIDs(ctx, s.mode); err != nil {
+		return SweepReport{}, err
+	}
 	if sw.fence, err = s.store.readFence(ctx); err != nil {
 		return SweepReport{}, err
 	}

@@ -1,9 +1,13 @@
 package syncer
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,7 +87,7 @@ func (r *rig) recordsBy(trigger string) (n int) {
 func TestDeadReliefHoldsNothing(t *testing.T) {
 	t.Parallel()
 	r := &reliever{}
-	r.last, r.since = relief{Active: true, Markers: 10, Lane: stripeevent.Now}, time.Now()
+	r.last, r.since = relief{Active: true, markersEnd: markersEnd{Seq: 10}, Lane: stripeevent.Now}, time.Now()
 	if !r.yields(task{seq: 10}) || r.yields(task{seq: 11}) || r.yields(task{}) {
 		t.Error("markers up to 10 give way, later ones and requests do not")
 	}
@@ -112,14 +116,14 @@ func TestReliefLeavesWhoWasSyncedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mark(c)
-	info, err := o.s.store.sync.Info(t.Context())
+	end, err := o.s.store.markersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	held := r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == "" })
 	done := make(chan SweepReport, 1)
 	go func() { // done receives
-		rep, err := o.s.sweepDirty(t.Context(), relief{Markers: info.State.LastSeq, At: info.State.LastTime, Lane: stripeevent.Now})
+		rep, err := o.s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
 		if err != nil {
 			t.Errorf("sweep: %v", err)
 		}
@@ -208,16 +212,16 @@ func TestReliefSettlesMarkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mark(ours(ids[0]))
-	info, err := o.s.store.sync.Info(t.Context())
+	end, err := o.s.store.markersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.mark(ours(ids[1])) // behind the noted end
-	rep, err := o.s.sweepDirty(t.Context(), relief{Markers: info.State.LastSeq, At: info.State.LastTime, Lane: stripeevent.Now})
+	rep, err := o.s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
 	if err != nil || rep.Unchanged != len(ids) {
 		t.Fatalf("%+v, %v", rep, err)
 	}
-	for i, want := range []uint64{info.State.LastSeq, 0, 0} {
+	for i, want := range []uint64{end.Seq, 0, 0} {
 		recs := r.records(ours(ids[i]))
 		if last := recs[len(recs)-1]; last.MarkerSeq != want || (want != 0) != (len(recs) == 2) {
 			t.Errorf("customer %d: %d records, the last one settles markers up to %d, want %d", i, len(recs), last.MarkerSeq, want)
@@ -228,6 +232,174 @@ func TestReliefSettlesMarkers(t *testing.T) {
 		subject := stripeevent.SyncSubject(stripeevent.Now, ours(ids[i]))
 		if seq, err := o.s.store.NewestMarker(t.Context(), subject); err != nil || (seq != 0) != want {
 			t.Errorf("customer %d has marker %d, %v; want one: %t", i, seq, err, want)
+		}
+	}
+}
+
+// markers is how many markers each of the customers has left.
+func (r *rig) markers(ids ...string) (left []int) {
+	r.t.Helper()
+	for _, id := range ids {
+		n := 0
+		for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+			seq, err := r.operator().s.store.NewestMarker(r.t.Context(), stripeevent.SyncSubject(lane, ours(id)))
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			if seq != 0 {
+				n++
+			}
+		}
+		left = append(left, n)
+	}
+	return left
+}
+
+// A marker of a STRIPE_SYNC that was made anew, or has lost its end, has a low sequence, and yet was stored after the pages were read.
+func TestReliefLeavesMarkersOfAnotherStream(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		end func(e *markersEnd)
+		// settled says that the record is of the marker, removed that the marker is gone.
+		settled, removed bool
+	}{
+		"as it was":                       {end: func(*markersEnd) {}, settled: true, removed: true},
+		"stored later, at a low sequence": {end: func(e *markersEnd) { e.At = e.At.Add(-time.Second) }},
+		"made anew since":                 {end: func(e *markersEnd) { e.Stream = e.Stream.Add(-time.Second) }, settled: true},
+		"its end lost since":              {end: func(e *markersEnd) { e.Seq += 10 }, settled: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			ids := r.backfilled(1)
+			r.mark(ours(ids[0]))
+			o := r.operator(quiet)
+			end, err := o.s.store.markersEnd(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.end(&end)
+			if _, err := o.s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now}); err != nil {
+				t.Fatal(err)
+			}
+			recs := r.records(ours(ids[0]))
+			if settled := recs[len(recs)-1].MarkerSeq == end.Seq; settled != tt.settled {
+				t.Errorf("settled %t, want %t", settled, tt.settled)
+			}
+			if removed := r.markers(ids[0])[0] == 0; removed != tt.removed {
+				t.Errorf("removed %t, want %t", removed, tt.removed)
+			}
+		})
+	}
+}
+
+// A NATS user who may not remove markers, as in the nats.conf of an older version, sweeps all the same.
+func TestReliefWithoutTheRightToRemove(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ids := r.backfilled(40)
+	for _, id := range ids {
+		r.mark(ours(id))
+	}
+	var log bytes.Buffer
+	s := r.operator(func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }).s
+	// Nobody answers there.
+	js, err := jetstream.NewWithAPIPrefix(r.conn(t), "NONE", jetstream.WithDefaultTimeout(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store.sync = refusesDeletes{s.store.sync, js}
+	end, err := s.store.markersEnd(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
+	if err != nil || rep.Unchanged != len(ids) {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	for _, id := range ids {
+		recs := r.records(ours(id))
+		if recs[len(recs)-1].MarkerSeq != end.Seq {
+			t.Errorf("%s: its record settles no marker", id)
+		}
+	}
+	if n := strings.Count(log.String(), "settled markers are left to the syncers"); n != 1 || !strings.Contains(log.String(), "STREAM.MSG.DELETE.STRIPE_SYNC") {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
+// refusesDeletes is a stream that may not be deleted from: NATS drops what a user may not publish.
+type refusesDeletes struct {
+	jetstream.Stream
+	js jetstream.JetStream
+}
+
+func (s refusesDeletes) DeleteMsg(ctx context.Context, _ uint64) error {
+	_, err := s.js.Stream(ctx, topology.SyncStream)
+	return err
+}
+
+// The failures of a customer whose last own sync failed while the sweep was under way are forgotten too: nobody will be handed its marker.
+func TestReliefForgetsFailures(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ids := r.backfilled(1)
+	r.mark(ours(ids[0]))
+	s := r.operator().s
+	end, err := s.store.markersEnd(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == "" })
+	done := make(chan error, 1)
+	go func() { // done receives
+		_, err := s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
+		done <- err
+	}()
+	if _, err := held.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.SetFailure(t.Context(), ours(ids[0]), Failure{Failures: 3}, 0); err != nil {
+		t.Fatal(err)
+	}
+	held.Release()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if f, revision, err := s.store.Failure(t.Context(), ours(ids[0])); err != nil || revision != 0 {
+		t.Errorf("%+v at revision %d, %v", f, revision, err)
+	}
+}
+
+// A marker that a relief is about to settle does not promise a sweep beside it that somebody reads the customer again: the
+// relief may have read it before.
+func TestSweepBesideARelief(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ids := r.backfilled(1)
+	r.changeSilently(ids, 1)
+	r.mark(ours(ids[0]))
+	o := r.operator()
+	end, err := o.s.store.markersEnd(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision := uint64(0)
+	for _, step := range []struct {
+		name            string
+		entry           relief
+		waiting, marked int
+	}{
+		{"a relief of older markers", relief{Active: true, markersEnd: markersEnd{Seq: end.Seq - 1}}, 1, 0},
+		{"one that has ended", relief{markersEnd: end}, 1, 0},
+		{"one that settles this marker", relief{Active: true, markersEnd: end}, 0, 1},
+	} {
+		if revision, err = o.s.setRelief(t.Context(), step.entry, revision); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := o.Sweep(t.Context(), SweepOptions{})
+		if err != nil || rep.Waiting != step.waiting || rep.Marked != step.marked {
+			t.Errorf("%s: %+v, %v; want %d waiting, %d marked", step.name, rep, err, step.waiting, step.marked)
 		}
 	}
 }

@@ -51,6 +51,7 @@ func (s *Syncer) serve(ctx, hard context.Context) error {
 		Name:        "entitled-sync-" + string(s.mode),
 		Version:     serviceVersion,
 		Description: "a customer's snapshot, read from Stripe after the request",
+		Metadata:    map[string]string{PolicyMetadata: s.policy().String()},
 	})
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", entitlement.SyncSubject(s.mode), err)

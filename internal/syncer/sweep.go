@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"entitled/entitlement"
@@ -25,24 +28,27 @@ import (
 type sweep struct {
 	*protocol
 	store   *store
+	log     *slog.Logger
 	mode    entitlement.Mode
 	account string
 	// write says to write what differs; otherwise it is marked for a sync of its own.
 	write bool
-	// markers, if not 0, is a sequence of STRIPE_SYNC. Customers with a marker up to there are written whatever was found, and
-	// their records say that the markers are done, the last of which was stored at markersAt.
-	markers   uint64
-	markersAt time.Time
-	trigger   string
-	rewake    func(ctx context.Context, c stripeevent.Customer, s *entitlement.Snapshot) error
+	// dirty are customers that may have a marker up to end. Those who do are written whatever was found, and their records say that their
+	// markers up to there are done.
+	dirty   idSet
+	end     markersEnd
+	trigger string
+	rewake  func(ctx context.Context, c stripeevent.Customer, s *entitlement.Snapshot) error
 	// progress is told after every page and batch, from one goroutine at a time.
 	progress func(SweepReport)
 
 	fence fence
 	// failing are the keys of the customers whose own syncs failed when the sweep began: a write is a sync that succeeded.
 	failing map[string]struct{}
-	mu      sync.Mutex
-	done    SweepReport
+	// kept says that settled markers are not removed.
+	kept atomic.Bool
+	mu   sync.Mutex
+	done SweepReport
 }
 
 // A fence is what a sweep is held against, read before its first page.
@@ -139,7 +145,13 @@ func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
 	work := make(chan []*group, queued)
 	g, gctx := errgroup.WithContext(ctx)
 	r.take = func(ctx context.Context, p page, frontier int64) error {
-		whole := found.add(p, frontier)
+		whole, late := found.add(p, frontier)
+		for _, c := range late {
+			// At once: who ends this sweep must not leave behind what a part of the customer was taken for.
+			if err := s.store.markBulk(ctx, c, entitlement.Cause{Trigger: s.trigger}); err != nil {
+				return err
+			}
+		}
 		s.report(func(d *SweepReport) {
 			d.Requests += p.Requests
 			d.Pages++
@@ -190,20 +202,12 @@ func (s *sweep) report(change func(*SweepReport)) {
 
 // settle compares a batch of whole customers with the bucket, and writes or marks what differs.
 func (s *sweep) settle(ctx context.Context, batch []*group) error {
-	entries, err := s.entries(ctx, batch)
-	if err != nil {
-		return err
-	}
-	markers, err := s.markersOf(ctx, batch)
-	if err != nil {
-		return err
-	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelReads)
 	writes := make([]*overwrite, len(batch))
 	for i, gr := range batch {
 		g.Go(func() (err error) {
-			writes[i], err = s.compare(gctx, gr, entries[i], markers[gr.customer.ID])
+			writes[i], err = s.compare(gctx, gr)
 			return err
 		})
 	}
@@ -221,7 +225,15 @@ func (s *sweep) settle(ctx context.Context, batch []*group) error {
 }
 
 // compare holds a customer against its entry. It returns what to write, nil for nothing.
-func (s *sweep) compare(ctx context.Context, gr *group, cur current, markers []uint64) (*overwrite, error) {
+func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
+	var cur current
+	// When nothing was in the bucket, whoever is there now came later, and the write fails.
+	if s.fence.Revision != 0 {
+		var err error
+		if cur, err = s.current(ctx, gr.customer); err != nil {
+			return nil, err
+		}
+	}
 	if cur.revision > s.fence.Revision || cur.newer {
 		return nil, s.left(ctx, gr, cur)
 	}
@@ -231,6 +243,10 @@ func (s *sweep) compare(ctx context.Context, gr *group, cur current, markers []u
 		next.Features = cur.snapshot.Features
 	}
 	outcome, changed := settle(&next, cur.snapshot, entitlement.Cause{Trigger: s.trigger})
+	markers, err := s.markersOf(ctx, gr.customer)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case outcome == Unchanged && len(markers) == 0, next.Deleted && !cur.there:
 		if err := s.rewake(ctx, gr.customer, &next); err != nil {
@@ -242,6 +258,51 @@ func (s *sweep) compare(ctx context.Context, gr *group, cur current, markers []u
 		return nil, s.mark(ctx, gr.customer)
 	}
 	return &overwrite{group: gr, next: next, cur: cur, outcome: outcome, changed: changed, markers: markers}, nil
+}
+
+// markersOf are the sequences of the customer's markers that a write by this sweep settles. A replica that lags may hide one: then
+// the customer is synced once more.
+func (s *sweep) markersOf(ctx context.Context, c stripeevent.Customer) (settles []uint64, err error) {
+	if !s.dirty.has(c.ID) {
+		return nil, nil
+	}
+	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+		m, err := s.store.sync.GetLastMsgForSubject(ctx, stripeevent.SyncSubject(lane, c))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return nil, fmt.Errorf("look for a marker of %s: %w", c, err)
+		case m.Sequence <= s.end.Seq && !m.Time.After(s.end.At): // else of a stream that was made anew, or has lost its end
+			settles = append(settles, m.Sequence)
+		}
+	}
+	return settles, nil
+}
+
+// current is what the bucket has of a customer.
+type current struct {
+	// snapshot is nil where there is none, or something that is none.
+	snapshot *entitlement.Snapshot
+	// revision is what a write over it must expect, there says that the key has a value.
+	revision uint64
+	there    bool
+	// newer says that a newer version of this program wrote it.
+	newer bool
+}
+
+func (s *sweep) current(ctx context.Context, c stripeevent.Customer) (current, error) {
+	data, revision, err := s.Snapshot(ctx, c.Key())
+	if err != nil {
+		return current{}, fmt.Errorf("read the revision of %s: %w", c, err)
+	}
+	e := current{revision: revision, there: data != nil}
+	switch snap, err := entitlement.Decode(data); {
+	case err == nil:
+		e.snapshot = &snap
+	case errors.Is(err, entitlement.ErrSchema):
+		e.newer = true
+	}
+	return e, nil
 }
 
 // overtaken leaves a customer that was written after it was compared.
@@ -302,13 +363,22 @@ func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
 	return nil
 }
 
+// marked reports whether the customer has a marker that leads to a fetch after this sweep's. One that a relief is about to settle may not: its
+// reading of the customer can be the older one.
 func (s *sweep) marked(ctx context.Context, c stripeevent.Customer) (bool, error) {
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 		seq, err := s.NewestMarker(ctx, stripeevent.SyncSubject(lane, c))
 		if err != nil {
 			return false, fmt.Errorf("look for a marker of %s: %w", c, err)
 		}
-		if seq != 0 {
+		if seq == 0 {
+			continue
+		}
+		other, _, err := s.store.readRelief(ctx, s.mode)
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", reliefKey(s.mode), err)
+		}
+		if settled := other.Active && s.end.Seq == 0 && seq <= other.Seq && c.Account == ""; !settled {
 			return true, nil
 		}
 	}
@@ -323,14 +393,8 @@ func (s *store) markBulk(ctx context.Context, c stripeevent.Customer, cause enti
 	return nil
 }
 
-// rest marks whom the listing did not show as a whole: customers of which a part came late, and those with subscriptions
-// in the bucket and none in the listing. The bucket is streamed; none of it is held.
+// rest marks whom the listing did not show: those with subscriptions in the bucket. The bucket is streamed; none of it is held.
 func (s *sweep) rest(ctx context.Context, found *groups) error {
-	for _, c := range found.late {
-		if err := s.store.markBulk(ctx, c, entitlement.Cause{Trigger: s.trigger}); err != nil {
-			return err
-		}
-	}
 	return s.store.eachSnapshot(ctx, s.mode, keysOf(s.account), func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error {
 		if c.Account != s.account || revision > s.fence.Revision || found.has(c.ID) || !owesSubscriptions(c, data) {
 			return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/topology"
@@ -371,12 +372,15 @@ func TestGroups(t *testing.T) {
 			t.Parallel()
 			g := newGroups(entitlement.Test, "")
 			var got *group
+			late := 0
 			for i, p := range tt.pages {
 				frontier := int64(born)
 				if i == len(tt.pages)-1 {
 					frontier = math.MinInt64
 				}
-				for _, gr := range g.add(p, frontier) {
+				whole, again := g.add(p, frontier)
+				late += len(again)
+				for _, gr := range whole {
 					if gr.customer.ID == "cus_1" {
 						got = gr
 					}
@@ -385,8 +389,8 @@ func TestGroups(t *testing.T) {
 			if got == nil {
 				t.Fatal("not handed on")
 			}
-			if got.asOf.Unix() != tt.asOf || got.metadata["n"] != tt.metadata || len(got.subs) != tt.subs || got.deleted != tt.deleted || len(g.late) != tt.late {
-				t.Errorf("as of %d, metadata %v, %d subscriptions, deleted %t, %d late", got.asOf.Unix(), got.metadata, len(got.subs), got.deleted, len(g.late))
+			if got.asOf.Unix() != tt.asOf || got.metadata["n"] != tt.metadata || len(got.subs) != tt.subs || got.deleted != tt.deleted || late != tt.late {
+				t.Errorf("as of %d, metadata %v, %d subscriptions, deleted %t, %d late", got.asOf.Unix(), got.metadata, len(got.subs), got.deleted, late)
 			}
 		})
 	}
@@ -397,11 +401,12 @@ func TestGroupsForget(t *testing.T) {
 	t.Parallel()
 	g := newGroups(entitlement.Test, "")
 	p := pageOf(time.Unix(1, 0), customer{ID: "cus_new", Created: 100_000, Subscriptions: subs("a")}, customer{ID: "cus_gone", Deleted: true})
-	if whole := g.add(p, 100_000-slack-1); len(whole) != 2 || len(g.open) != 0 || g.count() != 2 {
+	if whole, _ := g.add(p, 100_000-slack-1); len(whole) != 2 || len(g.open) != 0 || g.count() != 2 {
 		t.Errorf("%d handed on, %d kept of %d", len(whole), len(g.open), g.count())
 	}
-	if g.add(pageOf(time.Unix(2, 0), customer{ID: "cus_new", Created: 100_000, Subscriptions: subs("b")}), 0); len(g.late) != 1 {
-		t.Errorf("%d late, want the one of whom a part came after it was handed on", len(g.late))
+	again := pageOf(time.Unix(2, 0), customer{ID: "cus_new", Created: 100_000, Subscriptions: subs("b")}, customer{ID: "cus_gone", Deleted: true})
+	if _, late := g.add(again, 0); len(late) != 1 || late[0].ID != "cus_new" {
+		t.Errorf("%v late, want the one of whom a part came after it was handed on", late)
 	}
 }
 
@@ -443,38 +448,34 @@ func TestEachSnapshotBreaksOff(t *testing.T) {
 	}
 }
 
-// Entries are read many at a time, from any replica; one that has not come as far as the fence may hide that a customer differs, and the leader is
-// asked instead.
-func TestSweepAsksTheLeaderWhenAReplicaLags(t *testing.T) {
+// pagesOf answers with one page after the other, then with an error.
+type pagesOf []page
+
+func (p *pagesOf) Subscriptions(context.Context, stripeapi.PageQuery) (page, error) {
+	if len(*p) == 0 {
+		return page{}, errOfWire
+	}
+	next := (*p)[0]
+	*p = (*p)[1:]
+	return next, nil
+}
+
+// A customer of whom a part comes after it was taken for whole is marked when that is seen, and not only at the end of a sweep that may
+// never come there.
+func TestLateCustomersAreMarkedAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	ids := r.backfilled(3)
-	r.purge(ours(ids[2]))
-	w, s := r.process(nil)
-	var batch []*group
-	for _, id := range ids {
-		batch = append(batch, &group{customer: ours(id)})
+	const born = 1_700_000_000
+	first := pageOf(time.Unix(1, 0), customer{ID: "cus_1", Created: born, Subscriptions: subs("a")})
+	first.Next, first.Count, first.Newest, first.Oldest = "sub_a", 1, born+slack, born-2*slack
+	second := pageOf(time.Unix(2, 0), customer{ID: "cus_1", Created: born, Subscriptions: subs("b")})
+	second.Next, second.Count, second.Newest, second.Oldest = "sub_b", 1, born-2*slack, born-2*slack
+	sw := r.operator().s.newSweep(SweepOptions{})
+	sw.trigger = stripeevent.TriggerSweep
+	if _, err := sw.run(t.Context(), &listing{list: &pagesOf{first, second}}); !errors.Is(err, errOfWire) {
+		t.Fatalf("%v, want %v", err, errOfWire)
 	}
-	sw := s.newSweep(SweepOptions{})
-	fence, err := s.store.readFence(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ahead, asked := range map[uint64]int{0: 0, 1: len(ids)} {
-		w.begin(fault{})
-		sw.fence = fence
-		sw.fence.Revision += ahead
-		all, err := sw.entries(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, cur := range all {
-			if cur.revision == 0 || cur.there != (i < 2) || (cur.snapshot != nil) != (i < 2) {
-				t.Errorf("replica %d behind: entry %d is %+v", ahead, i, cur)
-			}
-		}
-		if got := w.calls["get entitlements_test"]; got != asked {
-			t.Errorf("replica %d behind: the leader was asked %d times, want %d", ahead, got, asked)
-		}
+	if left := r.markers("cus_1"); left[0] != 1 {
+		t.Errorf("%d markers, want the one that reads it again", left[0])
 	}
 }

@@ -1,0 +1,84 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"entitled/entitlement"
+)
+
+// A fleetPolicy is what decides, besides Stripe, what a snapshot says. Whoever reads and writes with another one takes from customers what
+// the others gave them: so the syncers say theirs, and a command with another is refused.
+type fleetPolicy struct {
+	Features bool `json:"features"`
+	// Grace is PAST_DUE_GRACE, in seconds.
+	Grace int64 `json:"past_due_grace"`
+}
+
+// PolicyMetadata is under which name a syncer's micro service tells its policy.
+const PolicyMetadata = "policy"
+
+func (p fleetPolicy) String() string {
+	features := "off"
+	if p.Features {
+		features = "entitlements"
+	}
+	return fmt.Sprintf("FEATURES=%s PAST_DUE_GRACE=%s", features, time.Duration(p.Grace)*time.Second)
+}
+
+func (s *Syncer) policy() fleetPolicy {
+	return fleetPolicy{s.cfg.Stripe.Features, int64(s.cfg.Policy.PastDueGrace / time.Second)}
+}
+
+func policyKey(mode entitlement.Mode) string { return "policy." + string(mode) }
+
+// said is the policy of the syncer that started last, nil if none has said one.
+func (s *Syncer) said(ctx context.Context) (*fleetPolicy, error) {
+	data, _, err := get(ctx, s.store.state, policyKey(s.mode))
+	if err != nil {
+		return nil, fmt.Errorf("read the policy of the syncers: %w", err)
+	}
+	var p fleetPolicy
+	if data == nil || json.Unmarshal(data, &p) != nil {
+		return nil, nil
+	}
+	return &p, nil
+}
+
+// sayPolicy is a syncer's. That it cannot be said keeps nobody from syncing.
+func (s *Syncer) sayPolicy(ctx context.Context) {
+	mine := s.policy()
+	before, err := s.said(ctx)
+	if err == nil && before != nil && *before == mine {
+		return
+	}
+	if err == nil && before != nil {
+		s.log.Warn("syncers ran with another policy: snapshots follow this one as they are synced, all at once with `entitled backfill`",
+			"before", before.String(), "now", mine.String())
+	}
+	if err == nil {
+		b, _ := json.Marshal(mine) // a bool and a number: cannot fail
+		_, err = s.store.state.Put(ctx, policyKey(s.mode), b)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("policy not said: commands cannot tell whether theirs is another", "err", err)
+	}
+}
+
+// ErrPolicy says that a command's FEATURES or PAST_DUE_GRACE is not the syncers'.
+var ErrPolicy = errors.New("the policy is not that of the syncers")
+
+// agree fails if the syncers have another policy.
+func (s *Syncer) agree(ctx context.Context) error {
+	theirs, err := s.said(ctx)
+	if err != nil || theirs == nil {
+		return err
+	}
+	if mine := s.policy(); *theirs != mine {
+		return fmt.Errorf("%w: they run with %s, this command with %s", ErrPolicy, theirs, mine)
+	}
+	return nil
+}
