@@ -121,6 +121,7 @@ func (f topologyFlags) show(ctx context.Context, s *session, js jetstream.JetStr
 
 type topologyApplyCmd struct {
 	Recreate bool `help:"Also delete and create again what cannot be changed in place and whose content is rebuilt by itself: STRIPE_SYNC, stripe_pace and the consumers. Ingest answers 503 meanwhile, and Stripe sends again."`
+	Shorten  bool `help:"Also shorten the time for which events and records are kept, if EVENTS_MAX_AGE says so. What is older is deleted at once."`
 	topologyFlags
 }
 
@@ -131,7 +132,7 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
-	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{Recreate: t.Recreate})
+	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{Recreate: t.Recreate, Shorten: t.Shorten})
 	if t.JSON {
 		if perr := printApplied(s, changes); perr != nil {
 			return perr
@@ -144,7 +145,10 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	hint := "back it up (`nats stream backup`), remove it, run `entitled topology apply` and restore it"
-	if left.Recreatable && !t.Recreate {
+	switch {
+	case left.Shortens():
+		hint = shortenHint
+	case left.Recreatable && !t.Recreate:
 		hint = "`entitled topology apply --recreate` deletes and creates again what the system can rebuild"
 	}
 	for _, d := range left.Differences {
@@ -285,12 +289,17 @@ func summary(findings []topology.Finding) error {
 	}
 }
 
+const shortenHint = "set EVENTS_MAX_AGE as the daemons have it; `entitled topology apply --shorten` deletes what is older than it says"
+
 // nextApply says what mends the findings.
 func nextApply(findings []topology.Finding) string {
 	hint, missing := "`entitled topology apply` mends that", false
 	for _, f := range findings {
 		missing = missing || f.Missing
 		for _, d := range f.Differences {
+			if d.Loses {
+				return shortenHint
+			}
 			if !d.InPlace {
 				return "`entitled topology apply` mends what it can and says what can be done about the rest; or set REPLICAS and EVENTS_MAX_AGE as the daemons have them"
 			}

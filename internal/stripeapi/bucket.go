@@ -21,6 +21,9 @@ const (
 	ahead = 0.25
 )
 
+// mostPlaces bounds what a bucket can hold or owe: ten seconds at a rate of 1,000 requests/s, ten times what Stripe allows.
+const mostPlaces = 10_000
+
 // A bucket is the fleet's allowance at one instant.
 type bucket struct {
 	// Places are what is left; below 0 they are promised.
@@ -91,11 +94,13 @@ func (r rule) read(e jetstream.KeyValueEntry) (bucket, bool) {
 	if json.Unmarshal(e.Value(), &v) != nil || v.Low <= 0 || v.Since < 0 || v.Taken < 0 {
 		return bucket{}, false
 	}
-	// A debt that takes so many seconds to pay back was not made here.
-	if most := 10 * max(1, float64(r)); math.Abs(v.Places) > most || float64(v.Taken) > most {
+	// More than any fleet has: not made here. One's own rate is no measure, it may be set wrong.
+	if math.Abs(v.Places) > mostPlaces || float64(v.Taken) > mostPlaces {
 		return bucket{}, false
 	}
 	b := v.bucket
+	// What a fleet with a higher rate owes must not take this one minutes to pay back.
+	b.Places = max(b.Places, -10*max(1, float64(r)))
 	if v.Prev != 0 {
 		b = r.after(b, e.Created().Sub(time.Unix(0, v.Prev)))
 	}

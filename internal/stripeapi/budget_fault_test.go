@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -236,5 +237,32 @@ func TestBudgetDefaultRate(t *testing.T) {
 		if got := NewBudget(BudgetConfig{Mode: mode}).Usage().Full; got != want {
 			t.Errorf("%s: %v requests/s, want %v", mode, got, want)
 		}
+	}
+}
+
+// A program that was given another rate reads the bucket as it is: it neither starts it anew nor says that it is broken.
+func TestBudgetOfAnotherRate(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"full":    `{"places":750,"low":1000,"since":20,"prev":0}`,
+		"in debt": `{"places":-250,"low":1000,"since":20,"prev":0}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
+				kv.put([]byte(value))
+				var log strings.Builder
+				b := NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
+				start := time.Now()
+				if err := b.Take(t.Context(), false); err != nil {
+					t.Fatal(err)
+				}
+				// It pays back ten seconds' worth at most, and asks again somewhat later.
+				if took := time.Since(start); log.Len() > 0 || took > 15*time.Second {
+					t.Errorf("after %s: %s", took, log.String())
+				}
+			})
+		})
 	}
 }

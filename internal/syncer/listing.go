@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -301,6 +302,7 @@ func (r *listing) frontier() int64 {
 // accountReader lists the subscriptions of an account within the budget, and tries again what is worth it.
 type accountReader struct {
 	*store
+	log     *slog.Logger
 	account string
 	policy  Policy
 	// place takes a place in the budget.
@@ -327,7 +329,12 @@ func (a *accountReader) Subscriptions(ctx context.Context, q stripeapi.PageQuery
 		if ctx.Err() != nil || attempt == tries || !a.worthwhile(ctx, err) {
 			return page{}, err
 		}
-		if err := sleep(ctx, min(firstDelay<<(attempt-1), 30*time.Second)/2+rand.N(firstDelay)); err != nil {
+		pause := min(firstDelay<<(attempt-1), 30*time.Second)/2 + rand.N(firstDelay)
+		if attempt > 1 {
+			// A single failure is nobody's business.
+			a.log.Warn("Stripe does not list the subscriptions, trying again", "attempt", attempt, "of", tries, "in", pause.Round(time.Second), "err", err)
+		}
+		if err := sleep(ctx, pause); err != nil {
 			return page{}, err
 		}
 	}

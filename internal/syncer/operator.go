@@ -104,6 +104,7 @@ func (s *Syncer) newSweep(opt SweepOptions) *sweep {
 func (s *Syncer) newReading(account string, lane stripeevent.Lane) *listing {
 	return &listing{list: &accountReader{
 		store:   s.store,
+		log:     s.log,
 		account: account,
 		policy:  s.cfg.Policy,
 		place:   func(ctx context.Context) error { return s.store.Place(ctx, lane) },

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -400,6 +403,39 @@ func TestBackfillAndErrors(t *testing.T) {
 	_, err := r.operator().Backfill(t.Context(), SweepOptions{})
 	if e, ok := errors.AsType[*stripeapi.Error](err); !ok || e.Status != 401 {
 		t.Errorf("error %v, want Stripe's 401", err)
+	}
+}
+
+// failsFirst answers with an empty list after some requests that fail.
+type failsFirst struct{ left int }
+
+func (f *failsFirst) RoundTrip(*http.Request) (*http.Response, error) {
+	if f.left--; f.left >= 0 {
+		return nil, errOfWire
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"object":"list","data":[],"has_more":false}`))}, nil
+}
+
+// A Stripe that does not answer is told of before the last attempt has failed, a single failure is not.
+func TestListingTellsOfWaiting(t *testing.T) {
+	t.Parallel()
+	for fails, told := range map[int]int{0: 0, 1: 0, 3: 2} {
+		synctest.Test(t, func(t *testing.T) {
+			client, err := stripeapi.New(stripeapi.Config{Key: "sk_test_rig", Base: "http://stripe", Transport: &failsFirst{fails}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var log strings.Builder
+			a := accountReader{
+				store: &store{stripe: client}, log: slog.New(slog.NewTextHandler(&log, nil)), place: func(context.Context) error { return nil },
+			}
+			if _, err := a.Subscriptions(t.Context(), stripeapi.PageQuery{}); err != nil {
+				t.Error(err)
+			}
+			if n := strings.Count(log.String(), "trying again"); n != told {
+				t.Errorf("%d failures: told %d times, want %d:\n%s", fails, n, told, log.String())
+			}
+		})
 	}
 }
 

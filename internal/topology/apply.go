@@ -57,6 +57,8 @@ type ApplyOptions struct {
 	// Recreate lets it delete and create again what cannot be changed in place and whose content the system makes good:
 	// STRIPE_SYNC, stripe_pace and the consumers. While STRIPE_SYNC is away, ingest answers 503 and Stripe sends again.
 	Recreate bool
+	// Shorten lets it make the time shorter for which events and records are kept. What is older is deleted at once.
+	Shorten bool
 }
 
 // Apply creates what is missing and mends what differs, as far as that can be done in place. It returns what it changed, also when it
@@ -103,8 +105,9 @@ func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, [
 		return change, nil, err
 	}
 	var rest []Difference
+	mends := func(d Difference) bool { return d.InPlace && (!d.Loses || o.Shorten) }
 	for _, d := range diffs {
-		if !d.InPlace {
+		if !mends(d) {
 			rest = append(rest, d)
 		}
 	}
@@ -123,12 +126,12 @@ func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, [
 	if len(rest) == len(diffs) {
 		return change, rest, nil
 	}
-	if err := a.mend(ctx, c); err != nil {
+	if err := a.mend(ctx, c, o.Shorten); err != nil {
 		return change, rest, fmt.Errorf("update: %w", err)
 	}
 	change.Action = Updated
 	for _, d := range diffs {
-		if d.InPlace {
+		if mends(d) {
 			change.Differences = append(change.Differences, d)
 		}
 	}

@@ -19,12 +19,17 @@ type Difference struct {
 	Have, Want string
 	// InPlace says that [Apply] can change it without re-creating the asset.
 	InPlace bool
+	// Loses says that the change deletes what is stored: [Apply] makes it only when asked to.
+	Loses bool
 }
 
 func (d Difference) String() string {
 	how := "can be mended in place"
-	if !d.InPlace {
+	switch {
+	case !d.InPlace:
 		how = "cannot be changed in place"
+	case d.Loses:
+		how = "mending it deletes what is older"
 	}
 	return fmt.Sprintf("%s: %s is %s, want %s (%s)", d.Asset, d.Field, d.Have, d.Want, how)
 }
@@ -40,6 +45,8 @@ type field[C any] struct {
 	unset func(want *C) bool
 	// fixed says that the server would not change it in place. Nil: it would.
 	fixed func(have, want *C) bool
+	// loses says that the change deletes what is stored. Nil: it never does.
+	loses func(have, want *C) bool
 }
 
 func differences[C any](asset string, fields []field[C], have, want *C) []Difference {
@@ -50,16 +57,20 @@ func differences[C any](asset string, fields []field[C], have, want *C) []Differ
 		}
 		if h, w := f.value(have), f.value(want); h != w {
 			inPlace := f.fixed == nil || !f.fixed(have, want)
-			diffs = append(diffs, Difference{Asset: asset, Field: f.name, Have: h, Want: w, InPlace: inPlace})
+			loses := f.loses != nil && f.loses(have, want)
+			diffs = append(diffs, Difference{Asset: asset, Field: f.name, Have: h, Want: w, InPlace: inPlace, Loses: loses})
 		}
 	}
 	return diffs
 }
 
-// mended is have with all of want that can be changed in place.
-func mended[C any](fields []field[C], have, want *C) C {
+// mended is have with all of want that can be changed in place; with what deletes something only if lose says so.
+func mended[C any](fields []field[C], have, want *C, lose bool) C {
 	c := *have
 	for _, f := range fields {
+		if f.loses != nil && f.loses(have, want) && !lose {
+			continue
+		}
 		if (f.unset == nil || !f.unset(want)) && (f.fixed == nil || !f.fixed(have, want)) {
 			f.take(&c, want)
 		}
@@ -101,6 +112,17 @@ func optional[C any](f field[C], unset func(want *C) bool) field[C] {
 	return f
 }
 
+func losing[C any](f field[C], when func(have, want *C) bool) field[C] {
+	f.loses = when
+	return f
+}
+
+// shortensLog says that events or records would be deleted, which nothing brings back.
+func shortensLog(have, want *jetstream.StreamConfig) bool {
+	log := want.Name == EventsStream || want.Name == SyncedStream
+	return log && want.MaxAge > 0 && (have.MaxAge == 0 || want.MaxAge < have.MaxAge)
+}
+
 func always[C any](have, want *C) bool { return true }
 
 // streamFields: what can be changed in place is what the server's configUpdateCheck lets pass.
@@ -133,7 +155,7 @@ func streamFields() []field[jetstream.StreamConfig] {
 		optional(plain("max_msgs", func(c *cfg) *int64 { return &c.MaxMsgs }), func(want *cfg) bool { return want.MaxMsgs == 0 }),
 		optional(plain("max_bytes", func(c *cfg) *int64 { return &c.MaxBytes }), func(want *cfg) bool { return want.MaxBytes == 0 }),
 		plain("max_msg_size", func(c *cfg) *int32 { return &c.MaxMsgSize }),
-		plain("max_age", func(c *cfg) *time.Duration { return &c.MaxAge }),
+		losing(plain("max_age", func(c *cfg) *time.Duration { return &c.MaxAge }), shortensLog),
 		optional(plain("duplicate_window", func(c *cfg) *time.Duration { return &c.Duplicates }), func(want *cfg) bool { return want.Duplicates == 0 }),
 		plain("compression", func(c *cfg) *jetstream.StoreCompression { return &c.Compression }),
 		plain("allow_direct", func(c *cfg) *bool { return &c.AllowDirect }),

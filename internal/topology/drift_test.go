@@ -129,10 +129,42 @@ func TestDriftNamesTheWayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := topology.Ensure(ctx, js, topology.Ingest(topology.Options{EventsMaxAge: 48 * time.Hour}))
-	const want = "stream STRIPE_EVENTS: max_age is 2160h0m0s, want 48h0m0s (can be mended in place): " +
-		"run `entitled topology apply`, or set this program as the others are (REPLICAS, EVENTS_MAX_AGE)"
+	const want = "stream STRIPE_EVENTS: max_age is 2160h0m0s, want 48h0m0s (mending it deletes what is older): " +
+		"set this program as the others are (REPLICAS, EVENTS_MAX_AGE), or see what `entitled topology apply` says"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
+// Whoever forgets EVENTS_MAX_AGE loses no events for it: the time is made longer, and shorter only when asked to.
+func TestApplyShortensNoLogByItself(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	js := natstest.Run(t).JetStream(t)
+	assets := func(age time.Duration) []topology.Asset { return topology.Ingest(topology.Options{EventsMaxAge: age}) }
+	if err := topology.Ensure(ctx, js, assets(48*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		age, then time.Duration
+		shorten   bool
+	}{
+		{age: time.Hour, then: 48 * time.Hour},
+		{age: 72 * time.Hour, then: 72 * time.Hour},
+		{age: time.Hour, shorten: true, then: time.Hour},
+	} {
+		_, err := topology.Apply(ctx, js, assets(step.age), topology.ApplyOptions{Shorten: step.shorten, Recreate: true})
+		if left, ok := errors.AsType[*topology.NotAppliedError](err); ok != (step.age != step.then) || ok && (!left.Shortens() || len(left.Differences) != 1 ||
+			!strings.HasSuffix(err.Error(), "set EVENTS_MAX_AGE as the daemons have it, or let `entitled topology apply --shorten` delete what is older")) {
+			t.Errorf("to %s: %v", step.age, err)
+		}
+		stream, err := js.Stream(ctx, topology.EventsStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := stream.CachedInfo().Config.MaxAge; got != step.then {
+			t.Errorf("to %s: kept for %s, want %s", step.age, got, step.then)
+		}
 	}
 }
 
@@ -154,7 +186,7 @@ func TestApplyMendsWhatCanBeMended(t *testing.T) {
 	var fixed []topology.Difference
 	for _, f := range before {
 		for _, d := range f.Differences {
-			if !d.InPlace {
+			if !d.InPlace || d.Loses {
 				fixed = append(fixed, d)
 			}
 		}
@@ -170,7 +202,7 @@ func TestApplyMendsWhatCanBeMended(t *testing.T) {
 		actions[c.Action]++
 	}
 	// Created: two buckets (pace and entitlements) and the consumer of the bulk lane.
-	want := map[topology.Action]int{topology.Created: 3, topology.Updated: 4}
+	want := map[topology.Action]int{topology.Created: 3, topology.Updated: 3}
 	if diff := cmp.Diff(want, actions); diff != "" {
 		t.Errorf("changes: -want +got\n%s\n%+v", diff, changes)
 	}

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,8 @@ func (e *DriftError) Error() string {
 		}
 	}
 	switch {
+	case slices.ContainsFunc(e.Differences, func(d Difference) bool { return d.Loses }):
+		b.WriteString(": set this program as the others are (REPLICAS, EVENTS_MAX_AGE), or see what " + apply + " says")
 	case others == 0:
 		b.WriteString(": run " + apply + ", or set this program as the others are (REPLICAS, EVENTS_MAX_AGE)")
 	case inPlace == 0:
@@ -82,12 +85,20 @@ type NotAppliedError struct {
 	Recreatable bool
 }
 
+// Shortens says that ApplyOptions.Shorten would mend all of them.
+func (e *NotAppliedError) Shortens() bool {
+	return !slices.ContainsFunc(e.Differences, func(d Difference) bool { return !d.Loses })
+}
+
 func (e *NotAppliedError) Error() string {
 	list := make([]string, len(e.Differences))
 	for i, d := range e.Differences {
 		list[i] = d.String()
 	}
 	text := strings.Join(list, "; ")
+	if e.Shortens() {
+		return text + ": set EVENTS_MAX_AGE as the daemons have it, or let `entitled topology apply --shorten` delete what is older"
+	}
 	if e.Recreatable {
 		return text + ": `entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"
 	}
