@@ -31,7 +31,7 @@ With FEATURES=entitlements, which takes a request a customer, it only marks thos
 
 // Run reads the account and writes.
 func (b backfillCmd) Run(ctx context.Context, s *session) error {
-	return b.operate(ctx, s, func(o *syncer.Operator) error {
+	return b.operate(ctx, s, true, func(o *syncer.Operator) error {
 		show, end := s.sweepProgress("reading subscriptions")
 		report, err := o.Backfill(ctx, syncer.SweepOptions{Account: b.Account, Restart: b.Restart, Progress: show})
 		end()
@@ -64,7 +64,7 @@ sync on its way, is drift, and is marked for a sync in the lane for bulk work. T
 
 // Run reads the account and compares.
 func (c sweepCmd) Run(ctx context.Context, s *session) error {
-	return c.operate(ctx, s, func(o *syncer.Operator) error {
+	return c.operate(ctx, s, false, func(o *syncer.Operator) error {
 		show, end := s.sweepProgress("comparing subscriptions")
 		report, err := o.Sweep(ctx, syncer.SweepOptions{Account: c.Account, Progress: show})
 		end()
@@ -125,5 +125,11 @@ func printSweep(s *session, r syncer.SweepReport) {
 		if l.n > 0 {
 			fmt.Fprintf(s.out, "  %s %s\n", padLeft(fmt.Sprint(l.n), 8), l.what)
 		}
+	}
+	for _, c := range r.Drifted {
+		fmt.Fprintf(s.out, "  %s %s\n", padLeft("", 8), c)
+	}
+	if more := r.Drift - len(r.Drifted); more > 0 {
+		fmt.Fprintf(s.out, "  %s and %s more\n", padLeft("", 8), count(more, "customer"))
 	}
 }

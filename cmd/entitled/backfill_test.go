@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http/httptest"
 	"regexp"
 	"testing"
@@ -65,7 +66,30 @@ func TestBackfillSweepRecover(t *testing.T) {
 		}
 		golden(t, name+".txt", took.ReplaceAllString(out+errs, "in 1 s"))
 	}
+	refused := func(name string, env map[string]string, args ...string) {
+		t.Helper()
+		code, out, errs := entitled(t, env, args...)
+		if code != 1 || out != "" {
+			t.Errorf("%s: exit code %d, output %q", name, code, out)
+		}
+		golden(t, name+".txt", errs)
+	}
+	live := maps.Clone(env)
+	live["STRIPE_API_KEY"] = "sk_live_x"
+	refused("error-mode-not-in-use", live, "sweep")
 	step("backfill", "backfill")
+	// As a syncer says it.
+	state, err := srv.JetStream(t).KeyValue(t.Context(), topology.StateBucket)
+	if err == nil {
+		_, err = state.PutString(t.Context(), "policy.test", `{"features":true,"past_due_grace":1209600}`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("error-policy", env, "backfill")
+	if err := state.Delete(t.Context(), "policy.test"); err != nil {
+		t.Fatal(err)
+	}
 	step("sweep", "sweep")
 	for _, id := range subs[:3] {
 		if err := sim.Silent().UpdateSubscription(id, map[string]string{"seats": "5"}); err != nil {

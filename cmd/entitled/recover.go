@@ -33,7 +33,7 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return usageError{hinted{err, "6h or 3d ago, a day as in 2026-11-22, or RFC 3339"}}
 	}
-	return c.operate(ctx, s, func(o *syncer.Operator) error {
+	return c.operate(ctx, s, false, func(o *syncer.Operator) error {
 		r, err := o.Recover(ctx, c.Account, since)
 		if err != nil {
 			return withHint(fmt.Errorf("after %s: %w", count(r.Recovered, "event"), err), "say it again: what is stored already is not stored twice")

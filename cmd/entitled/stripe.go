@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/syncer"
 	"entitled/internal/wiring"
@@ -23,8 +27,9 @@ type stripeFlags struct {
 	natsFlags
 }
 
-// operate checks the settings, connects, and calls do with what a syncer of these settings would work with.
-func (f stripeFlags) operate(ctx context.Context, s *session, do func(o *syncer.Operator) error) error {
+// operate checks the settings, connects, and calls do with what a syncer of these settings would work with. Only who begins a mode
+// may find nothing of it: for the others a key of the wrong mode would begin one that nobody serves.
+func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do func(o *syncer.Operator) error) error {
 	check := &daemon.Checker{Program: s.Name}
 	key := check.Secret("STRIPE_API_KEY", f.Key, wiring.KeyHint)
 	settings := wiring.SyncerSettings{Base: f.Base, Rate: f.Rate, Features: f.Features, Grace: f.Grace, CoverageEvery: "5m"}.Check(check, key)
@@ -37,6 +42,11 @@ func (f stripeFlags) operate(ctx context.Context, s *session, do func(o *syncer.
 		return err
 	}
 	defer nc.Close()
+	if !begins {
+		if err := inUse(ctx, nc, settings.Mode); err != nil {
+			return err
+		}
+	}
 	o, err := settings.Operate(ctx, nc, slog.New(s.notices().Handler()))
 	if errors.Is(err, syncer.ErrPolicy) {
 		return withHint(err, "set FEATURES and PAST_DUE_GRACE as the syncers have them; to change them, restart the syncers first")
@@ -45,4 +55,23 @@ func (f stripeFlags) operate(ctx context.Context, s *session, do func(o *syncer.
 		return withHint(fmt.Errorf("open the streams and buckets: %w", err), "look with `entitled topology`; this needs the NATS user ops")
 	}
 	return do(o)
+}
+
+// inUse fails if nobody has begun the mode.
+func inUse(ctx context.Context, nc *nats.Conn, mode entitlement.Mode) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	_, err = js.KeyValue(ctx, entitlement.Bucket(mode))
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return withHint(fmt.Errorf("there is no bucket %s: nothing of mode %s is here", entitlement.Bucket(mode), mode),
+			"is STRIPE_API_KEY of the right mode? a syncer, or `entitled backfill`, begins one")
+	}
+	if err != nil {
+		return withHint(fmt.Errorf("look for bucket %s: %w", entitlement.Bucket(mode), err), "is JetStream on? this needs the NATS user ops")
+	}
+	return nil
 }

@@ -121,7 +121,6 @@ func (f topologyFlags) show(ctx context.Context, s *session, js jetstream.JetStr
 
 type topologyApplyCmd struct {
 	Recreate bool `help:"Also delete and create again what cannot be changed in place and whose content is rebuilt by itself: STRIPE_SYNC, stripe_pace and the consumers. Ingest answers 503 meanwhile, and Stripe sends again."`
-	Shorten  bool `help:"Also shorten the time for which events and records are kept, if EVENTS_MAX_AGE says so. What is older is deleted at once."`
 	topologyFlags
 }
 
@@ -132,7 +131,8 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
-	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{Recreate: t.Recreate, Shorten: t.Shorten})
+	// Who says how long wants it, who does not may have forgotten that the daemons keep events for longer.
+	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{Recreate: t.Recreate, Shorten: t.Settings.EventsMaxAge != ""})
 	if t.JSON {
 		if perr := printApplied(s, changes); perr != nil {
 			return perr
@@ -289,7 +289,7 @@ func summary(findings []topology.Finding) error {
 	}
 }
 
-const shortenHint = "set EVENTS_MAX_AGE as the daemons have it; `entitled topology apply --shorten` deletes what is older than it says"
+const shortenHint = "set EVENTS_MAX_AGE: as the daemons have it, or to what you want; `entitled topology apply` then deletes what is older"
 
 // nextApply says what mends the findings.
 func nextApply(findings []topology.Finding) string {

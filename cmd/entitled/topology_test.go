@@ -38,7 +38,11 @@ func TestTopology(t *testing.T) {
 	step("apply-again", 0, "apply", "--json")
 	// One mode is in use: the other is not missed.
 	step("applied", 0)
-	step("longer", 1, "--events-max-age=30d")
-	step("apply-longer", 0, "apply", "--events-max-age=30d")
-	step("longer-applied", 0, "--events-max-age=30d")
+	step("longer", 1, "--events-max-age=180d")
+	step("apply-longer", 0, "apply", "--events-max-age=180d")
+	step("longer-applied", 0, "--events-max-age=180d")
+	// Who forgets the setting deletes nothing.
+	step("forgotten", 1)
+	step("apply-forgotten", 1, "apply")
+	step("apply-shorter", 0, "apply", "--events-max-age=30d")
 }

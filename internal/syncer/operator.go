@@ -128,7 +128,7 @@ func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
 			return fmt.Errorf("sweep: %w", err)
 		}
 		s.log.Info("swept", "account", account, "customers", report.Customers, "subscriptions", report.Subscriptions,
-			"requests", report.Requests, "drift", report.Drift, "unlisted", report.Unlisted)
+			"requests", report.Requests, "drift", report.Drift, "drifted", report.Drifted, "unlisted", report.Unlisted)
 	}
 	return nil
 }

@@ -85,8 +85,9 @@ type SweepReport struct {
 	Waiting int `json:"waiting"`
 	// Unlisted have subscriptions in the bucket and none in the listing; they are marked too. Stripe lists none on test clocks.
 	Unlisted int `json:"unlisted"`
-	// Drift is how many had a difference that no event, marker or wake would have mended.
-	Drift int `json:"drift"`
+	// Drift is how many had a difference that no event, marker or wake would have mended, Drifted the first of them.
+	Drift   int      `json:"drift"`
+	Drifted []string `json:"drifted,omitempty"`
 	// Took is in seconds.
 	Took float64 `json:"took_seconds"`
 }
@@ -97,6 +98,8 @@ const (
 	batchSize = 256
 	batches   = 2
 	queued    = 64
+	// manyDrifted bounds the customers that a report names.
+	manyDrifted = 100
 )
 
 // readFence reads it, in an order that matters: a sync that wrote up to Revision had read the end of the log before, so
@@ -187,7 +190,10 @@ func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
 	if err := s.rest(ctx, found); err != nil {
 		return s.done, err
 	}
-	s.report(func(d *SweepReport) { d.Took = time.Since(started).Seconds() })
+	s.report(func(d *SweepReport) {
+		d.Took = time.Since(started).Seconds()
+		d.Drifted = slices.Sorted(slices.Values(d.Drifted))
+	})
 	return s.done, s.store.setSize(ctx, s.mode, s.account, accountSize{Pages: s.done.Pages, Subscriptions: s.done.Subscriptions})
 }
 
@@ -359,6 +365,9 @@ func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
 	s.report(func(d *SweepReport) {
 		d.Marked++
 		d.Drift++
+		if len(d.Drifted) < manyDrifted {
+			d.Drifted = append(d.Drifted[:len(d.Drifted):len(d.Drifted)], c.String())
+		}
 	})
 	return nil
 }

@@ -155,7 +155,7 @@ func TestApplyShortensNoLogByItself(t *testing.T) {
 	} {
 		_, err := topology.Apply(ctx, js, assets(step.age), topology.ApplyOptions{Shorten: step.shorten, Recreate: true})
 		if left, ok := errors.AsType[*topology.NotAppliedError](err); ok != (step.age != step.then) || ok && (!left.Shortens() || len(left.Differences) != 1 ||
-			!strings.HasSuffix(err.Error(), "set EVENTS_MAX_AGE as the daemons have it, or let `entitled topology apply --shorten` delete what is older")) {
+			!strings.HasSuffix(err.Error(), "set EVENTS_MAX_AGE: as the daemons have it, or to what is wanted if what is older may be deleted")) {
 			t.Errorf("to %s: %v", step.age, err)
 		}
 		stream, err := js.Stream(ctx, topology.EventsStream)

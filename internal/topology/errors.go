@@ -97,7 +97,7 @@ func (e *NotAppliedError) Error() string {
 	}
 	text := strings.Join(list, "; ")
 	if e.Shortens() {
-		return text + ": set EVENTS_MAX_AGE as the daemons have it, or let `entitled topology apply --shorten` delete what is older"
+		return text + ": set EVENTS_MAX_AGE: as the daemons have it, or to what is wanted if what is older may be deleted"
 	}
 	if e.Recreatable {
 		return text + ": `entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"
