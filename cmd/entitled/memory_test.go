@@ -71,6 +71,18 @@ func (m *memory) post(t *testing.T, id, customer, typ, digest string) {
 	}
 }
 
+// put stores a snapshot.
+func (m *memory) put(t *testing.T, s *entitlement.Snapshot) {
+	t.Helper()
+	kv, err := m.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), entitlement.Key(s.Account, s.Customer), s.Encode()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (m *memory) run(t *testing.T, code int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	got, stdout, stderr := entitled(t, nil, append(args, m.at...)...)
