@@ -150,6 +150,13 @@ func TestEvents(t *testing.T) {
 	golden(t, "events-damaged.txt", still(out+errs))
 	m.run(t, 2, "events", "--since", "yesterday")
 	m.run(t, 2, "events", "--type", "Invoice.Paid")
+
+	// Who searches the list for a type or a customer finds them, however long they are.
+	const longType, longName = "entitlements.active_entitlement_summary.updated", "cus_NffrFeUfNV2HibNffrFeUfNV2Hib"
+	m.post(t, "evt_long", longName, longType, "")
+	if out, _ := m.run(t, 0, "events", "--customer", longName); !strings.Contains(out, longName+"  "+longType+"  evt_long") {
+		t.Errorf("a long type of a long name:\n%s", out)
+	}
 }
 
 func TestReplay(t *testing.T) {
