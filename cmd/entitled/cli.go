@@ -109,7 +109,7 @@ func (s *session) parser() (*kong.Kong, error) {
 		kong.Writers(s.Stdout, s.Stderr),
 		kong.Help(s.stdout.help),
 		kong.Exit(func(int) { panic(errShown) }),
-		kong.Vars{"version": s.Name + " " + daemon.Version()},
+		kong.Vars{"version": s.Name + " " + daemon.Version(), "customer": customerForms},
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "nats", Title: "NATS:"},
 			{Key: "stripe", Title: "Your Stripe account, both or neither:"},

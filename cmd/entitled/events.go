@@ -65,7 +65,7 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	slice, err := e.slice(mode, s.now())
+	slice, err := e.slice(s, mode)
 	if err != nil {
 		return err
 	}

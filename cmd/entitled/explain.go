@@ -19,7 +19,7 @@ import (
 )
 
 type explainCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
 	At       string `placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: 2h (ago), 2026-11-22T14:02:00Z."`
 	Since    string `placeholder:"TIME" help:"Leave out what came before."`
@@ -59,7 +59,7 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := customerArg(e.Customer, e.Account, mode)
+	c, err := s.customer("", e.Customer, e.Account, mode)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 	}
 	if story.Empty() && story.Now.Fresh == nil {
 		return withHint(fmt.Errorf("nothing is known of %s in %s mode", printable(c.String()), mode),
-			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or choose with --mode and --account", printable(c.String())))
+			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or %s", printable(c.String()), elsewhere(c)))
 	}
 	if e.At != "" {
 		told := story.Told(at)

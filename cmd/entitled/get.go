@@ -9,7 +9,7 @@ import (
 )
 
 type getCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
 	Feature  string `placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may."`
 	JSON     bool   `name:"json" help:"Print the snapshot as it is stored."`
@@ -35,7 +35,7 @@ func (g getCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := customerArg(g.Customer, g.Account, mode)
+	c, err := s.customer("", g.Customer, g.Account, mode)
 	if err != nil {
 		return err
 	}

@@ -21,15 +21,20 @@ type sliceFlags struct {
 	Since    string   `placeholder:"TIME" help:"From this time on: 2h, 3d (ago), 2026-11-22, or RFC 3339."`
 	Until    string   `placeholder:"TIME" help:"Up to this time, as for --since."`
 	Type     []string `placeholder:"GLOB,…" help:"Event types, as in customer.subscription.*,invoice.paid"`
-	Customer string   `placeholder:"CUS" help:"One customer, cus_…, or acct_…/cus_…"`
+	Customer string   `placeholder:"CUS" help:"One customer: ${customer}."`
 	Account  string   `placeholder:"ACCT" help:"One connected account, acct_…, or self for your own. Default: all."`
 }
 
-func (f sliceFlags) slice(m entitlement.Mode, now time.Time) (audit.Slice, error) {
-	s := audit.Slice{Mode: m, Account: f.Account, Customer: f.Customer, Types: f.Type}
-	if account, customer, ok := strings.Cut(f.Customer, "/"); ok && f.Account == "" {
-		s.Account, s.Customer = account, customer
+func (f sliceFlags) slice(run *session, m entitlement.Mode) (audit.Slice, error) {
+	s := audit.Slice{Mode: m, Account: f.Account, Types: f.Type}
+	if f.Customer != "" {
+		c, err := run.customer(" --customer", f.Customer, f.Account, m)
+		if err != nil {
+			return s, err
+		}
+		s.Account, s.Customer = c.Account, c.ID
 	}
+	now := run.now()
 	var errs []error
 	var err error
 	if s.Since, err = timeArg("--since", f.Since, now); err != nil {

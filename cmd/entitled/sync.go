@@ -14,7 +14,7 @@ import (
 )
 
 type syncCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
 	JSON     bool   `name:"json" help:"Print the snapshot as JSON."`
 	modeFlag
@@ -38,7 +38,7 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	customer, err := customerArg(c.Customer, c.Account, mode)
+	customer, err := s.customer("", c.Customer, c.Account, mode)
 	if err != nil {
 		return err
 	}
