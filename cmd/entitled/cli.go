@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ func (s *session) parser() (*kong.Kong, error) {
 		kong.Writers(s.Stdout, s.Stderr),
 		kong.Help(s.stdout.help),
 		kong.Exit(func(int) { panic(errShown) }),
-		kong.Vars{"version": s.Name + " " + daemon.Version(), "customer": customerForms},
+		kong.Vars{"version": s.Name + " " + daemon.Version(), "customer": customerForms, "times": timeForms},
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "nats", Title: "NATS:"},
 			{Key: "stripe", Title: "Your Stripe account, both or neither:"},
@@ -143,6 +144,26 @@ func usage(name string, err error) error {
 	// A stray argument may be the second half of a line with a key on it.
 	text := secrets.ReplaceAllString(err.Error(), "${1}_…")
 	return usageError{hinted{errors.New(text), hint}}
+}
+
+// usageErrors is nil, or one error for all that is wrong with a command line, with what to do about each.
+func usageErrors(errs ...error) error {
+	var texts, hints []string
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		texts = append(texts, err.Error())
+		if h, ok := errors.AsType[hinted](err); ok && !slices.Contains(hints, h.hint) {
+			hints = append(hints, h.hint)
+		} else if bad, ok := errors.AsType[usageError](err); ok {
+			hints = append(hints, bad.hint)
+		}
+	}
+	if texts == nil {
+		return nil
+	}
+	return usageError{hinted{errors.New(strings.Join(texts, "; ")), strings.Join(hints, "; ")}}
 }
 
 func notNegative(flag string, d time.Duration) error {

@@ -11,7 +11,7 @@ import (
 
 type recoverCmd struct {
 	Account string `placeholder:"ACCT" help:"A connected account, acct_…, instead of your own. The syncers' job looks at your own only."`
-	Since   string `placeholder:"TIME" help:"Compare from then on, 6h or 3d ago, a day, or RFC 3339, instead of from where the last run ended."`
+	Since   string `placeholder:"TIME" help:"Compare from then on, instead of from where the last run ended: ${times}."`
 	JSON    bool   `name:"json" help:"Print the counts as JSON."`
 	stripeFlags
 }
@@ -29,9 +29,9 @@ Stripe lists the events of 30 days. After a longer absence, entitled backfill re
 
 // Run compares once.
 func (c recoverCmd) Run(ctx context.Context, s *session) error {
-	since, err := timeArg("--since", c.Since, s.now())
+	since, err := pastArg("--since", c.Since, s.now())
 	if err != nil {
-		return usageError{hinted{err, "6h or 3d ago, a day as in 2026-11-22, or RFC 3339"}}
+		return usageErrors(err)
 	}
 	return c.operate(ctx, s, func(o *syncer.Operator) error {
 		r, err := o.Recover(ctx, c.Account, since)
