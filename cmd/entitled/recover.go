@@ -24,7 +24,7 @@ marked in the lane for bulk work. The syncers do it every 5 minutes; by hand it 
 	entitled recover
 	entitled recover --since 3d
 
-Stripe lists the events of 30 days. After a longer absence, entitled backfill reads the state itself. The key needs permission to read events.`
+Stripe lists the events of 30 days. When that is too little, this compares those and ends with 1, and entitled backfill reads the state itself. The key needs permission to read events.`
 }
 
 // Run compares once.
@@ -39,18 +39,28 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 			return withHint(fmt.Errorf("after %s: %w", count(r.Recovered, "event"), err), "say it again: what is stored already is not stored twice")
 		}
 		if c.JSON {
-			return s.printReport(r)
+			return errors.Join(s.printReport(r), gap(r, since))
 		}
 		if r.Since == 0 {
 			fmt.Fprintf(s.out, "%s nothing to compare: the log has no event of this account yet; from now on it is looked for\n", s.out.paint(grants, "✓"))
-			return nil
+			return gap(r, since)
 		}
 		fmt.Fprintf(s.out, "%s %s compared since %s · %s\n", s.out.paint(grants, "✓"), count(r.Listed, "event"),
 			time.Unix(r.Since, 0).UTC().Format(time.RFC3339), count(r.Requests, "request"))
 		fmt.Fprintf(s.out, "  %s recovered, %d of which marked a customer\n", count(r.Recovered, "event"), r.Marked)
-		if r.Gap {
-			return withHint(errors.New("the run before was more than 30 days ago, and Stripe lists no older events"), "run `entitled backfill`")
-		}
-		return nil
+		return gap(r, since)
 	})
+}
+
+// gap says what was not compared. As in the syncers' job, what Stripe does list is compared first.
+func gap(r syncer.RecoverReport, since time.Time) error {
+	if !r.Gap {
+		return nil
+	}
+	why := "the run before was more than 30 days ago"
+	if !since.IsZero() {
+		why = "--since " + clock(since) + " is not covered"
+	}
+	return withHint(errors.New(why+": Stripe lists the events of the last 30 days only, and older ones were not compared"),
+		"run `entitled backfill`: it reads the state itself, whatever events led to it")
 }
