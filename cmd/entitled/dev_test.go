@@ -251,6 +251,13 @@ func TestBesideDev(t *testing.T) {
 		if code != 1 || out != "no teleport: not among the features\n" || errs != "" {
 			t.Errorf("exit code %d:\n%s%s", code, out, errs)
 		}
+		// With the snapshot as the output, the exit code is the answer nevertheless.
+		for feature, want := range map[string]int{"export": 0, "teleport": 1} {
+			code, out, errs = entitled(t, nil, append([]string{"get", "cus_Chloe", "--json", "--feature", feature}, at...)...)
+			if s, err := entitlement.Decode([]byte(out)); code != want || err != nil || s.Customer != "cus_Chloe" || errs != "" {
+				t.Errorf("%s: exit code %d, %v:\n%s%s", feature, code, err, out, errs)
+			}
+		}
 	})
 	t.Run("get unknown", func(t *testing.T) {
 		code, _, errs := entitled(t, nil, append([]string{"get", "cus_Nobody"}, at...)...)
