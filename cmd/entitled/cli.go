@@ -91,6 +91,9 @@ func (s *session) do(ctx context.Context) (err error) {
 		return usage(s.Name, err)
 	}
 	s.command = s.Name + " " + commandOf(kctx)
+	if err := noEmptyFlag(kctx); err != nil {
+		return err
+	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	return kctx.Run(s)
 }
@@ -144,6 +147,17 @@ func usage(name string, err error) error {
 	// A stray argument may be the second half of a line with a key on it.
 	text := secrets.ReplaceAllString(err.Error(), "${1}_…")
 	return usageError{hinted{errors.New(text), hint}}
+}
+
+// noEmptyFlag refuses flags tagged narrows that are given and empty, as with a shell's variable that is not set: without one, the command
+// would be about more than was meant, or answer another question.
+func noEmptyFlag(kctx *kong.Context) error {
+	for _, p := range kctx.Path {
+		if p.Flag != nil && p.Flag.Tag.Has("narrows") && p.Flag.Target.Len() == 0 {
+			return usageError{hinted{fmt.Errorf("--%s is empty", p.Flag.Name), "leave it out if that is meant; a shell's variable that is not set looks the same"}}
+		}
+	}
+	return nil
 }
 
 // usageErrors is nil, or one error for all that is wrong with a command line, with what to do about each.

@@ -74,6 +74,13 @@ func TestCustomerRefused(t *testing.T) {
 			t.Errorf("%q: no %q in\n%s%s", tc.args, tc.want, out, errs)
 		}
 	}
+	// A shell's variable that is not set neither grants access nor asks for everybody.
+	for _, command := range []string{"get cus_A --feature", "replay --customer", "replay --since", "replay --type", "events --until", "explain cus_A --at", "recover --since", "parked --redrive"} {
+		args := strings.Fields(command)
+		if out, errs := m.run(t, 2, append(args, "")...); out != "" || !strings.Contains(errs, args[len(args)-1]+" is empty\n  hint: leave it out") {
+			t.Errorf("%s '': %s%s", command, out, errs)
+		}
+	}
 	// Whoever looks for a customer of a connected account without naming that is told how.
 	const named = "customers of connected accounts are named acct_…/cus_…"
 	for _, command := range []string{"get", "explain", "forget"} {

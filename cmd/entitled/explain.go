@@ -21,8 +21,8 @@ import (
 type explainCmd struct {
 	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
-	At       string `placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: ${times}."`
-	Since    string `placeholder:"TIME" help:"Leave out what came before this time, as for --at."`
+	At       string `narrows:"" placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: ${times}."`
+	Since    string `narrows:"" placeholder:"TIME" help:"Leave out what came before this time, as for --at."`
 	JSON     bool   `name:"json" help:"Print the story as JSON."`
 	checkFlags
 	wiring.MarkSettings

@@ -11,7 +11,7 @@ import (
 type getCmd struct {
 	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
-	Feature  string `placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may, also with --json."`
+	Feature  string `narrows:"" placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may, also with --json."`
 	JSON     bool   `name:"json" help:"Print the snapshot as it is stored."`
 	modeFlag
 	natsFlags

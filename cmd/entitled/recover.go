@@ -11,7 +11,7 @@ import (
 
 type recoverCmd struct {
 	Account string `placeholder:"ACCT" help:"A connected account, acct_…, instead of your own. The syncers' job looks at your own only."`
-	Since   string `placeholder:"TIME" help:"Compare from then on, instead of from where the last run ended: ${times}."`
+	Since   string `narrows:"" placeholder:"TIME" help:"Compare from then on, instead of from where the last run ended: ${times}."`
 	JSON    bool   `name:"json" help:"Print the counts as JSON."`
 	stripeFlags
 }
