@@ -15,7 +15,7 @@ import (
 )
 
 type parkedCmd struct {
-	Redrive    []string `narrows:"" placeholder:"CUS,…" help:"Try these customers again: ${customer}."`
+	Redrive    []string `narrows:"" placeholder:"CUS" help:"Try these customers again: ${customer}."`
 	RedriveAll bool     `help:"Try all parked customers again; with --all also those that are retried anyway."`
 	All        bool     `help:"Show also those whose syncs fail and are still tried again."`
 	JSON       bool     `name:"json" help:"One JSON object a line."`

@@ -19,7 +19,7 @@ import (
 type sliceFlags struct {
 	Since    string   `narrows:"" placeholder:"TIME" help:"From this time on: ${times}."`
 	Until    string   `narrows:"" placeholder:"TIME" help:"Up to this time, as for --since."`
-	Type     []string `narrows:"" placeholder:"GLOB,…" help:"Event types, as in customer.subscription.*,invoice.paid"`
+	Type     []string `narrows:"" placeholder:"GLOB" help:"Event types, as in customer.subscription.*,invoice.paid"`
 	Customer string   `narrows:"" placeholder:"CUS" help:"One customer: ${customer}."`
 	Account  string   `placeholder:"ACCT" help:"One connected account, acct_…, or self for your own. Default: all."`
 }
