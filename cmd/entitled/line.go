@@ -94,7 +94,7 @@ func (l *lines) format(c change) string {
 	room := max(0, width-left-rightWidth-2)
 	changed := phrases(c.before, &c.after, c.seen)
 	if !l.out.clips {
-		room = max(room, widthOf(changed))
+		room = max(room, widthOf(changed)+1) // and two columns before what it took, as between phrases
 	}
 
 	var b strings.Builder
