@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http/httptest"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,17 @@ func TestBackfillSweepRecover(t *testing.T) {
 		t.Fatal(err)
 	}
 	step("recover", "recover")
+	// What Stripe no longer lists is not passed over in silence.
+	if code, out, errs := entitled(t, env, "recover", "--since", "30d"); code != 0 || errs != "" {
+		t.Errorf("recover of 30 days: exit code %d, %s%s", code, out, errs)
+	}
+	const gap = "Stripe lists the events of the last 30 days only, and older ones were not compared\n  hint: run `entitled backfill`"
+	if code, out, errs := entitled(t, env, "recover", "--since", "40d"); code != 1 || !strings.Contains(out, "events compared since") || !strings.Contains(errs, gap) {
+		t.Errorf("recover of 40 days: exit code %d, %s%s", code, out, errs)
+	}
+	if code, out, errs := entitled(t, env, "recover", "--since", "40d", "--json"); code != 1 || !strings.Contains(out, `"gap":true`) || !strings.Contains(errs, gap) {
+		t.Errorf("recover of 40 days in JSON: exit code %d, %s%s", code, out, errs)
+	}
 
 	if code, out, errs := entitled(t, env, "sweep", "--json"); code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("sweep --json: exit code %d, %s%s", code, out, errs)

@@ -30,11 +30,13 @@ func (benchCmd) Help() string {
 	entitled bench --json > bench.json && entitled bench chart bench.json > bench.svg
 	entitled bench chaos --for 30m
 
+entitled bench run --help tells of --rows, --rounds and the other flags of measuring; each command below has such a help.
+
 The rows:` + rows.String()
 }
 
 type benchRunCmd struct {
-	Rows      []string `placeholder:"NAME,…" help:"Only these rows. Default: all."`
+	Rows      []string `placeholder:"NAME" help:"Only these rows. Default: all."`
 	Rounds    int      `default:"5" placeholder:"N" help:"How often each row is measured; the median counts."`
 	Customers int      `default:"100000" placeholder:"N" help:"Snapshots and markers in the row of memory, and the most in those of growth."`
 	Quick     bool     `help:"See that all of it works, in seconds; the numbers mean nothing."`

@@ -38,7 +38,7 @@ func TestBenchChaosSaysWhatRepeatsIt(t *testing.T) {
 		p, out, errs := process(nil)
 		s := newSession(p)
 		c := benchChaosCmd{For: 90e9, Customers: 50, JSON: tc.json}
-		code := s.fail("entitled bench chaos", c.say(s, report, 5e9, errors.New("the snapshot of cus_1 is wrong")))
+		code := s.fail(c.say(s, report, 5e9, errors.New("the snapshot of cus_1 is wrong")))
 		if code != 1 || !strings.Contains(out.String(), tc.out) || tc.out == "" && out.String() != "" {
 			t.Errorf("json %v: exit code %d, output %q", tc.json, code, out)
 		}

@@ -7,8 +7,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -44,48 +44,58 @@ const about = `What each of your Stripe customers may use, live, in a NATS KV bu
 type session struct {
 	daemon.Process
 	out, err terminal
+	stdout   *output // behind out and Stdout
 	now      func() time.Time
 	// Self is how the tool is called, in lines to copy.
 	Self string
+	// command is what runs, as it was given: "entitled topology apply".
+	command string
 }
 
 func newSession(p daemon.Process) *session {
-	return &session{
-		Process: p, out: newTerminal(p.Stdout, p.Getenv), err: newTerminal(p.Stderr, p.Getenv), now: time.Now, Self: self(p.Name),
+	s := &session{
+		Process: p, out: newTerminal(p.Stdout, p.Getenv), err: newTerminal(p.Stderr, p.Getenv),
+		stdout: &output{w: p.Stdout}, now: time.Now, Self: self(p.Name), command: p.Name,
 	}
+	s.Stdout, s.out.Writer = s.stdout, s.stdout
+	return s
 }
 
-// errExit is what kong's --help and --version end with.
-type errExit int
-
-func (e errExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+// errShown is what kong's --help and --version end with.
+var errShown = errors.New("shown")
 
 // run does what the arguments say and returns the exit code.
-func run(ctx context.Context, p daemon.Process) (code int) {
+func run(ctx context.Context, p daemon.Process) int {
 	s := newSession(p)
+	err := s.do(ctx)
+	return s.fail(s.stdout.whole(err))
+}
+
+func (s *session) do(ctx context.Context) (err error) {
 	defer func() {
 		// kong ends --help and --version through its exit function, from deep inside.
-		if r := recover(); r != nil {
-			exit, ok := r.(errExit)
-			if !ok {
-				panic(r)
-			}
-			code = int(exit)
+		if r := recover(); r != nil && r != errShown {
+			panic(r)
 		}
 	}()
-	k, err := parser(p)
+	k, err := s.parser()
 	if err != nil {
-		return s.fail(p.Name, err)
+		return err
 	}
-	if len(p.Args) == 0 {
-		p.Args = []string{"--help"}
+	args := s.Args
+	if len(args) == 0 {
+		args = []string{"--help"}
 	}
-	kctx, err := k.Parse(p.Args)
+	kctx, err := k.Parse(args)
 	if err != nil {
-		return s.fail(p.Name, usage(p.Name, err))
+		return usage(s.Name, err)
+	}
+	s.command = s.Name + " " + commandOf(kctx)
+	if err := noEmptyFlag(kctx); err != nil {
+		return err
 	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
-	return s.fail(p.Name+" "+commandOf(kctx), kctx.Run(s))
+	return kctx.Run(s)
 }
 
 // self is name, unless nothing was installed yet: go run keeps what it builds under a directory of that name.
@@ -96,13 +106,14 @@ func self(name string) string {
 	return name
 }
 
-func parser(p daemon.Process) (*kong.Kong, error) {
-	k, err := daemon.NewParser(p.Getenv, &commands{},
-		kong.Name(p.Name),
+func (s *session) parser() (*kong.Kong, error) {
+	k, err := daemon.NewParser(s.Getenv, &commands{},
+		kong.Name(s.Name),
 		kong.Description(about),
-		kong.Writers(p.Stdout, p.Stderr),
-		kong.Exit(func(code int) { panic(errExit(code)) }),
-		kong.Vars{"version": p.Name + " " + daemon.Version()},
+		kong.Writers(s.Stdout, s.Stderr),
+		kong.Help(s.stdout.help),
+		kong.Exit(func(int) { panic(errShown) }),
+		kong.Vars{"version": s.Name + " " + daemon.Version(), "customer": customerForms, "times": timeForms},
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "nats", Title: "NATS:"},
 			{Key: "stripe", Title: "Your Stripe account, both or neither:"},
@@ -138,6 +149,37 @@ func usage(name string, err error) error {
 	return usageError{hinted{errors.New(text), hint}}
 }
 
+// noEmptyFlag refuses flags tagged narrows that are given and empty, as with a shell's variable that is not set: without one, the command
+// would be about more than was meant, or answer another question.
+func noEmptyFlag(kctx *kong.Context) error {
+	for _, p := range kctx.Path {
+		if p.Flag != nil && p.Flag.Tag.Has("narrows") && p.Flag.Target.Len() == 0 {
+			return usageError{hinted{fmt.Errorf("--%s is empty", p.Flag.Name), "leave it out if that is meant; a shell's variable that is not set looks the same"}}
+		}
+	}
+	return nil
+}
+
+// usageErrors is nil, or one error for all that is wrong with a command line, with what to do about each.
+func usageErrors(errs ...error) error {
+	var texts, hints []string
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		texts = append(texts, err.Error())
+		if h, ok := errors.AsType[hinted](err); ok && !slices.Contains(hints, h.hint) {
+			hints = append(hints, h.hint)
+		} else if bad, ok := errors.AsType[usageError](err); ok {
+			hints = append(hints, bad.hint)
+		}
+	}
+	if texts == nil {
+		return nil
+	}
+	return usageError{hinted{errors.New(strings.Join(texts, "; ")), strings.Join(hints, "; ")}}
+}
+
 func notNegative(flag string, d time.Duration) error {
 	if d >= 0 {
 		return nil
@@ -160,12 +202,12 @@ func withHint(err error, hint string) error { return hinted{err, hint} }
 var errSilent = errors.New("failed")
 
 // fail prints err for people and returns the exit code.
-func (s *session) fail(command string, err error) int {
+func (s *session) fail(err error) int {
 	var settings *daemon.SettingsError
 	var bad usageError
 	var h hinted
 	switch {
-	case err == nil, errors.Is(err, syscall.EPIPE):
+	case err == nil, errors.Is(err, errReaderGone):
 		return 0
 	case errors.Is(err, errSilent):
 		return 1
@@ -173,7 +215,7 @@ func (s *session) fail(command string, err error) int {
 		io.WriteString(s.Stderr, settings.Error()) //nolint:errcheck // nobody is left to tell
 		return 2
 	}
-	fmt.Fprintf(s.Stderr, "%s: %s\n", command, err)
+	fmt.Fprintf(s.Stderr, "%s: %s\n", s.command, err)
 	if errors.As(err, &h) {
 		fmt.Fprintf(s.Stderr, "  hint: %s\n", h.hint)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -300,6 +301,19 @@ func TestBesideDev(t *testing.T) {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
 		golden(t, "topology-ok.txt", out)
+	})
+	t.Run("sync while Stripe has trouble", func(t *testing.T) {
+		for fault, want := range map[string]string{"error_500": "hint: Stripe has trouble: try again", "reset": "hint: Stripe did not answer"} {
+			res, err := http.Post(r.sim+"/_sim/faults", "application/json", strings.NewReader(`{"`+fault+`":1}`))
+			if err != nil || res.StatusCode >= 300 {
+				t.Fatalf("%s: %v, %v", fault, res, err)
+			}
+			res.Body.Close() //nolint:errcheck // nothing in it
+			code, _, errs := entitled(t, nil, append([]string{"sync", "cus_Chloe"}, at...)...)
+			if code != 1 || !strings.Contains(errs, "(502)") || !strings.Contains(errs, want) || strings.Contains(errs, "permissions") {
+				t.Errorf("%s: exit code %d:\n%s", fault, code, errs)
+			}
+		}
 	})
 	if code := r.stop(); code != 0 {
 		t.Errorf("exit code %d when asked to stop, want 0", code)

@@ -21,7 +21,7 @@ import (
 
 type doctorCmd struct {
 	JSON     bool                    `name:"json" help:"Print JSON."`
-	Mode     string                  `enum:",test,live" default:"" placeholder:"MODE" help:"Look at one mode only: test or live. Default: that of STRIPE_API_KEY if it is set, else those that have anything in NATS."`
+	Mode     string                  `placeholder:"MODE" help:"Look at one mode only: test or live. Default: that of STRIPE_API_KEY if it is set, else those that have anything in NATS."`
 	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server. Default: port 8222 of the server connected to."`
 	MaxBody  string                  `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"As ingest has it." group:"daemons"`
 	Coverage string                  `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncers have it." group:"daemons"`
@@ -46,6 +46,11 @@ const doctorWithin = 2 * time.Minute
 
 // Run examines and prints.
 func (d doctorCmd) Run(ctx context.Context, s *session) error {
+	if d.Mode != "" {
+		if _, err := parseMode(d.Mode); err != nil {
+			return err
+		}
+	}
 	cfg, err := d.check(s)
 	if err != nil {
 		return err

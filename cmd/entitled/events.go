@@ -65,7 +65,7 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	slice, err := e.slice(mode, s.now())
+	slice, err := e.slice(s, mode)
 	if err != nil {
 		return err
 	}
@@ -151,17 +151,8 @@ func (l *eventList) printRow(e *audit.Event, intact bool) error {
 		tail = "\n  " + l.out.paint(denies, fmt.Sprintf("✗ event %d: the stored body is not the one that arrived", e.Seq))
 	}
 	_, err := fmt.Fprintf(l.out, "%s  %s  %s  %s%s\n", l.out.paint(faint, e.StoredAt.Format("15:04:05")),
-		pad(shortenID(who, l.whoWidth), l.whoWidth), pad(endOf(typ, room), room), l.out.paint(faint, id), tail)
+		pad(l.out.shortenID(who, l.whoWidth), l.whoWidth), pad(l.out.endOf(typ, room), room), l.out.paint(faint, id), tail)
 	return err
-}
-
-// endOf keeps the end of an event type, which says what happened.
-func endOf(typ string, width int) string {
-	r := []rune(typ)
-	if len(r) <= width {
-		return typ
-	}
-	return "…" + string(r[len(r)-width+1:])
 }
 
 // end says what there was, on standard error where the output is for programs.

@@ -19,10 +19,10 @@ import (
 )
 
 type explainCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
-	At       string `placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: 2h (ago), 2026-11-22T14:02:00Z."`
-	Since    string `placeholder:"TIME" help:"Leave out what came before."`
+	At       string `narrows:"" placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: ${times}."`
+	Since    string `narrows:"" placeholder:"TIME" help:"Leave out what came before this time, as for --at."`
 	JSON     bool   `name:"json" help:"Print the story as JSON."`
 	checkFlags
 	wiring.MarkSettings
@@ -46,7 +46,7 @@ Stripe, and what changed. Then how the customer stands. Start here when somebody
 
 	entitled explain cus_NffrFeUfNV2Hib
 	entitled explain cus_NffrFeUfNV2Hib --since 1d
-	entitled explain cus_NffrFeUfNV2Hib --at 2026-11-22T14:02:00Z
+	entitled explain cus_NffrFeUfNV2Hib --at 14:02
 	STRIPE_API_KEY=rk_live_… entitled explain cus_NffrFeUfNV2Hib --check
 	entitled explain cus_NffrFeUfNV2Hib --json | jq .uncovered
 
@@ -59,20 +59,15 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := customerArg(e.Customer, e.Account, mode)
+	c, err := s.customer("", e.Customer, e.Account, mode)
 	if err != nil {
 		return err
 	}
 	now := s.now()
-	var at, since time.Time
-	if at, err = timeArg("--at", e.At, now); err == nil {
-		since, err = timeArg("--since", e.Since, now)
-	}
-	if err == nil && at.After(now) {
-		err = errors.New("--at is ahead")
-	}
-	if err != nil {
-		return usageError{hinted{err, "times are 90m, 2h or 3d ago, a day as in 2026-11-22, or RFC 3339 as in 2026-11-22T14:02:00Z"}}
+	at, err := pastArg("--at", e.At, now)
+	since, serr := pastArg("--since", e.Since, now)
+	if err := usageErrors(err, serr, e.excluded()); err != nil {
+		return err
 	}
 	check := daemon.Checker{Program: s.Name}
 	marks := e.MarkSettings.Check(&check)
@@ -103,13 +98,25 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 	}
 	if story.Empty() && story.Now.Fresh == nil {
 		return withHint(fmt.Errorf("nothing is known of %s in %s mode", printable(c.String()), mode),
-			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or choose with --mode and --account", printable(c.String())))
+			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or %s", printable(c.String()), elsewhere(c)))
 	}
 	if e.At != "" {
 		told := story.Told(at)
 		return e.printAt(s, c, told)
 	}
 	return e.print(s, story, since)
+}
+
+// excluded says which flags make no sense together.
+func (e explainCmd) excluded() error {
+	var errs []error
+	if e.At != "" && e.Compare {
+		errs = append(errs, withHint(errors.New("--at and --check exclude each other"), "Stripe can be asked how a customer stands now only: leave out one"))
+	}
+	if e.At != "" && e.Since != "" {
+		errs = append(errs, withHint(errors.New("--at and --since exclude each other"), "--at shows one instant, --since the story from then on: choose one"))
+	}
+	return usageErrors(errs...)
 }
 
 // settings are those of --check; without it, none are looked at.

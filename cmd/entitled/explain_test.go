@@ -40,13 +40,31 @@ func TestStories(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"lost", "parked", "raced", "uncovered", "set-aside"} {
 		var b bytes.Buffer
-		storyView{view: view{plain(&b)}, story: loadStory(t, name)}.show()
+		out := plain(&b)
+		out.clips = true
+		storyView{view: view{out}, story: loadStory(t, name)}.show()
 		for i, line := range strings.Split(b.String(), "\n") {
 			if columns(line) > plainWidth {
 				t.Errorf("%s: line %d is %d columns wide: %q", name, i+1, columns(line), line)
 			}
 		}
 		golden(t, "explain-"+name+".txt", b.String())
+	}
+}
+
+// A story in a file or a pipe can be searched for every event type and subscription that it tells of.
+func TestStoryIsWholeInAPipe(t *testing.T) {
+	t.Parallel()
+	story := loadStory(t, "raced")
+	var b bytes.Buffer
+	storyView{view: view{plain(&b)}, story: story}.show()
+	for _, step := range story.Steps {
+		if step.Event != nil && !strings.Contains(b.String(), step.Event.Type+" ") {
+			t.Errorf("%s is not whole", step.Event.Type)
+		}
+	}
+	if !strings.Contains(b.String(), "sub_1RX7opQazWvkt67fELvzm2Sf cancel_at: ") || strings.Contains(b.String(), "…") {
+		t.Errorf("an id is cut:\n%s", b.String())
 	}
 }
 

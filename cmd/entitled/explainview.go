@@ -103,7 +103,7 @@ func (v storyView) event(e *audit.Heard) {
 	id := printable(e.ID)
 	typ := printable(e.Type)
 	room := v.out.width() - stepIndent - 2 - columns(id)
-	typ = pad(endOf(typ, max(room, 20)), room)
+	typ = pad(v.out.endOf(typ, max(room, 20)), room)
 	fmt.Fprintf(v.out, "%s %s %s  %s\n", v.out.paint(faint, e.StoredAt.Format("15:04:05.000")), v.out.paint(c, mark), v.out.paint(c, typ), v.out.paint(faint, id))
 	if late := e.StoredAt.Sub(e.Created); !e.Created.IsZero() && late > lateAfter {
 		v.note(ending, fmt.Sprintf("came late: Stripe generated it at %s, %s before", e.Created.Format("15:04:05"), ago(late)))
@@ -283,7 +283,7 @@ func (v storyView) differences(list []audit.Change, at time.Time) {
 		case whole(d.Path) && string(d.To) == "null":
 			v.note(c, "- "+from)
 		default:
-			v.note(c, fmt.Sprintf("%s: %s → %s", place(d.Path), from, to))
+			v.note(c, fmt.Sprintf("%s: %s → %s", v.place(d.Path), from, to))
 		}
 	}
 }
@@ -295,15 +295,15 @@ func whole(path string) bool {
 }
 
 // place is a path as short as it can be told: an id is there to tell one from another.
-func place(path string) string {
+func (v storyView) place(path string) string {
 	parts := strings.Split(path, ".")
 	if parts[0] != "subscriptions" || len(parts) < 3 {
 		return path
 	}
 	parts = parts[1:]
-	parts[0] = shortenID(parts[0], shortestID)
+	parts[0] = v.out.shortenID(parts[0], shortestID)
 	if parts[1] == "items" && len(parts) > 3 {
-		parts[2] = shortenID(parts[2], shortestID)
+		parts[2] = v.out.shortenID(parts[2], shortestID)
 	}
 	return strings.Join(parts, " ")
 }

@@ -17,7 +17,7 @@ import (
 )
 
 type forgetCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
 	Yes      bool   `short:"y" help:"Do not ask."`
 	JSON     bool   `name:"json" help:"Print what was erased as JSON."`
@@ -43,7 +43,7 @@ func (f forgetCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := customerArg(f.Customer, f.Account, mode)
+	c, err := s.customer("", f.Customer, f.Account, mode)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (f forgetCmd) Run(ctx context.Context, s *session) error {
 		return explainLog(err)
 	}
 	if has.Zero() {
-		return withHint(fmt.Errorf("nothing is kept of %s in %s mode", printable(c.String()), mode), "choose with --mode and --account")
+		return withHint(fmt.Errorf("nothing is kept of %s in %s mode", printable(c.String()), mode), elsewhere(c))
 	}
 	if !f.Yes {
 		if err := f.confirm(s, c, has); err != nil {
@@ -86,7 +86,7 @@ func (f forgetCmd) confirm(s *session, c stripeevent.Customer, has audit.Erased)
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	if answer := strings.TrimSpace(line); answer != c.ID && answer != c.String() {
+	if answer := strings.TrimSpace(line); answer != c.ID && answer != c.String() && answer != c.Key() {
 		return withHint(errors.New("not erased"), "the answer was not the customer's id")
 	}
 	return nil

@@ -9,9 +9,9 @@ import (
 )
 
 type getCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
-	Feature  string `placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may."`
+	Feature  string `narrows:"" placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may, also with --json."`
 	JSON     bool   `name:"json" help:"Print the snapshot as it is stored."`
 	modeFlag
 	natsFlags
@@ -35,7 +35,7 @@ func (g getCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := customerArg(g.Customer, g.Account, mode)
+	c, err := s.customer("", g.Customer, g.Account, mode)
 	if err != nil {
 		return err
 	}
@@ -51,14 +51,20 @@ func (g getCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if g.JSON {
-		_, err := fmt.Fprintf(s.out, "%s\n", e.data)
-		return err
+		// As it is stored, whether or not this version understands it.
+		if _, err := fmt.Fprintf(s.out, "%s\n", e.data); err != nil || g.Feature == "" {
+			return err
+		}
 	}
 	snapshot, err := e.snapshot()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if g.Feature != "" {
+	case g.JSON && snapshot.Has(g.Feature, s.now()):
+		return nil
+	case g.JSON:
+		return errSilent
+	case g.Feature != "":
 		return answerFeature(s, &snapshot, g.Feature)
 	}
 	show(s.out, &snapshot, e.revision, s.now())

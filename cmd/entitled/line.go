@@ -82,23 +82,27 @@ func (l *lines) format(c change) string {
 	l.who = min(max(l.who, leastWho, columns(name)), mostWho)
 	nameWidth := l.who
 	switch {
+	case width >= wide, !l.out.clips:
+		nameWidth = max(l.who, columns(name))
 	case width < narrow:
 		nameWidth = narrowWho
-	case width >= wide:
-		nameWidth = max(l.who, columns(name))
 	}
 	mark, c1 := standing(&c.after, c.seen)
 	moved := transition(c)
 	right, rightWidth := cost(c, width)
 	left := 2 + nameWidth + 2 + max(statusWidth, columns(moved)) + 1
 	room := max(0, width-left-rightWidth-2)
+	changed := phrases(c.before, &c.after, c.seen)
+	if !l.out.clips {
+		room = max(room, widthOf(changed)+1) // and two columns before what it took, as between phrases
+	}
 
 	var b strings.Builder
 	b.WriteString(l.out.paint(c1, mark) + " ")
-	b.WriteString(l.out.paint(strong, pad(shortenID(name, nameWidth), nameWidth)) + "  ")
+	b.WriteString(l.out.paint(strong, pad(l.out.shortenID(name, nameWidth), nameWidth)) + "  ")
 	b.WriteString(l.out.paint(statusTone(c, c1), moved))
 	b.WriteString(strings.Repeat(" ", max(0, statusWidth-columns(moved))+1))
-	used := l.phrases(&b, phrases(c.before, &c.after, c.seen), room)
+	used := l.phrases(&b, changed, room)
 	if right != "" {
 		b.WriteString(strings.Repeat(" ", room-used+1) + l.out.paint(faint, padLeft(right, rightWidth)))
 	}
@@ -135,7 +139,7 @@ func (l *lines) phrases(b *strings.Builder, list []phrase, room int) (used int) 
 			}
 			return used
 		default:
-			text = shorten(text, left)
+			text = l.out.shorten(text, left)
 		}
 		b.WriteString(strings.Repeat(" ", gap) + l.out.paint(p.tone, text))
 		used += gap + columns(text)

@@ -122,7 +122,7 @@ func TestLines(t *testing.T) {
 	t.Parallel()
 	for _, width := range []int{50, 60, 80, 100, 120} {
 		var b bytes.Buffer
-		l := lines{out: terminal{Writer: &b, fd: -1, cols: width}}
+		l := lines{out: terminal{Writer: &b, fd: -1, clips: true, cols: width}}
 		for _, c := range changesToShow() {
 			line := l.format(c)
 			if n := columns(line); n > width {
@@ -134,10 +134,28 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// A line in a file or a pipe says everything, however long it gets.
+func TestLinesAreWholeInAPipe(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	l := lines{out: terminal{Writer: &b, fd: -1, cols: 60}}
+	for _, c := range changesToShow() {
+		line := l.format(c)
+		for _, p := range phrases(c.before, &c.after, c.seen) {
+			if !strings.Contains(line, p.text) {
+				t.Errorf("%q is missing in %s", p.text, line)
+			}
+		}
+		if !strings.Contains(line, c.who()+" ") {
+			t.Errorf("%s is not named in %s", c.who(), line)
+		}
+	}
+}
+
 func TestColours(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	l := lines{out: terminal{Writer: &b, fd: -1, cols: 80, color: true}}
+	l := lines{out: terminal{Writer: &b, fd: -1, clips: true, cols: 80, color: true}}
 	for _, c := range changesToShow() {
 		fmt.Fprintln(&b, l.format(c))
 	}

@@ -63,10 +63,13 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"", "dev", "get", "watch", "sync", "events", "explain", "replay", "backfill", "sweep", "recover", "parked", "forget", "topology", "topology apply", "simulate", "doctor", "bench", "bench chaos"} {
+	for _, command := range []string{"", "dev", "get", "watch", "sync", "events", "explain", "replay", "backfill", "sweep", "recover", "parked", "forget", "topology", "topology show", "topology apply", "simulate", "doctor", "bench", "bench run", "bench chart", "bench chaos"} {
 		code, out, errs := entitled(t, map[string]string{"COLUMNS": "100"}, append(strings.Fields(command), "--help")...)
 		if code != 0 || errs != "" {
 			t.Errorf("%s --help: exit code %d, standard error %q", command, code, errs)
+		}
+		if strings.Contains(out, "…,...") {
+			t.Errorf("%s --help says twice that more may follow:\n%s", command, out)
 		}
 		golden(t, "help-"+strings.ReplaceAll(strings.TrimSpace("entitled "+command), " ", "-")+".txt", out)
 	}
@@ -86,6 +89,8 @@ func TestExitCodes(t *testing.T) {
 		{"no-customer", []string{"get"}, nil, 2},
 		{"secret-as-argument", []string{"dev", "sk_test_topsecret"}, nil, 2},
 		{"no-such-mode", []string{"get", "cus_1", "--mode", "prod"}, nil, 2},
+		{"no-such-mode-for-doctor", []string{"doctor", "--mode", "blah"}, nil, 2},
+		{"bad-monitor", []string{"doctor"}, map[string]string{"NATS_MONITOR": "localhost:8222"}, 2},
 		{"negative-duration", []string{"watch", "--for=-3s"}, nil, 2},
 		{"bad-nats-url", []string{"get", "cus_1", "--nats-url", "http://x"}, nil, 2},
 		{"bad-key", []string{"get", "cus_1"}, map[string]string{"STRIPE_API_KEY": "pk_test_topsecret"}, 2},

@@ -35,6 +35,12 @@ func newMemory(t *testing.T) *memory {
 	for i, customer := range []string{"cus_Amelia", "cus_Boris", "cus_Chloe", "cus_Amelia"} {
 		m.post(t, fmt.Sprintf("evt_%d", i+1), customer, "invoice.paid", "")
 	}
+	m.park(t, who("cus_Boris"))
+	return m
+}
+
+func (m *memory) park(t *testing.T, c stripeevent.Customer) {
+	t.Helper()
 	parked := time.Date(2026, 11, 22, 14, 2, 11, 0, time.UTC)
 	f, _ := json.Marshal(syncer.Failure{
 		Failures: 20, Attempts: 23, FirstAt: parked.Add(-40 * time.Minute), LastAt: parked, ParkedAt: &parked,
@@ -45,10 +51,9 @@ func newMemory(t *testing.T) *memory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kv.Put(t.Context(), stripeevent.ParkedKey(who("cus_Boris")), f); err != nil {
+	if _, err := kv.Put(t.Context(), stripeevent.ParkedKey(c), f); err != nil {
 		t.Fatal(err)
 	}
-	return m
 }
 
 func who(id string) stripeevent.Customer {
@@ -58,15 +63,50 @@ func who(id string) stripeevent.Customer {
 // post stores an event with the digest, of its body where it is "".
 func (m *memory) post(t *testing.T, id, customer, typ, digest string) {
 	t.Helper()
+	m.postOf(t, who(customer), id, typ, digest)
+}
+
+func (m *memory) postOf(t *testing.T, c stripeevent.Customer, id, typ, digest string) {
+	t.Helper()
 	body := []byte("{\n  \"id\": \"" + id + "\",\n  \"type\": \"" + typ + "\"\n}")
 	if digest == "" {
 		digest = stripeevent.BodyDigest(body)
 	}
 	_, err := m.js.PublishMsg(t.Context(), &nats.Msg{
-		Subject: stripeevent.EventSubject(who(customer), typ), Data: body,
+		Subject: stripeevent.EventSubject(c, typ), Data: body,
 		Header: nats.Header{jetstream.MsgIDHeader: {stripeevent.MsgID("", id)}, stripeevent.DigestHeader: {digest}},
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer has requests for a sync answered.
+func (m *memory) answer(t *testing.T, with func(question []byte) *nats.Msg) {
+	t.Helper()
+	nc := m.js.Conn()
+	sub, err := nc.Subscribe(entitlement.SyncSubject(entitlement.Test), func(msg *nats.Msg) {
+		if err := msg.RespondMsg(with(msg.Data)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sub.Unsubscribe() }) //nolint:errcheck // the server ends next
+}
+
+// put stores a snapshot.
+func (m *memory) put(t *testing.T, s *entitlement.Snapshot) {
+	t.Helper()
+	kv, err := m.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), entitlement.Key(s.Account, s.Customer), s.Encode()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -138,6 +178,13 @@ func TestEvents(t *testing.T) {
 	golden(t, "events-damaged.txt", still(out+errs))
 	m.run(t, 2, "events", "--since", "yesterday")
 	m.run(t, 2, "events", "--type", "Invoice.Paid")
+
+	// Who searches the list for a type or a customer finds them, however long they are.
+	const longType, longName = "entitlements.active_entitlement_summary.updated", "cus_NffrFeUfNV2HibNffrFeUfNV2Hib"
+	m.post(t, "evt_long", longName, longType, "")
+	if out, _ := m.run(t, 0, "events", "--customer", longName); !strings.Contains(out, longName+"  "+longType+"  evt_long") {
+		t.Errorf("a long type of a long name:\n%s", out)
+	}
 }
 
 func TestReplay(t *testing.T) {

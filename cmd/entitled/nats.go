@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,18 +67,6 @@ func parseMode(flag string) (entitlement.Mode, error) {
 	return m, nil
 }
 
-// customerArg names one customer. A connected account's customer may be written acct_…/cus_…, as this tool prints it.
-func customerArg(arg, account string, m entitlement.Mode) (stripeevent.Customer, error) {
-	c := stripeevent.Customer{Mode: m, Account: account, ID: arg}
-	if head, tail, ok := strings.Cut(arg, "/"); ok && account == "" {
-		c.Account, c.ID = head, tail
-	}
-	if c.ID == "" {
-		return c, usageError{hinted{errors.New("no customer id"), "entitled get cus_…"}}
-	}
-	return c, nil
-}
-
 // An entry is one entry of an entitlement bucket.
 type entry struct {
 	customer stripeevent.Customer
@@ -105,7 +92,7 @@ func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entr
 	e, err := kv.Get(ctx, c.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return entry{}, withHint(fmt.Errorf("no snapshot of %s in %s", c, bucket),
-			fmt.Sprintf("read it from Stripe with `entitled sync %s`, or choose with --mode and --account", c))
+			fmt.Sprintf("read it from Stripe with `entitled sync %s`, or %s", c, elsewhere(c)))
 	}
 	if err != nil {
 		return entry{}, fmt.Errorf("read %s from %s: %w", c, bucket, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 type parkedCmd struct {
-	Redrive    []string `placeholder:"CUS,…" help:"Try these customers again; cus_…, or acct_…/cus_… for one of a connected account."`
+	Redrive    []string `narrows:"" placeholder:"CUS" help:"Try these customers again: ${customer}."`
 	RedriveAll bool     `help:"Try all parked customers again; with --all also those that are retried anyway."`
 	All        bool     `help:"Show also those whose syncs fail and are still tried again."`
 	JSON       bool     `name:"json" help:"One JSON object a line."`
@@ -52,6 +53,14 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 	if p.RedriveAll && len(p.Redrive) > 0 {
 		return usageError{hinted{errors.New("--redrive and --redrive-all exclude each other"), "choose one"}}
 	}
+	var wanted []stripeevent.Customer
+	for _, name := range p.Redrive {
+		c, err := s.customer(" --redrive", name, "", mode)
+		if err != nil {
+			return err
+		}
+		wanted = append(wanted, c)
+	}
 	nc, err := p.connect(s, nil)
 	if err != nil {
 		return err
@@ -65,8 +74,8 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return explainLog(err)
 	}
-	if len(p.Redrive) > 0 {
-		if list, err = chosen(list, p.Redrive); err != nil {
+	if len(wanted) > 0 {
+		if list, err = chosen(list, wanted); err != nil {
 			return err
 		}
 	}
@@ -87,18 +96,18 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 }
 
 // chosen are those of the list that were named; each must be there.
-func chosen(list []audit.Failing, names []string) ([]audit.Failing, error) {
+func chosen(list []audit.Failing, wanted []stripeevent.Customer) ([]audit.Failing, error) {
 	var out []audit.Failing
 	var errs []error
-	for _, name := range names {
-		found := false
-		for _, f := range list {
-			if f.Customer.String() == name {
-				out, found = append(out, f), true
-			}
+	found := map[stripeevent.Customer]bool{}
+	for _, f := range list {
+		if slices.Contains(wanted, f.Customer) {
+			out, found[f.Customer] = append(out, f), true
 		}
-		if !found {
-			errs = append(errs, fmt.Errorf("%s is not parked", printable(name)))
+	}
+	for _, c := range wanted {
+		if !found[c] {
+			errs = append(errs, fmt.Errorf("%s is not parked", printable(c.String())))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

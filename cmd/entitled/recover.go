@@ -11,7 +11,7 @@ import (
 
 type recoverCmd struct {
 	Account string `placeholder:"ACCT" help:"A connected account, acct_…, instead of your own. The syncers' job looks at your own only."`
-	Since   string `placeholder:"TIME" help:"Compare from then on, 6h or 3d ago, a day, or RFC 3339, instead of from where the last run ended."`
+	Since   string `narrows:"" placeholder:"TIME" help:"Compare from then on, instead of from where the last run ended: ${times}."`
 	JSON    bool   `name:"json" help:"Print the counts as JSON."`
 	stripeFlags
 }
@@ -24,14 +24,14 @@ marked in the lane for bulk work. The syncers do it every 5 minutes; by hand it 
 	entitled recover
 	entitled recover --since 3d
 
-Stripe lists the events of 30 days. After a longer absence, entitled backfill reads the state itself. The key needs permission to read events.`
+Stripe lists the events of 30 days. When that is too little, this compares those and ends with 1, and entitled backfill reads the state itself. The key needs permission to read events.`
 }
 
 // Run compares once.
 func (c recoverCmd) Run(ctx context.Context, s *session) error {
-	since, err := timeArg("--since", c.Since, s.now())
+	since, err := pastArg("--since", c.Since, s.now())
 	if err != nil {
-		return usageError{hinted{err, "6h or 3d ago, a day as in 2026-11-22, or RFC 3339"}}
+		return usageErrors(err)
 	}
 	return c.operate(ctx, s, false, func(o *syncer.Operator) error {
 		r, err := o.Recover(ctx, c.Account, since)
@@ -39,18 +39,28 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 			return withHint(fmt.Errorf("after %s: %w", count(r.Recovered, "event"), err), "say it again: what is stored already is not stored twice")
 		}
 		if c.JSON {
-			return s.printReport(r)
+			return errors.Join(s.printReport(r), gap(r, since))
 		}
 		if r.Since == 0 {
 			fmt.Fprintf(s.out, "%s nothing to compare: the log has no event of this account yet; from now on it is looked for\n", s.out.paint(grants, "✓"))
-			return nil
+			return gap(r, since)
 		}
 		fmt.Fprintf(s.out, "%s %s compared since %s · %s\n", s.out.paint(grants, "✓"), count(r.Listed, "event"),
 			time.Unix(r.Since, 0).UTC().Format(time.RFC3339), count(r.Requests, "request"))
 		fmt.Fprintf(s.out, "  %s recovered, %d of which marked a customer\n", count(r.Recovered, "event"), r.Marked)
-		if r.Gap {
-			return withHint(errors.New("the run before was more than 30 days ago, and Stripe lists no older events"), "run `entitled backfill`")
-		}
-		return nil
+		return gap(r, since)
 	})
+}
+
+// gap says what was not compared. As in the syncers' job, what Stripe does list is compared first.
+func gap(r syncer.RecoverReport, since time.Time) error {
+	if !r.Gap {
+		return nil
+	}
+	why := "the run before was more than 30 days ago"
+	if !since.IsZero() {
+		why = "--since " + clock(since) + " is not covered"
+	}
+	return withHint(errors.New(why+": Stripe lists the events of the last 30 days only, and older ones were not compared"),
+		"run `entitled backfill`: it reads the state itself, whatever events led to it")
 }

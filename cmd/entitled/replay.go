@@ -54,7 +54,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	slice, err := r.slice(mode, s.now())
+	slice, err := r.slice(s, mode)
 	if err != nil {
 		return err
 	}

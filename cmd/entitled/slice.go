@@ -4,80 +4,66 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/daemon"
 	"entitled/internal/stripeevent"
 )
 
 // sliceFlags say which part of the log of events is meant.
 type sliceFlags struct {
-	Since    string   `placeholder:"TIME" help:"From this time on: 2h, 3d (ago), 2026-11-22, or RFC 3339."`
-	Until    string   `placeholder:"TIME" help:"Up to this time, as for --since."`
-	Type     []string `placeholder:"GLOB,…" help:"Event types, as in customer.subscription.*,invoice.paid"`
-	Customer string   `placeholder:"CUS" help:"One customer, cus_…, or acct_…/cus_…"`
+	Since    string   `narrows:"" placeholder:"TIME" help:"From this time on: ${times}."`
+	Until    string   `narrows:"" placeholder:"TIME" help:"Up to this time, as for --since."`
+	Type     []string `narrows:"" placeholder:"GLOB" help:"Event types, as in customer.subscription.*,invoice.paid"`
+	Customer string   `narrows:"" placeholder:"CUS" help:"One customer: ${customer}."`
 	Account  string   `placeholder:"ACCT" help:"One connected account, acct_…, or self for your own. Default: all."`
 }
 
-func (f sliceFlags) slice(m entitlement.Mode, now time.Time) (audit.Slice, error) {
-	s := audit.Slice{Mode: m, Account: f.Account, Customer: f.Customer, Types: f.Type}
-	if account, customer, ok := strings.Cut(f.Customer, "/"); ok && f.Account == "" {
-		s.Account, s.Customer = account, customer
+func (f sliceFlags) slice(run *session, m entitlement.Mode) (audit.Slice, error) {
+	s := audit.Slice{Mode: m, Account: f.Account, Types: f.Type}
+	if f.Customer != "" {
+		c, err := run.customer(" --customer", f.Customer, f.Account, m)
+		if err != nil {
+			return s, err
+		}
+		s.Account, s.Customer = c.Account, c.ID
 	}
+	now := run.now()
 	var errs []error
 	var err error
-	if s.Since, err = timeArg("--since", f.Since, now); err != nil {
-		errs = append(errs, err)
-	}
-	if s.Until, err = timeArg("--until", f.Until, now); err != nil {
-		errs = append(errs, err)
-	}
-	if len(f.Type) > 0 {
-		if _, err := stripeevent.ParseTypes(strings.Join(f.Type, ",")); err != nil {
-			errs = append(errs, fmt.Errorf("--type: %w", err))
-		}
-	}
+	s.Since, err = pastArg("--since", f.Since, now)
+	errs = append(errs, err)
+	s.Until, err = timeArg("--until", f.Until, now)
+	errs = append(errs, err, checkTypes(f.Type))
 	if !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until) {
-		errs = append(errs, errors.New("--until is not after --since"))
+		errs = append(errs, withHint(fmt.Errorf("--until %s is not after --since %s", clock(s.Until), clock(s.Since)),
+			"--until is where the slice ends: give a later time, or leave it out"))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return s, usageError{hinted{err, "times are 90m, 2h or 3d ago, a day as in 2026-11-22, or RFC 3339 as in 2026-11-22T14:02:00Z"}}
-	}
-	return s, nil
+	return s, usageErrors(errs...)
 }
 
-// timeArg reads an instant: RFC 3339, a day (its beginning in UTC), or how long ago it was.
-func timeArg(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
+// checkTypes says what is wrong with --type. Each glob brings a hint of its own.
+func checkTypes(globs []string) error {
+	if len(globs) == 0 {
+		return nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), nil
-		}
+	_, err := stripeevent.ParseTypes(strings.Join(globs, ","))
+	var check daemon.Checker
+	check.Error("", err, "")
+	var bad *daemon.SettingsError
+	if !errors.As(check.Err(), &bad) {
+		return nil
 	}
-	rest, days := text, time.Duration(0)
-	if head, tail, ok := strings.Cut(text, "d"); ok {
-		n, err := strconv.ParseUint(head, 10, 16)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("%s %q: neither a time nor a duration", flag, text)
-		}
-		rest, days = tail, time.Duration(n)*24*time.Hour
+	var errs []error
+	for _, p := range bad.Problems {
+		errs = append(errs, withHint(errors.New("--type: "+p.Reason), p.Hint))
 	}
-	if rest != "" {
-		d, err := time.ParseDuration(rest)
-		if err != nil || d < 0 {
-			return time.Time{}, fmt.Errorf("%s %q: neither a time nor a duration", flag, text)
-		}
-		days += d
-	}
-	return now.Add(-days).UTC(), nil
+	return usageErrors(errs...)
 }
 
 // describe says which slice it is, in words.

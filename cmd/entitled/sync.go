@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,7 +15,7 @@ import (
 )
 
 type syncCmd struct {
-	Customer string `arg:"" help:"The customer's id, cus_…; acct_…/cus_… for one of a connected account."`
+	Customer string `arg:"" help:"The customer: ${customer}."`
 	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
 	JSON     bool   `name:"json" help:"Print the snapshot as JSON."`
 	modeFlag
@@ -38,7 +39,7 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	customer, err := customerArg(c.Customer, c.Account, mode)
+	customer, err := s.customer("", c.Customer, c.Account, mode)
 	if err != nil {
 		return err
 	}
@@ -59,7 +60,7 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 		return fmt.Errorf("sync %s: %w", customer, explainNoAnswer(err, mode))
 	}
 	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
-		return withHint(fmt.Errorf("sync %s: %s (%s)", customer, printable(msg.Header.Get(micro.ErrorHeader)), code), nextStep(code))
+		return withHint(fmt.Errorf("sync %s: %s (%s)", customer, printable(msg.Header.Get(micro.ErrorHeader)), code), nextStep(code, msg.Data))
 	}
 	var answer struct {
 		Snapshot json.RawMessage `json:"snapshot"`
@@ -94,17 +95,37 @@ func explainNoAnswer(err error, mode entitlement.Mode) error {
 	return err
 }
 
-// nextStep is what can be done about an answer of the sync service, by its code.
-func nextStep(code string) string {
+// nextStep is what can be done about an answer of the sync service, by its code and the data beside it.
+func nextStep(code string, data []byte) string {
 	switch code {
 	case "400":
 		return "check the customer's id"
 	case "429":
 		return "the syncers are busy: try again in a second"
 	case "502":
-		return "Stripe refused: check the key's permissions and mode, and the account"
+		return aboutStripe(data)
 	case "504":
 		return "try again; STRIPE_RATE says how many requests/s may go to Stripe"
 	}
 	return "the syncer's log says more"
+}
+
+func aboutStripe(data []byte) string {
+	const refused, trouble = "check the key's permissions and mode, and the account", "try again in a minute; https://status.stripe.com says how Stripe is"
+	var detail struct {
+		Status *int `json:"stripe_status"`
+	}
+	if json.Unmarshal(data, &detail) != nil || detail.Status == nil {
+		// A syncer of an earlier version, which does not tell them apart.
+		return "if Stripe refused, " + refused + "; if it had trouble, " + trouble
+	}
+	switch status := *detail.Status; {
+	case status == http.StatusTooManyRequests:
+		return "Stripe has had too many requests: try again in a minute; a lower STRIPE_RATE leaves room for what else reads the account"
+	case status == 0:
+		return "Stripe did not answer: can the syncer reach STRIPE_API_BASE? then " + trouble
+	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusConflict:
+		return "Stripe refused: " + refused
+	}
+	return "Stripe has trouble: " + trouble
 }

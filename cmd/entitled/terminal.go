@@ -17,6 +17,9 @@ type terminal struct {
 	io.Writer
 	fd    int // -1: not a terminal
 	color bool
+	// clips says that what does not fit into its column is cut. Elsewhere it makes its line longer: who searches a file or a pipe for
+	// a word must find it.
+	clips bool
 	cols  int // where there is no terminal to ask
 }
 
@@ -29,7 +32,7 @@ func newTerminal(w io.Writer, getenv func(string) string) terminal {
 		t.cols = n
 	}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		t.fd = int(f.Fd())
+		t.fd, t.clips = int(f.Fd()), true
 		t.color = getenv("TERM") != "dumb"
 	}
 	if force := getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
@@ -97,21 +100,30 @@ func padLeft(s string, width int) string {
 }
 
 // shorten keeps the beginning of s.
-func shorten(s string, width int) string {
-	if columns(s) <= width {
+func (t terminal) shorten(s string, width int) string {
+	if !t.clips || columns(s) <= width {
 		return s
 	}
 	return string([]rune(s)[:max(0, width-1)]) + "…"
 }
 
 // shortenID keeps both ends of an id: the prefix says what it is, the end tells it from others.
-func shortenID(s string, width int) string {
+func (t terminal) shortenID(s string, width int) string {
 	r := []rune(s)
-	if len(r) <= width || width < 8 {
-		return shorten(s, width)
+	if !t.clips || len(r) <= width || width < 8 {
+		return t.shorten(s, width)
 	}
 	tail := (width - 1) / 2
 	return string(r[:width-1-tail]) + "…" + string(r[len(r)-tail:])
+}
+
+// endOf keeps the end of an event type, which says what happened.
+func (t terminal) endOf(typ string, width int) string {
+	r := []rune(typ)
+	if !t.clips || len(r) <= width {
+		return typ
+	}
+	return "…" + string(r[len(r)-width+1:])
 }
 
 // printable keeps a text from others from moving the cursor.

@@ -27,7 +27,9 @@ func (topologyCmd) Help() string {
 
 	entitled topology
 	entitled topology apply --mode live
-	REPLICAS=3 entitled topology apply --recreate`
+	REPLICAS=3 entitled topology apply --recreate
+
+entitled topology show --help tells of --mode, --json and the other flags of comparing.`
 }
 
 // topologyFlags are what both need.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,7 +13,7 @@ import (
 )
 
 type watchCmd struct {
-	Customers []string      `arg:"" optional:"" name:"customer" help:"Whom to watch: cus_…, or acct_…/cus_… for one of a connected account. Default: all."`
+	Customers []string      `arg:"" optional:"" name:"customer" help:"Whom to watch: ${customer}. Default: all."`
 	JSON      bool          `name:"json" help:"Print a line of JSON per change: key, revision, snapshot."`
 	For       time.Duration `placeholder:"10s" help:"End after this long. Default: at Ctrl-C."`
 	modeFlag
@@ -42,11 +43,13 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 	}
 	var keys []string
 	for _, arg := range w.Customers {
-		c, err := customerArg(arg, "", mode)
+		c, err := s.customer("", arg, "", mode)
 		if err != nil {
 			return err
 		}
-		keys = append(keys, c.Key())
+		if !slices.Contains(keys, c.Key()) {
+			keys = append(keys, c.Key())
+		}
 	}
 	if w.For > 0 {
 		var cancel context.CancelFunc

@@ -76,7 +76,8 @@ type RecoverReport struct {
 	Listed    int `json:"listed"`
 	Recovered int `json:"recovered"`
 	Marked    int `json:"marked"`
-	// Gap says that the run before was more than 30 days ago: what Stripe no longer lists is lost, and a backfill is needed.
+	// Gap says that the run before was more than 30 days ago, or that this one was to begin before that: what Stripe no longer lists
+	// was not compared, and a backfill is needed.
 	Gap bool `json:"gap"`
 }
 
@@ -104,6 +105,9 @@ func (r *recovery) run(ctx context.Context, since int64, now time.Time) (Recover
 		cur = eventCursor{Checked: cur.Checked, Stream: info.Created, Runs: afresh(cur.Runs)}
 	}
 	rep.Gap = !cur.Checked.IsZero() && now.Sub(cur.Checked) > retention
+
+	// Who asks for 30 days asks a moment before this: overlap is what the two may differ by.
+	rep.Gap = rep.Gap || since != 0 && since < now.Add(-retention).Unix()-overlap
 
 	from, seq := cur.begin()
 	// A run that begins later than the cursor leaves something out: then the cursor stays.

@@ -221,6 +221,13 @@ func TestRecoverSaysThatTheGapIsTooWide(t *testing.T) {
 	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || rep.Gap {
 		t.Errorf("%+v, %v: it is said once", rep, err)
 	}
+	now := time.Now()
+	for days, want := range map[int]bool{1: false, 30: false, 31: true} {
+		since := now.AddDate(0, 0, -days).Unix()
+		if rep, err := rec.run(t.Context(), since, now.Add(time.Minute)); err != nil || rep.Gap != want {
+			t.Errorf("asked for %d days: %+v, %v: want a gap %v", days, rep, err, want)
+		}
+	}
 }
 
 // A key that may not read events neither stops the syncer nor fails the job.

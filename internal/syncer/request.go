@@ -101,7 +101,7 @@ func (s *Syncer) answer(ctx context.Context, r micro.Request) {
 	}
 	if err != nil {
 		code, text := answerTo(err)
-		s.respond(r.Error(code, text, nil))
+		s.respond(r.Error(code, text, detail(err)))
 		return
 	}
 	s.respond(r.RespondJSON(reply{Snapshot: res.snapshot, Revision: res.record.Revision}))
@@ -116,6 +116,16 @@ func answerTo(err error) (code, text string) {
 		return strconv.Itoa(http.StatusBadGateway), e.Error()
 	}
 	return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + err.Error()
+}
+
+// detail is the data beside a refusal: the status that Stripe answered with, 0 without an answer, nothing where Stripe is not the reason.
+// A 502 alone does not say whether the key is wrong or Stripe has trouble.
+func detail(err error) []byte {
+	e, ok := errors.AsType[*stripeapi.Error](err)
+	if !ok || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return fmt.Appendf(nil, `{"stripe_status":%d}`, e.Status)
 }
 
 // respond logs a reply that could not be sent; whoever asked runs into its own timeout.
