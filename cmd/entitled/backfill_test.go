@@ -88,6 +88,7 @@ func TestBackfillSweepRecover(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("error-policy", env, "backfill")
+	refused("error-policy-check", env, "explain", "cus_1", "--check")
 	if err := state.Delete(t.Context(), "policy.test"); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
 )
@@ -144,6 +145,11 @@ func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y wiring.Sy
 	kv, err := js.KeyValue(ctx, topology.StateBucket)
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", topology.StateBucket, err)
+	}
+	if err := syncer.Agree(ctx, kv, y.Mode, y.Stripe.Features, y.Policy); errors.Is(err, syncer.ErrPolicy) {
+		return withHint(fmt.Errorf("--check would differ by that alone: %w", err), policyHint)
+	} else if err != nil {
+		return err
 	}
 	client, err := stripeapi.New(y.Stripe)
 	if err != nil {

@@ -27,6 +27,8 @@ type stripeFlags struct {
 	natsFlags
 }
 
+const policyHint = "set FEATURES and PAST_DUE_GRACE as the syncers have them; to change them, restart the syncers first"
+
 // operate checks the settings, connects, and calls do with what a syncer of these settings would work with. Only who begins a mode
 // may find nothing of it: for the others a key of the wrong mode would begin one that nobody serves.
 func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do func(o *syncer.Operator) error) error {
@@ -49,7 +51,7 @@ func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do fu
 	}
 	o, err := settings.Operate(ctx, nc, slog.New(s.notices().Handler()))
 	if errors.Is(err, syncer.ErrPolicy) {
-		return withHint(err, "set FEATURES and PAST_DUE_GRACE as the syncers have them; to change them, restart the syncers first")
+		return withHint(err, policyHint)
 	}
 	if err != nil {
 		return withHint(fmt.Errorf("open the streams and buckets: %w", err), "look with `entitled topology`; this needs the NATS user ops")

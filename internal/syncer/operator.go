@@ -26,7 +26,7 @@ func (s *Syncer) Operate(ctx context.Context) (*Operator, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.agree(ctx); err != nil {
+	if err := Agree(ctx, s.store.state, s.mode, s.cfg.Stripe.Features, s.cfg.Policy); err != nil {
 		return nil, err
 	}
 	return &Operator{s: s}, nil

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"entitled/entitlement"
 )
 
@@ -29,15 +31,17 @@ func (p fleetPolicy) String() string {
 	return fmt.Sprintf("FEATURES=%s PAST_DUE_GRACE=%s", features, time.Duration(p.Grace)*time.Second)
 }
 
-func (s *Syncer) policy() fleetPolicy {
-	return fleetPolicy{s.cfg.Stripe.Features, int64(s.cfg.Policy.PastDueGrace / time.Second)}
+func policyOf(features bool, p Policy) fleetPolicy {
+	return fleetPolicy{features, int64(p.PastDueGrace / time.Second)}
 }
+
+func (s *Syncer) policy() fleetPolicy { return policyOf(s.cfg.Stripe.Features, s.cfg.Policy) }
 
 func policyKey(mode entitlement.Mode) string { return "policy." + string(mode) }
 
-// said is the policy of the syncer that started last, nil if none has said one.
-func (s *Syncer) said(ctx context.Context) (*fleetPolicy, error) {
-	data, _, err := get(ctx, s.store.state, policyKey(s.mode))
+// saidPolicy is that of the syncer that started last, nil if none has said one.
+func saidPolicy(ctx context.Context, state jetstream.KeyValue, mode entitlement.Mode) (*fleetPolicy, error) {
+	data, _, err := get(ctx, state, policyKey(mode))
 	if err != nil {
 		return nil, fmt.Errorf("read the policy of the syncers: %w", err)
 	}
@@ -51,7 +55,7 @@ func (s *Syncer) said(ctx context.Context) (*fleetPolicy, error) {
 // sayPolicy is a syncer's. That it cannot be said keeps nobody from syncing.
 func (s *Syncer) sayPolicy(ctx context.Context) {
 	mine := s.policy()
-	before, err := s.said(ctx)
+	before, err := saidPolicy(ctx, s.store.state, s.mode)
 	if err == nil && before != nil && *before == mine {
 		return
 	}
@@ -71,13 +75,14 @@ func (s *Syncer) sayPolicy(ctx context.Context) {
 // ErrPolicy says that a command's FEATURES or PAST_DUE_GRACE is not the syncers'.
 var ErrPolicy = errors.New("the policy is not that of the syncers")
 
-// agree fails if the syncers have another policy.
-func (s *Syncer) agree(ctx context.Context) error {
-	theirs, err := s.said(ctx)
+// Agree fails with [ErrPolicy] if the syncers of a mode have another policy than a command that reads the bucket stripe_state, whether it reads
+// features and who keeps access. It does not fail if no syncer has run.
+func Agree(ctx context.Context, state jetstream.KeyValue, mode entitlement.Mode, features bool, p Policy) error {
+	theirs, err := saidPolicy(ctx, state, mode)
 	if err != nil || theirs == nil {
 		return err
 	}
-	if mine := s.policy(); *theirs != mine {
+	if mine := policyOf(features, p); *theirs != mine {
 		return fmt.Errorf("%w: they run with %s, this command with %s", ErrPolicy, theirs, mine)
 	}
 	return nil

@@ -71,10 +71,10 @@ func TestPolicyFollowsTheSyncers(t *testing.T) {
 		if (log.Len() > 0) != (step.says != "") || !strings.Contains(log.String(), step.says) {
 			t.Errorf("%s: log %q, want %q", step.grace, log.String(), step.says)
 		}
-		if theirs, err := s.said(t.Context()); err != nil || theirs == nil || *theirs != s.policy() {
+		if theirs, err := saidPolicy(t.Context(), s.store.state, s.mode); err != nil || theirs == nil || *theirs != s.policy() {
 			t.Errorf("said %v, %v; want %v", theirs, err, s.policy())
 		}
-		if err := s.agree(t.Context()); err != nil {
+		if err := Agree(t.Context(), s.store.state, s.mode, s.cfg.Stripe.Features, s.cfg.Policy); err != nil {
 			t.Error(err)
 		}
 	}
