@@ -281,6 +281,28 @@ func TestBesideDev(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", code, errs)
 		}
 	})
+	t.Run("explain", func(t *testing.T) {
+		code, out, errs := entitled(t, nil, append([]string{"explain", "cus_Chloe"}, at...)...)
+		if code != 0 || !regexp.MustCompile(`^✓ cus_Chloe  access, .*\n  Access since \d{4}-`).MatchString(out) {
+			t.Errorf("exit code %d:\n%s%s", code, out, errs)
+		}
+		for _, more := range [][]string{{}, {"--at=0s"}} {
+			code, out, errs = entitled(t, nil, slices.Concat([]string{"explain", "cus_Chloe", "--json"}, more, at)...)
+			var line struct {
+				Headline struct {
+					Text   string
+					Known  bool
+					Access bool
+					How    string
+					Since  time.Time
+				}
+			}
+			err := json.Unmarshal([]byte(out), &line)
+			if h := line.Headline; code != 0 || err != nil || !strings.HasPrefix(h.Text, "Access since ") || !h.Known || !h.Access || h.How != "sync" || h.Since.IsZero() {
+				t.Errorf("%v: exit code %d, %v:\n%s%s", more, code, err, out, errs)
+			}
+		}
+	})
 	t.Run("watch", func(t *testing.T) {
 		code, out, errs := entitled(t, nil, append([]string{"watch", "--for=200ms", "cus_Chloe", "cus_Nemo", "acct_EU/cus_Gus"}, at...)...)
 		// The story goes on meanwhile, and has no Nemo.
