@@ -346,6 +346,38 @@ func TestBesideDev(t *testing.T) {
 	}
 }
 
+var setting = regexp.MustCompile(`\b([A-Z_]+)=(\S+) `)
+
+// With what the banner says to paste, the commands that read Stripe read the simulated one, as the syncer does.
+func TestCommandsReadTheSimulator(t *testing.T) {
+	t.Parallel()
+	r := startDev(t, "--pace=30ms")
+	r.waitFor(t, "✓ cus_Chloe")
+	env := map[string]string{"NATS_URL": r.nats}
+	for _, m := range setting.FindAllStringSubmatch(r.out.String(), -1) {
+		env[m[1]] = m[2]
+	}
+	if env["STRIPE_API_BASE"] != r.sim || len(env) != 5 {
+		t.Fatalf("the banner names %v:\n%s", env, r.out)
+	}
+	for _, args := range []string{"doctor", "backfill", "sweep", "recover", "explain cus_Chloe --check"} {
+		code, out, errs := entitled(t, env, strings.Fields(args)...)
+		// A customer may change between the snapshot and the comparison.
+		if code != 0 && !(strings.HasSuffix(args, "--check") && strings.Contains(out, "  Stripe  ")) {
+			t.Errorf("%s: exit code %d:\n%s%s", args, code, out, errs)
+		}
+		if strings.Contains(out+errs, "api.stripe.com") {
+			t.Errorf("%s asked Stripe:\n%s%s", args, out, errs)
+		}
+		if args == "doctor" && !strings.Contains(out, "may list active entitlements") {
+			t.Errorf("doctor did not try the key:\n%s", out)
+		}
+	}
+	if text := r.out.String(); !strings.Contains(text, "entitled explain --nats-url "+r.nats+" cus_Amelia") {
+		t.Errorf("no explain to try:\n%s", text)
+	}
+}
+
 // Data survives a restart, and no customer of the second run has the id of one of the first.
 func TestDataIsKept(t *testing.T) {
 	t.Parallel()
