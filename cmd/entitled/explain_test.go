@@ -92,10 +92,10 @@ func TestHeadlines(t *testing.T) {
 	webhook := entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: "evt_1", Type: "invoice.voided"}
 	var b strings.Builder
 	for _, st := range []audit.Standing{
-		{How: audit.BySync, Since: &since, Was: "active", Became: "canceled", Revision: 7, Cause: webhook, Covers: []string{"customer.subscription.deleted", "invoice.voided"}},
+		{How: audit.BySync, Since: &since, Was: "active", Became: "canceled", Revision: 7, Cause: webhook, Events: []string{"invoice.voided", "a", "b", "customer.subscription.deleted", "c"}},
 		{How: audit.BySync, Since: &since, Was: "past_due", Became: "past_due", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerWake}, Unannounced: true},
-		{How: audit.BySync, Since: &since, Became: "deleted", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRecover, Event: "evt_2", Type: "customer.deleted"}, Covers: []string{"customer.deleted"}},
-		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "active", Revision: 7, Cause: webhook, Covers: []string{"1", "2", "3", "4"}},
+		{How: audit.BySync, Since: &since, Became: "deleted", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRecover, Event: "evt_2", Type: "customer.deleted"}, Events: []string{"customer.deleted"}},
+		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "active", Revision: 7, Cause: webhook, Events: []string{"customer.subscription.created"}},
 		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "trialing", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerBackfill}},
 		{How: audit.BySync, Since: &since, Access: true, Was: "unpaid", Became: "active", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRedrive}},
 		{How: audit.ByItself, Since: &since, Revision: 7, Cause: webhook},

@@ -52,11 +52,11 @@ func answer(st audit.Standing) string {
 			text = "Lost access"
 		}
 		text += sinceWhen(st) + ": " + became(st) + ". Seen by the sync " + ledTo(st.Cause.Trigger, st.Cause.Type, st.Cause.Event) + fmt.Sprintf(", revision %d", st.Revision)
-		switch n := len(st.Covers); {
-		case st.Unannounced:
+		if st.Unannounced {
 			text += "; no event that had come told of it"
-		case n > 0 && n <= fewTypes && (n > 1 || st.Covers[0] != st.Cause.Type):
-			text += ", which covers " + strings.Join(st.Covers, ", ")
+		}
+		if came := cameWith(st); came != "" {
+			text += "; with it came " + came
 		}
 		return text + "."
 	case audit.ByItself:
@@ -81,8 +81,32 @@ func answer(st audit.Standing) string {
 	return text + sinceWhen(st) + ": what changed it last is older than the records that are kept."
 }
 
-// fewTypes is how many types of events are named; more are a checkout, and its first snapshot says enough.
+// fewTypes is how many types of events are named.
 const fewTypes = 3
+
+// cameWith names the events that came with a change, besides the one that led to the sync, those first that tell of a subscription or
+// the customer. A first snapshot says enough by itself.
+func cameWith(st audit.Standing) string {
+	if st.First {
+		return ""
+	}
+	var list, rest []string
+	for _, typ := range st.Events {
+		switch {
+		case typ == st.Cause.Type:
+		case strings.HasPrefix(typ, "customer.subscription."), typ == "customer.deleted":
+			list = append(list, typ)
+		default:
+			rest = append(rest, typ)
+		}
+	}
+	list = append(list, rest...)
+	more := ""
+	if n := len(list) - fewTypes; n > 0 {
+		list, more = list[:fewTypes], fmt.Sprintf(" and %d more", n)
+	}
+	return strings.Join(list, ", ") + more
+}
 
 func sinceWhen(st audit.Standing) string {
 	switch t := st.Since; {

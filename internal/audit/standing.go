@@ -33,8 +33,9 @@ type Standing struct {
 	Revision uint64 `json:"revision,omitempty"`
 	// Cause is what led to the sync: not what changed the customer at Stripe. The event is the one that was marked last before it.
 	Cause entitlement.Cause `json:"cause,omitzero"`
-	// Covers are the types of the events that this sync covers and none before it did, each once.
-	Covers []string `json:"covers,omitempty"`
+	// Events are the types of the events that came with the change, each once: those that mark, that no sync before had covered, and
+	// that had come soon after this one. Stripe tells of one change in several, and the first to come starts the sync.
+	Events []string `json:"events,omitempty"`
 	// Unannounced says that no event that had arrived told of the change.
 	Unannounced bool `json:"unannounced,omitempty"`
 }
@@ -146,15 +147,16 @@ type walk struct {
 	wrote         bool                  // there is a write that no forgetting followed
 	snapshot      *entitlement.Snapshot // the last one recorded; nil for none
 	seq, revision uint64                // of the last write, 0 for none
-	types         map[uint64]string     // of events, by their sequences
+	events        []*Heard              // those that mark
+	covered       uint64                // events up to this sequence are covered by a write so far
 }
 
 // walk goes through the writes up to the first that does not count.
 func (s *Story) walk(at time.Time, counts func(write) bool) *walk {
-	w := &walk{Standing: Standing{At: at.UTC(), How: Unkept}, types: map[uint64]string{}}
+	w := &walk{Standing: Standing{At: at.UTC(), How: Unkept}}
 	for _, step := range s.Steps {
-		if e := step.Event; e != nil {
-			w.types[e.Seq] = e.Type
+		if e := step.Event; e != nil && e.Fate != Kept {
+			w.events = append(w.events, e)
 		}
 	}
 	list := writes(s.syncs())
@@ -211,7 +213,21 @@ func (w *walk) write(y write) {
 		w.before(y, first)
 		w.after(y, first)
 	}
-	w.wrote, w.seq, w.revision = true, y.Seq, r.Revision
+	w.wrote, w.seq, w.revision, w.covered = true, y.Seq, r.Revision, max(w.covered, r.EventsSeq)
+}
+
+// together is how far apart the events of one change come, unless something delays them.
+const together = 2 * time.Second
+
+// told are the types of the events that came with a write.
+func (w *walk) told(y write) []string {
+	var list []string
+	for _, e := range w.events {
+		if e.Seq > w.covered && (e.Seq <= y.Record.EventsSeq || !e.StoredAt.After(y.at.Add(together))) && !slices.Contains(list, e.Type) {
+			list = append(list, e.Type)
+		}
+	}
+	return list
 }
 
 // missing says that there was a write between the last one recorded and this one: it does not lead from the one content to the other.
@@ -271,11 +287,7 @@ func (w *walk) after(y write, first bool) {
 		w.since(y.at)
 		w.Record, w.Revision = y.Seq, r.Revision
 		w.Cause = entitlement.Cause{Trigger: r.Trigger, Event: r.Event, Type: r.Type}
-		for _, seq := range y.Covers {
-			if typ := w.types[seq]; typ != "" && !slices.Contains(w.Covers, typ) {
-				w.Covers = append(w.Covers, typ)
-			}
-		}
+		w.Events = w.told(y)
 	}
 	w.snapshot, w.Status = next, statusOf(next)
 }

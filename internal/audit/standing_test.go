@@ -207,6 +207,26 @@ func TestStanding(t *testing.T) {
 	}
 }
 
+// Events of one change come within a second or two: some before the sync that sees it, some while it reads, some after.
+func TestStandingNamesTheEvents(t *testing.T) {
+	t.Parallel()
+	p := newPast()
+	p.write(10, "active", -1, false).Record.EventsSeq = 2
+	lost := p.write(20, "canceled", -1, false)
+	lost.Record.EventsSeq = 4
+	s := p.story(100, 0)
+	for seq, typ := range []string{"before", "before too", "covered", "kept", "covered", "soon after", "later"} {
+		e := &audit.Heard{Seq: uint64(seq + 1), Type: typ, StoredAt: lost.StoredAt.Add(time.Duration(seq-4) * 2 * time.Second), Fate: audit.Covered}
+		if typ == "kept" {
+			e.Fate = audit.Kept
+		}
+		s.Steps = append(s.Steps, audit.Step{Event: e})
+	}
+	if st := s.Standing(); !slices.Equal(st.Events, []string{"covered", "soon after"}) {
+		t.Errorf("events %q, want what was covered and what came soon after", st.Events)
+	}
+}
+
 // What is no snapshot answers nothing.
 func TestStandingOfSomethingElse(t *testing.T) {
 	t.Parallel()
