@@ -61,8 +61,11 @@ type plan struct {
 	tracing   daemon.Tracing
 }
 
-// simulatedRate is the budget with a simulated Stripe, in requests/s: it has no other users.
-const simulatedRate = "200"
+// simulatedRate is the budget with a simulated Stripe, in requests/s: it has no other users. simulatedFeatures has its features read.
+const (
+	simulatedRate     = "200"
+	simulatedFeatures = "entitlements"
+)
 
 func (d devCmd) plan(s *session) (plan, error) {
 	c := daemon.Checker{Program: s.Name + " dev"}
@@ -73,7 +76,7 @@ func (d devCmd) plan(s *session) (plan, error) {
 	case simulated:
 		key = simulatedKey
 		settings.Base = "http://127.0.0.1" // the simulator's, once it listens
-		settings.Features = "entitlements"
+		settings.Features = simulatedFeatures
 		if settings.Rate == "" {
 			settings.Rate = simulatedRate
 		}

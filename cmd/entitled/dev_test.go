@@ -281,6 +281,28 @@ func TestBesideDev(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", code, errs)
 		}
 	})
+	t.Run("explain", func(t *testing.T) {
+		code, out, errs := entitled(t, nil, append([]string{"explain", "cus_Chloe"}, at...)...)
+		if code != 0 || !regexp.MustCompile(`^✓ cus_Chloe  access, .*\n  Access since \d{4}-`).MatchString(out) {
+			t.Errorf("exit code %d:\n%s%s", code, out, errs)
+		}
+		for _, more := range [][]string{{}, {"--at=0s"}} {
+			code, out, errs = entitled(t, nil, slices.Concat([]string{"explain", "cus_Chloe", "--json"}, more, at)...)
+			var line struct {
+				Headline struct {
+					Text   string
+					Known  bool
+					Access bool
+					How    string
+					Since  time.Time
+				}
+			}
+			err := json.Unmarshal([]byte(out), &line)
+			if h := line.Headline; code != 0 || err != nil || !strings.HasPrefix(h.Text, "Access since ") || !h.Known || !h.Access || h.How != "sync" || h.Since.IsZero() {
+				t.Errorf("%v: exit code %d, %v:\n%s%s", more, code, err, out, errs)
+			}
+		}
+	})
 	t.Run("watch", func(t *testing.T) {
 		code, out, errs := entitled(t, nil, append([]string{"watch", "--for=200ms", "cus_Chloe", "cus_Nemo", "acct_EU/cus_Gus"}, at...)...)
 		// The story goes on meanwhile, and has no Nemo.
@@ -321,6 +343,38 @@ func TestBesideDev(t *testing.T) {
 	}
 	if !regexp.MustCompile(`\n.+ +\d+ customers · \d+ changes · \d+ webhooks`).MatchString(r.out.String()) {
 		t.Errorf("no summary:\n%s", r.out)
+	}
+}
+
+var setting = regexp.MustCompile(`\b([A-Z_]+)=(\S+) `)
+
+// With what the banner says to paste, the commands that read Stripe read the simulated one, as the syncer does.
+func TestCommandsReadTheSimulator(t *testing.T) {
+	t.Parallel()
+	r := startDev(t, "--pace=30ms")
+	r.waitFor(t, "✓ cus_Chloe")
+	env := map[string]string{"NATS_URL": r.nats}
+	for _, m := range setting.FindAllStringSubmatch(r.out.String(), -1) {
+		env[m[1]] = m[2]
+	}
+	if env["STRIPE_API_BASE"] != r.sim || len(env) != 5 {
+		t.Fatalf("the banner names %v:\n%s", env, r.out)
+	}
+	for _, args := range []string{"doctor", "backfill", "sweep", "recover", "explain cus_Chloe --check"} {
+		code, out, errs := entitled(t, env, strings.Fields(args)...)
+		// A customer may change between the snapshot and the comparison.
+		if code != 0 && !(strings.HasSuffix(args, "--check") && strings.Contains(out, "  Stripe  ")) {
+			t.Errorf("%s: exit code %d:\n%s%s", args, code, out, errs)
+		}
+		if strings.Contains(out+errs, "api.stripe.com") {
+			t.Errorf("%s asked Stripe:\n%s%s", args, out, errs)
+		}
+		if args == "doctor" && !strings.Contains(out, "may list active entitlements") {
+			t.Errorf("doctor did not try the key:\n%s", out)
+		}
+	}
+	if text := r.out.String(); !strings.Contains(text, "entitled explain --nats-url "+r.nats+" cus_Amelia") {
+		t.Errorf("no explain to try:\n%s", text)
 	}
 }
 

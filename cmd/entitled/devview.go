@@ -40,18 +40,30 @@ func (d *dev) banner() {
 		v.row("data", "thrown away at the end; --data DIR keeps it")
 	}
 	fmt.Fprintln(d.say)
+	who := "cus_…"
 	if d.sim != nil {
-		v.line("try", d.Self+" get"+flag+" "+d.firstCustomer())
+		who = d.firstCustomer()
+		v.line("try", d.Self+" get"+flag+" "+who)
 	} else {
 		v.line("send events", "stripe listen --forward-to "+webhooks)
 		v.row("", "or point a webhook endpoint of your account here through a tunnel; the signing secret of either belongs in STRIPE_WEBHOOK_SECRETS")
-		v.line("try", d.Self+" sync"+flag+" cus_…")
+		v.line("try", d.Self+" sync"+flag+" "+who)
+	}
+	v.line("", d.Self+" explain"+flag+" "+who)
+	if d.sim == nil {
+		v.line("", d.Self+" doctor"+flag)
 	}
 	server := ""
 	if flag != "" {
 		server = " --server " + natsURL
 	}
 	v.line("", "nats kv watch"+server+" "+entitlement.Bucket(mode))
+	if d.sim != nil {
+		v.line("with Stripe", "STRIPE_API_BASE="+d.sim.url+" \\")
+		v.line("", "STRIPE_API_KEY="+simulatedKey+" FEATURES="+simulatedFeatures+" \\")
+		v.line("", d.otherSettings()+d.Self+" doctor"+flag)
+		v.row("", "and so backfill, sweep, recover, explain --check: without it they ask api.stripe.com")
+	}
 	fmt.Fprintln(d.say)
 	if d.sim != nil {
 		d.say.note("Its customers live through weeks in seconds, so simulated time runs ahead. Webhooks come out of order and some twice; the time in a line is from webhook to snapshot. Whoever changes again and again is read at intervals, a few seconds at most.")
@@ -60,6 +72,15 @@ func (d *dev) banner() {
 		d.say.note(legend)
 	}
 	fmt.Fprintln(d.say)
+}
+
+// otherSettings are what the commands that read Stripe must have as the syncer has it, in front of one of them.
+func (d *dev) otherSettings() string {
+	text := fmt.Sprintf("STRIPE_RATE=%g ", d.plan.syncer.Rate)
+	if grace := d.cmd.Syncer.Grace; grace != "72h" {
+		text += "PAST_DUE_GRACE=" + grace + " "
+	}
+	return text
 }
 
 const defaultNATS = "nats://127.0.0.1:4222"

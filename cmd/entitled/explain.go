@@ -42,13 +42,15 @@ type checkFlags struct {
 
 // Help is shown below the usage.
 func (explainCmd) Help() string {
-	return `One customer's story, in order: each event that came, the sync that covered it, how long that waited and for what, what it asked of
-Stripe, and what changed. Then how the customer stands. Start here when somebody asks why a customer was locked out at 14:02.
+	return `One customer's story. First the answer: access or not, since when, and the sync that changed it. Then, in order, each event that came, the
+sync that covered it, how long that waited and for what, what it asked of Stripe, and what changed. Then how the customer stands. Start here when
+somebody asks why a customer was locked out at 14:02.
 
 	entitled explain cus_NffrFeUfNV2Hib
 	entitled explain cus_NffrFeUfNV2Hib --since 1d
 	entitled explain cus_NffrFeUfNV2Hib --at 14:02
 	STRIPE_API_KEY=rk_live_… entitled explain cus_NffrFeUfNV2Hib --check
+	entitled explain cus_NffrFeUfNV2Hib --json | jq -r .headline.text
 	entitled explain cus_NffrFeUfNV2Hib --json | jq .uncovered
 
 Exits with 1 if an event has no sync, or if --check finds a difference.`
@@ -102,8 +104,7 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or %s", printable(c.String()), elsewhere(c)))
 	}
 	if e.At != "" {
-		told := story.Told(at)
-		return e.printAt(s, c, told)
+		return e.printAt(s, c, story.Told(at), story.StandingAt(at))
 	}
 	return e.print(s, story, since)
 }
@@ -173,6 +174,7 @@ func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y wiring.Sy
 // storyLine is a story for programs.
 type storyLine struct {
 	storyHead
+	Headline headline `json:"headline"`
 	*audit.Story
 	// Uncovered are the sequences of the events that nothing covers.
 	Uncovered []uint64 `json:"uncovered"`
@@ -182,7 +184,7 @@ func (e explainCmd) print(s *session, story *audit.Story, since time.Time) error
 	lost := story.Uncovered()
 	if e.JSON {
 		c := story.Customer
-		line := storyLine{storyHead: storyHead{c.ID, c.Account, string(c.Mode)}, Uncovered: []uint64{}}
+		line := storyLine{storyHead: storyHead{c.ID, c.Account, string(c.Mode)}, Headline: newHeadline(story.Standing(), caveat(story)), Uncovered: []uint64{}}
 		for _, h := range lost {
 			line.Uncovered = append(line.Uncovered, h.Seq)
 		}
@@ -201,14 +203,15 @@ func (e explainCmd) print(s *session, story *audit.Story, since time.Time) error
 	return nil
 }
 
-func (e explainCmd) printAt(s *session, c stripeevent.Customer, told audit.Told) error {
+func (e explainCmd) printAt(s *session, c stripeevent.Customer, told audit.Told, standing audit.Standing) error {
 	if e.JSON {
 		return s.encode(struct {
 			storyHead
-			Told audit.Told `json:"told"`
-		}{storyHead{c.ID, c.Account, string(c.Mode)}, told})
+			Headline headline   `json:"headline"`
+			Told     audit.Told `json:"told"`
+		}{storyHead{c.ID, c.Account, string(c.Mode)}, newHeadline(standing, ""), told})
 	}
-	showTold(s.out, c, told)
+	showTold(s.out, c, told, standing)
 	return nil
 }
 

@@ -75,11 +75,79 @@ func TestTold(t *testing.T) {
 	last := lost.Steps[len(lost.Steps)-1].At()
 	for name, at := range map[string]time.Time{"before": last.Add(-time.Millisecond), "after": last, "never": lost.Steps[0].At().Add(-time.Hour)} {
 		var b bytes.Buffer
-		showTold(plain(&b), lost.Customer, lost.Told(at))
+		showTold(plain(&b), lost.Customer, lost.Told(at), lost.StandingAt(at))
 		golden(t, "told-"+name+".txt", b.String())
 	}
 	var b bytes.Buffer
 	parked := loadStory(t, "set-aside")
-	showTold(plain(&b), parked.Customer, parked.Told(parked.Now.At))
+	showTold(plain(&b), parked.Customer, parked.Told(parked.Now.At), parked.StandingAt(parked.Now.At))
 	golden(t, "told-parked.txt", b.String())
+}
+
+// Every way in which access can have come to be as it is, in words.
+func TestHeadlines(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 14, 2, 0, 0, time.UTC)
+	since := now.Add(-90 * time.Minute)
+	webhook := entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: "evt_1", Type: "invoice.voided"}
+	var b strings.Builder
+	for _, st := range []audit.Standing{
+		{How: audit.BySync, Since: &since, Was: "active", Became: "canceled", Revision: 7, Cause: webhook, Events: []string{"invoice.voided", "a", "b", "customer.subscription.deleted", "c"}},
+		{How: audit.BySync, Since: &since, Was: "past_due", Became: "past_due", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerWake}, Unannounced: true},
+		{How: audit.BySync, Since: &since, Became: "deleted", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRecover, Event: "evt_2", Type: "customer.deleted"}, Events: []string{"customer.deleted"}},
+		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "active", Revision: 7, Cause: webhook, Events: []string{"customer.subscription.created"}},
+		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "trialing", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerBackfill}},
+		{How: audit.BySync, Since: &since, Access: true, Was: "unpaid", Became: "active", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRedrive}},
+		{How: audit.ByItself, Since: &since, Revision: 7, Cause: webhook},
+		{How: audit.ByItself, Since: &since},
+		{How: audit.Forgotten, Since: &since},
+		{How: audit.Never},
+		{How: audit.Never, AtLeastSince: &since, Status: "incomplete"},
+		{How: audit.Unrecorded, AtLeastSince: &since, Cause: webhook},
+		{How: audit.Unrecorded, AtLeastSince: &since, Record: 3, Revision: 7},
+		{How: audit.Unrecorded},
+		{How: audit.Unkept, AtLeastSince: &since, Access: true, Cause: webhook},
+		{How: audit.Unkept, AtLeastSince: &since, Record: 3},
+	} {
+		st.At, st.Known = now, true
+		b.WriteString(answer(st) + "\n")
+	}
+	b.WriteString(answer(audit.Standing{How: audit.Unreadable}) + "\n" + answer(audit.Standing{How: audit.Unkept}) + "\n")
+	golden(t, "headlines.txt", b.String())
+}
+
+// An event that came while Stripe was read stands above a sync that does not cover it, and says which one does.
+func TestEventThatASyncPassedOver(t *testing.T) {
+	t.Parallel()
+	story := loadStory(t, "raced")
+	// The webhook's sync is the one that covers the event.
+	for _, step := range story.Steps {
+		if y := step.Sync; y != nil && len(y.Covers) == 1 {
+			y.Covers = nil
+		}
+	}
+	last, event := story.Steps[len(story.Steps)-1].Sync, story.Steps[len(story.Steps)-3].Event
+	last.Covers, event.CoveredBy = []uint64{event.Seq}, last.Seq
+	var b bytes.Buffer
+	storyView{view: view{plain(&b)}, story: story}.show()
+	want := "               came while the next sync was reading; the one of 01:20:10.196\n                 covers it\n01:20:07.794 "
+	if !strings.Contains(b.String(), want) || !strings.Contains(b.String(), "covers the event of 01:20:07.233\n") {
+		t.Errorf("printed:\n%s\nwant %q", b.String(), want)
+	}
+}
+
+// A customer that is parked has no sync to wait for, unless a new event came.
+func TestWaitingWhileParked(t *testing.T) {
+	t.Parallel()
+	story := loadStory(t, "set-aside")
+	for _, step := range story.Steps {
+		if e := step.Event; e != nil && e.Fate == audit.SetAside {
+			e.Fate = audit.Waiting
+		}
+	}
+	var b bytes.Buffer
+	storyView{view: view{plain(&b)}, story: story}.show()
+	if want := "waits: the customer is parked, and this event has it tried\n                 again\n"; !strings.Contains(b.String(), want) {
+		t.Errorf("printed:\n%s\nwant %q", b.String(), want)
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
 )
 
 // present shows how the customer stands.
@@ -91,8 +92,8 @@ func (v storyView) say(c tone, mark, text string) {
 }
 
 // showTold shows what an app was told at an instant, and what was under way.
-func showTold(out terminal, c stripeevent.Customer, t audit.Told) {
-	v := view{out}
+func showTold(out terminal, c stripeevent.Customer, t audit.Told, standing audit.Standing) {
+	v := storyView{view: view{out}}
 	fmt.Fprintf(out, "%s\n", out.paint(strong, "At "+clock(t.At)+" an app was told"))
 	switch {
 	case !t.Known:
@@ -100,10 +101,13 @@ func showTold(out terminal, c stripeevent.Customer, t audit.Told) {
 		return
 	case t.Snapshot == nil:
 		fmt.Fprintf(out, "%s %s  %s  %s\n", out.paint(denies, "✗"), out.paint(strong, printable(c.String())), out.paint(denies, "no access: no snapshot yet"), out.paint(faint, string(c.Mode)+" mode"))
+		v.headline(standing, "")
 	default:
 		s := *t.Snapshot
 		s.AsOf = t.AsOf
-		show(out, &s, t.Revision, t.At)
+		v.first(&s, t.At)
+		v.headline(standing, "")
+		v.rest(&s, t.Revision, t.At)
 	}
 	for _, e := range t.Underway {
 		text := fmt.Sprintf("%s %s: ", e.Type, e.ID)
@@ -112,6 +116,8 @@ func showTold(out terminal, c stripeevent.Customer, t audit.Told) {
 			text += fmt.Sprintf("Stripe had generated it at %s; it came %s later", clock(e.Created), ago(e.StoredAt.Sub(e.Created)))
 		case e.Fate == audit.Uncovered:
 			text += fmt.Sprintf("it had come at %s, and NO SYNC EVER COVERED IT", clock(e.StoredAt))
+		case t.Failing != nil && t.Failing.Record.Outcome == syncer.Parked && !e.StoredAt.After(t.Failing.StoredAt):
+			text += fmt.Sprintf("it had come at %s, and the customer was parked", e.StoredAt.Format("15:04:05.000"))
 		default:
 			text += fmt.Sprintf("it had come at %s, and its sync had not ended yet", e.StoredAt.Format("15:04:05.000"))
 		}

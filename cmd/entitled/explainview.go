@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,15 +33,20 @@ func (v storyView) show() {
 	} else {
 		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(denies, "✗"), v.out.paint(strong, v.who()), v.out.paint(denies, "no snapshot"), v.out.paint(faint, v.mode()))
 	}
-	fmt.Fprintf(v.out, "%s\n", v.out.paint(faint, "  ← came  · came and marks nobody  ✓ = ! ✗ what a sync came to"))
+	v.headline(v.story.Standing(), caveat(v.story))
+	fmt.Fprintf(v.out, "\n%s\n", v.out.paint(faint, "  ← came  · came and marks nobody  ✓ = ! ✗ what a sync came to"))
 	steps := after(v.story.Steps, v.since)
 	if left := len(v.story.Steps) - len(steps); left > 0 {
 		fmt.Fprintf(v.out, "\n%s\n", v.out.paint(faint, fmt.Sprintf("%s before %s left out", count(left, "step"), clock(v.since))))
 	}
+	beyond := passedOver(v.story.Steps)
 	for i := 0; i < len(steps); {
 		v.dayOf(steps[i].At())
-		if steps[i].Event != nil {
-			v.event(steps[i].Event)
+		if e := steps[i].Event; e != nil {
+			v.event(e)
+			if y := beyond[e]; y != nil {
+				v.note(ending, fmt.Sprintf("came while the next sync was reading; the one of %s covers it", y.StoredAt.UTC().Format("15:04:05.000")))
+			}
 			i++
 			continue
 		}
@@ -60,6 +66,25 @@ func (v *storyView) dayOf(t time.Time) {
 		v.day = day
 		fmt.Fprintf(v.out, "\n%s\n", v.out.paint(strong, day)+v.out.paint(faint, ", times in UTC"))
 	}
+}
+
+// passedOver are the events that the next sync below them does not cover, and the one that does: an event that comes while Stripe is
+// read may be newer than what is read.
+func passedOver(steps []audit.Step) map[*audit.Heard]*audit.Sync {
+	list := map[*audit.Heard]*audit.Sync{}
+	syncs := map[uint64]*audit.Sync{}
+	var next *audit.Sync
+	for _, step := range slices.Backward(steps) {
+		switch y, e := step.Sync, step.Event; {
+		case y != nil && y.Succeeded():
+			next, syncs[y.Seq] = y, y
+		case e != nil && e.Fate == audit.Covered && next != nil && e.CoveredBy != next.Seq:
+			if by := syncs[e.CoveredBy]; by != nil {
+				list[e] = by
+			}
+		}
+	}
+	return list
 }
 
 // alike counts the steps from the first that are failures with the same error, as retries are.
@@ -118,7 +143,11 @@ func (v storyView) event(e *audit.Heard) {
 	case audit.Uncovered:
 		v.note(denies, fmt.Sprintf("✗✗ NO SYNC COVERS THIS EVENT (%d), AND NONE IS PENDING", e.Seq))
 	case audit.Waiting:
-		v.note(ending, "waits for a sync")
+		text := "waits for a sync"
+		if f := v.story.Now.Failure; f != nil && f.ParkedAt != nil {
+			text = "waits: the customer is parked, and this event has it tried again"
+		}
+		v.note(ending, text)
 	case audit.SetAside:
 		v.note(ending, "no sync yet: the customer is parked")
 	}
@@ -139,9 +168,6 @@ func (v storyView) sync(s, last *audit.Sync, n int) {
 		text += fmt.Sprintf(", revision %d", r.Revision)
 	}
 	text += " · " + triggered(r)
-	if k := len(s.Covers); k > 0 {
-		text += " · covers " + count(k, "event")
-	}
 	mark, c := "✓", grants
 	switch r.Outcome {
 	case syncer.Failed:
@@ -154,6 +180,9 @@ func (v storyView) sync(s, last *audit.Sync, n int) {
 		mark, c = "✗", denies
 	}
 	v.head(s.StoredAt, c, mark, printable(text))
+	if covered := v.covered(s); covered != "" {
+		v.note(normal, "covers "+covered)
+	}
 	if r.Error != "" {
 		v.note(c, r.Error)
 	}
@@ -174,6 +203,31 @@ func (v storyView) sync(s, last *audit.Sync, n int) {
 		v.note(faint, strings.Join(r.StripeRequestIDs, " "))
 	}
 	v.changes(s)
+}
+
+// covered says which events a sync covers, by the times of their lines. They follow one another but for those that mark nobody.
+func (v storyView) covered(s *audit.Sync) string {
+	n := len(s.Covers)
+	if n == 0 {
+		return ""
+	}
+	var first, last time.Time
+	for _, step := range v.story.Steps {
+		if e := step.Event; e != nil && e.Seq == s.Covers[0] {
+			first = e.StoredAt.UTC()
+		}
+		if e := step.Event; e != nil && e.Seq == s.Covers[n-1] {
+			last = e.StoredAt.UTC()
+		}
+	}
+	const at = "15:04:05.000"
+	switch {
+	case n == 1:
+		return "the event of " + first.Format(at)
+	case first.YearDay() != last.YearDay() || first.Year() != last.Year():
+		return count(n, "event") + ", " + first.Format("2 Jan "+at) + " to " + last.Format("2 Jan "+at)
+	}
+	return count(n, "event") + ", " + first.Format(at) + " to " + last.Format(at)
 }
 
 func times(n int) string {

@@ -30,8 +30,9 @@ func (forgetCmd) Help() string {
 	return `Erases all that is kept of one customer: its events and the records of its syncs are overwritten in the store; its snapshot, markers, scheduled
 check and failures are removed. Apps see the snapshot vanish: access ends. What stays is one record that the customer was forgotten, and when.
 
-It does not touch Stripe. As long as the customer exists there, its next event brings it back: delete it in Stripe first, let that event
-come, then forget it. Backups of NATS, and what your apps copied, are yours to erase.
+It does not touch Stripe. As long as the customer exists there, it comes back: with its next event, with a request for it, and with the next
+sweep, which syncers make every night, or backfill. Delete it in Stripe first, let that event come, then forget it. Backups of NATS, and what your
+apps copied, are yours to erase.
 
 	entitled forget cus_NffrFeUfNV2Hib
 	entitled forget cus_NffrFeUfNV2Hib --yes --json`
@@ -112,7 +113,8 @@ func (f forgetCmd) report(ctx context.Context, s *session, log *audit.Log, c str
 		fmt.Fprintf(s.out, "%s\n", b)
 	} else {
 		fmt.Fprintf(s.out, "%s forgot %s: %s\n", s.out.paint(grants, "✓"), s.out.paint(strong, printable(c.String())), amounts(erased))
-		fmt.Fprintln(s.out, s.out.paint(faint, "  If the customer still exists in Stripe, its next event brings it back."))
+		fmt.Fprintln(s.out, s.out.paint(faint, "  While Stripe has the customer, its next event or the nightly sweep brings it"))
+		fmt.Fprintln(s.out, s.out.paint(faint, "  back: delete it there first, then forget it again."))
 	}
 	if !left.Zero() {
 		return withHint(fmt.Errorf("%s came back meanwhile: %s", printable(c.String()), amounts(left)),

@@ -31,7 +31,30 @@ func (simulateCmd) Help() string {
 	curl '127.0.0.1:12111/_sim/state?customer=cus_1'
 	curl -d '{"latency":{"min":"80ms","max":"230ms"},"error_500":0.1}' 127.0.0.1:12111/_sim/faults
 
-The other paths: act, catalog, quiet, requests, stories, webhooks.`
+Paths under /_sim/. Bodies and answers are JSON; what is refused is 400 with {"error":…}, which names the fields there are. checkout, act and
+catalog also take "account", a connected one, and "live".
+
+	GET  state     ?customer= of one, with &account= and &live=; without it, the newest
+	POST checkout  {customer, email, name, metadata, price, quantity, trial_days, spread}
+	               all optional; spread, such as "1.5s", is how long it takes
+	POST act       {"do":…, "id":…}, id being of
+	               a subscription: cancel, cancel_at_period_end, cancel_at {at: unix},
+	                 undo_cancel, resume, pay_invoice, change_price {price},
+	                 set_status {status}
+	               a customer: fail_payments, recover_payments, delete_customer,
+	                 update_customer {metadata}
+	               a payment method: detach_payment_method
+	POST catalog   {} for the demo's, or {product, name, features, price, lookup_key,
+	                 unit_amount, interval}
+	GET  clock     POST {advance}: "768h"
+	GET  faults    POST replaces all of them; {} ends them
+	GET  webhooks  endpoints and attempts; POST {url, secrets, connect, livemode,
+	                 enabled_types, id} adds an endpoint
+	POST quiet     answers when every webhook was taken or given up
+	GET  requests  what was asked of it; DELETE forgets that
+	POST stories   {name, pace}: plays one, or all
+
+docs/operations.md says what the faults are.`
 }
 
 // Run serves until ctx ends.

@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"entitled/internal/natstest"
+	"entitled/internal/stripesim"
 )
 
 func TestSimulate(t *testing.T) {
@@ -60,6 +63,70 @@ func TestSimulate(t *testing.T) {
 	cancel()
 	if code := <-ended; code != 0 {
 		t.Errorf("exit code %d:\n%s", code, errs)
+	}
+}
+
+// Whatever the simulator takes is in the manual and in --help: it names its paths and fields itself when it refuses one.
+func TestSimulatorIsDocumented(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tables, ok := strings.Cut(string(manual), "<!-- /_sim:")
+	tables, _, ends := strings.Cut(tables, "\n## ")
+	if !ok || !ends {
+		t.Fatal("the section of simulate is not where it was")
+	}
+	help := simulateCmd{}.Help()
+	sim := httptest.NewServer(stripesim.New(stripesim.Config{}))
+	t.Cleanup(sim.Close)
+	refused := func(path, body string) string {
+		t.Helper()
+		res, err := http.Post(sim.URL+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close() //nolint:errcheck
+		var answer struct{ Error string }
+		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode < 400 && path != "/_sim/quiet" {
+			t.Fatalf("%s: %s %v", path, res.Status, err)
+		}
+		return answer.Error
+	}
+	_, paths, _ := strings.Cut(refused("/_sim/", ""), "there are ")
+	seen := 0
+	for _, pattern := range strings.Split(paths, ", ") {
+		method, path, _ := strings.Cut(pattern, " ")
+		name := strings.TrimPrefix(path, "/_sim/")
+		for _, text := range []string{tables, help} {
+			if !regexp.MustCompile(`\b` + name + `\b`).MatchString(text) {
+				t.Errorf("%s is not documented", pattern)
+			}
+		}
+		if method != "POST" || name == "quiet" {
+			continue
+		}
+		_, fields, _ := strings.Cut(refused(path, `{"no such field":1}`), "the fields are ")
+		for _, field := range regexp.MustCompile(`\w+`).FindAllString(fields, -1) {
+			seen++
+			if !strings.Contains(tables, "`"+field+"`") && !strings.Contains(tables, `"`+field+`"`) {
+				t.Errorf("%s: %s is not in docs/operations.md", pattern, field)
+			}
+			if name != "faults" && !regexp.MustCompile(`\b`+field+`\b`).MatchString(help) {
+				t.Errorf("%s: %s is not in --help", pattern, field)
+			}
+		}
+	}
+	acts, _ := strings.CutPrefix(refused("/_sim/act", `{"do":"dance"}`), `do "dance": want one of `)
+	for _, act := range strings.Fields(strings.Trim(acts, "[]")) {
+		seen++
+		if !strings.Contains(tables, "`"+act+"`") || !strings.Contains(help, act) {
+			t.Errorf("act %s is not documented", act)
+		}
+	}
+	if seen < 70 {
+		t.Errorf("%d fields and acts seen: the simulator names them in another way", seen)
 	}
 }
 

@@ -14,11 +14,19 @@ import (
 // show prints a snapshot for people: what it allows first, where it comes from last.
 func show(out terminal, s *entitlement.Snapshot, revision uint64, now time.Time) {
 	v := view{out}
+	v.first(s, now)
+	v.rest(s, revision, now)
+}
+
+// first is the line that says what it allows.
+func (v view) first(s *entitlement.Snapshot, now time.Time) {
 	mark, c := standing(s, now)
 	customer := stripeevent.Customer{Account: s.Account, ID: s.Customer}
-	fmt.Fprintf(out, "%s %s  %s  %s\n", out.paint(c, mark), out.paint(strong, printable(customer.String())),
-		out.paint(c, access(s, now)), out.paint(faint, string(entitlement.ModeOf(s.Livemode))+" mode"))
+	fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(c, mark), v.out.paint(strong, printable(customer.String())),
+		v.out.paint(c, access(s, now)), v.out.paint(faint, string(entitlement.ModeOf(s.Livemode))+" mode"))
+}
 
+func (v view) rest(s *entitlement.Snapshot, revision uint64, now time.Time) {
 	if len(s.Features) > 0 {
 		v.row("features", strings.Join(s.Features, "  "))
 	}

@@ -1,5 +1,5 @@
 // Package audit reads what the pipeline remembers and tells it: which events came ([Log.Events]), what became of one customer
-// ([Log.Story]), who is parked ([Log.Parked]). It can have what was read acted upon again ([Log.Mark], [Log.Missing]) and forgotten ([Log.Forget]).
+// ([Log.Story]) and what that comes to ([Story.Standing]), who is parked ([Log.Parked]). It can have what was read acted upon again ([Log.Mark], [Log.Missing]) and forgotten ([Log.Forget]).
 //
 // The common path is [Open], then one of these. A [Slice] says which part of the log is meant.
 //

@@ -72,8 +72,8 @@ func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, e
 // Forget erases a customer: its events and records are overwritten in the store, its markers and its scheduled check removed, its
 // entries purged, so that watchers see the snapshot vanish. Then it records that it did, under the customer's id and with nothing else of it.
 //
-// A sync that is under way may write once more, and an event that comes later brings the customer back, as long as Stripe has
-// it. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
+// A sync that is under way may write once more, and an event, a request, a sweep or a backfill that comes later brings the customer
+// back, as long as Stripe has it. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
 // overwritten.
 func (l *Log) Forget(ctx context.Context, c stripeevent.Customer, now time.Time) (Erased, error) {
 	var n Erased

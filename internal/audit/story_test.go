@@ -2,9 +2,11 @@ package audit_test
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
+	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
 	"entitled/internal/syncer"
 )
@@ -39,6 +41,10 @@ func TestStoryOfALostWebhook(t *testing.T) {
 	if n := len(s.Uncovered()); n != 0 {
 		t.Errorf("%d events uncovered, want none", n)
 	}
+	if st := s.Standing(); st.How != audit.BySync || st.Access || st.Record != last.Seq || !st.Since.Equal(last.StoredAt) || !st.Unannounced ||
+		st.Cause.Trigger != stripeevent.TriggerRequest || st.Was != "active" || st.Became != "canceled" {
+		t.Errorf("standing %+v, want access lost by the last sync, which a request led to and no event told of", st)
+	}
 	if told := s.Told(before); !told.Known || !told.Allowed || told.Snapshot == nil {
 		t.Errorf("told at %s: %+v, want access", before, told)
 	}
@@ -47,6 +53,26 @@ func TestStoryOfALostWebhook(t *testing.T) {
 	}
 	if told := s.Told(before.Add(-time.Hour)); !told.Known || told.Snapshot != nil {
 		t.Errorf("told an hour before: %+v, want nothing, for certain", told)
+	}
+}
+
+// A cancellation that a webhook tells of: the answer names the sync that saw it, and the events that came with it.
+func TestStoryOfACancellation(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	c, sub := r.buy()
+	r.settle()
+	if err := r.sim.Cancel(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	st := r.story(c).Standing()
+	if !st.Known || st.Access || st.How != audit.BySync || st.Unannounced || st.Cause.Trigger != stripeevent.TriggerWebhook || st.Cause.Event == "" {
+		t.Errorf("standing %+v, want access lost by the sync of a webhook", st)
+	}
+	if !slices.Contains(st.Events, "customer.subscription.deleted") || slices.Contains(st.Events, "customer.subscription.created") {
+		t.Errorf("with events %v, want customer.subscription.deleted among them, and none of the purchase", st.Events)
 	}
 }
 
@@ -102,6 +128,10 @@ func TestStoryOfAParkedCustomer(t *testing.T) {
 	if n := len(s.Uncovered()); n != 0 || s.Now.Failure == nil {
 		t.Errorf("%d events uncovered, failure %v: an event of a parked customer is not lost", n, s.Now.Failure)
 	}
+	// However young the event is: the marker that it left is gone.
+	if s, err := r.log.Story(t.Context(), c, marks(), time.Now()); err != nil || lastEvent(s).Fate != audit.SetAside {
+		t.Errorf("at once after the event (%v): it is %s, want %s", err, lastEvent(s).Fate, audit.SetAside)
+	}
 	r.stripe.Store(nil)
 	r.mark(c, stripeevent.TriggerRedrive)
 	r.settle()
@@ -117,6 +147,16 @@ func TestStoryOfAParkedCustomer(t *testing.T) {
 	if s.Now.Failure != nil {
 		t.Errorf("still failing: %+v", s.Now.Failure)
 	}
+}
+
+// lastEvent is the last one that marks.
+func lastEvent(s *audit.Story) *audit.Heard {
+	for _, step := range slices.Backward(s.Steps) {
+		if step.Event != nil && step.Event.Fate != audit.Kept {
+			return step.Event
+		}
+	}
+	return &audit.Heard{}
 }
 
 // refuse has Stripe answer requests for the customer with 400.

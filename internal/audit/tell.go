@@ -31,7 +31,7 @@ func tell(c stripeevent.Customer, events []*Heard, syncs []*Sync, now Present) *
 // follow finds what each sync changed.
 func follow(syncs []*Sync) {
 	var before *entitlement.Snapshot
-	for _, s := range syncs {
+	for _, s := range writes(syncs) {
 		if s.Forgotten {
 			before = nil
 			continue
@@ -67,17 +67,30 @@ func cover(events []*Heard, syncs []*Sync, now Present) {
 		// The marker's own event may have been stored, and covered, long before: Stripe repeats.
 		s.Unannounced = changed && !told && !s.Forgotten && s.Record.Trigger != stripeevent.TriggerWebhook
 	}
+	parked := now.Failure != nil && now.Failure.ParkedAt != nil
 	for _, e := range events[next:] {
 		switch {
 		case e.Fate == Kept:
+		case parked && len(now.Markers) == 0 && !e.StoredAt.After(triedAt(syncs, now)):
+			e.Fate = SetAside // however young: its marker is gone
 		case len(now.Markers) > 0 || now.At.Sub(e.StoredAt) < underWay:
 			e.Fate = Waiting
-		case now.Failure != nil && now.Failure.ParkedAt != nil:
+		case parked:
 			e.Fate = SetAside
 		default:
 			e.Fate = Uncovered
 		}
 	}
+}
+
+// triedAt is when a parked customer was tried last, by the clock that dates events if there is a record of it.
+func triedAt(syncs []*Sync, now Present) time.Time {
+	for _, s := range slices.Backward(syncs) {
+		if s.Record.Outcome == syncer.Parked {
+			return s.StoredAt
+		}
+	}
+	return now.Failure.LastAt
 }
 
 // Uncovered are the events that nothing covers or will.
@@ -117,39 +130,45 @@ type Told struct {
 	Sync *Sync `json:"-"`
 }
 
+// settled is how long after its reading a snapshot was written for certain, be it by a backfill of many millions.
+const settled = 24 * time.Hour
+
 // Told says what an app would have been told at an instant: the last snapshot recorded before it, with access as of then.
 func (s *Story) Told(at time.Time) Told {
 	t := Told{At: at.UTC(), Known: true}
 	var oldest *Sync // of those that wrote
 	later := false   // the content changed after the instant
-	for _, step := range s.Steps {
-		y := step.Sync
-		switch {
-		case y == nil || !y.Succeeded():
-			continue
-		case y.Forgotten:
+	for _, y := range writes(s.syncs()) {
+		if y.Forgotten {
 			// What stood before it cannot be told any more; what follows starts from nothing.
-			t.Known, t.Snapshot, t.Sync, oldest = !y.StoredAt.After(at), nil, nil, y
+			t.Known, t.Snapshot, t.Sync, oldest, later = !y.at.After(at), nil, nil, y.Sync, false
 			t.AsOf, t.Revision = time.Time{}, 0
 			continue
 		}
 		if oldest == nil {
-			oldest = y
+			oldest = y.Sync
 		}
-		if y.StoredAt.After(at) {
+		if y.at.After(at) {
 			later = later || y.Record.Snapshot != nil
 			continue
 		}
 		t.AsOf, t.Revision = y.Record.AsOf, y.Record.Revision
 		if y.Record.Snapshot != nil {
-			t.Snapshot, t.Sync = y.Record.Snapshot, y
+			t.Snapshot, t.Sync = y.Record.Snapshot, y.Sync
 		}
 	}
+	now := s.Now.Snapshot
 	switch {
-	case t.Snapshot != nil || oldest == nil || oldest.Forgotten:
-	case !later && s.Now.Snapshot != nil && t.Revision != 0:
-		// It has not changed since, as far back as the records go.
-		t.Snapshot = s.Now.Snapshot
+	case t.Snapshot != nil || oldest != nil && oldest.Forgotten:
+	case !later && now != nil && (t.Revision != 0 && !now.ChangedAt.After(t.AsOf) || !now.ChangedAt.IsZero() && !now.ChangedAt.Add(settled).After(at)):
+		// It has not changed since, as far back as the records go, or says itself since when.
+		t.Snapshot = now
+		if t.AsOf.IsZero() {
+			t.AsOf = now.ChangedAt
+		}
+	case oldest == nil:
+		// The records of a snapshot that is there are gone.
+		t.Known = now == nil
 	default:
 		// The first record made the first snapshot, or it did not and those before are gone.
 		t.Known = t.Revision == 0 && oldest.Record.Outcome == syncer.Created

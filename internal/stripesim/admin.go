@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,7 +17,9 @@ const adminPrefix = "/_sim/"
 // adminRoutes is the surface for tests in other languages.
 func (s *Sim) adminRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
+	var patterns []string
 	handle := func(pattern string, fn func(r *http.Request) (any, error)) {
+		patterns = append(patterns, pattern)
 		mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Type", "application/json")
 			out, err := fn(r)
@@ -48,6 +52,14 @@ func (s *Sim) adminRoutes() *http.ServeMux {
 		return struct{}{}, nil
 	})
 	handle("POST /_sim/stories", s.adminStories)
+	mux.HandleFunc("/_sim/", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		rw.WriteHeader(http.StatusNotFound)
+		// A client that is gone needs no answer.
+		_, _ = rw.Write(append(mustJSON(map[string]string{
+			"error": fmt.Sprintf("no %s %s: there are %s", r.Method, r.URL.Path, strings.Join(patterns, ", ")),
+		}), '\n'))
+	})
 	return mux
 }
 
@@ -59,9 +71,33 @@ func body(r *http.Request, v any) error {
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
+		// encoding/json has no error of its own for a field that is unknown.
+		if strings.Contains(err.Error(), "unknown field") {
+			err = fmt.Errorf("%w: the fields are %s", err, strings.Join(fieldsOf(reflect.TypeOf(v).Elem()), ", "))
+		}
 		return fmt.Errorf("read the body: %w", err)
 	}
 	return nil
+}
+
+// fieldsOf are the JSON names of a struct's fields, with those of structs in it in braces.
+func fieldsOf(t reflect.Type) []string {
+	var list []string
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous {
+			continue // its fields follow
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		inner := f.Type
+		if inner == reflect.TypeFor[Range]() {
+			inner = reflect.TypeFor[rangeJSON]()
+		}
+		if inner.Kind() == reflect.Struct {
+			name += "{" + strings.Join(fieldsOf(inner), ", ") + "}"
+		}
+		list = append(list, name)
+	}
+	return list
 }
 
 // where names an account and a mode in a body.

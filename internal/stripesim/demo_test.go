@@ -146,8 +146,29 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("%s %s: %d %v", path, body, status, out)
 		}
 	}
-	if status, _, _ := b.get("/_sim/nothing"); status != 404 {
-		t.Errorf("unknown path: %d", status)
+	if status, out := b.admin("GET", "/_sim/nothing", ""); status != 404 || !strings.Contains(fmt.Sprint(out["error"]), "POST /_sim/act, ") {
+		t.Errorf("unknown path: %d %v, want the paths", status, out)
+	}
+}
+
+// A field that is unknown is refused with those that there are.
+func TestAdminNamesItsFields(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stripesim.Config{})
+	for _, tc := range []struct{ path, body, want string }{
+		{"act", `{"action":"cancel"}`, "account, live, do, id, price, status, metadata, at"},
+		{"clock", `{"by":"1h"}`, "advance"},
+		{"webhooks", `{"secret":"whsec_x"}`, "id, url, secrets, connect, livemode, enabled_types"},
+		{"faults", `{"error":0.1}`, "only, latency{min, max}, slow_reads, "},
+		{"faults", `{"latency":{"mn":"1s"}}`, "only, latency{min, max}, slow_reads, "},
+		{"faults", `{"limits":{"all":1}}`, "limits{endpoint, live, test, concurrency}"},
+		{"stories", `{"story":"farah"}`, "name, pace"},
+	} {
+		status, out := b.admin("POST", "/_sim/"+tc.path, tc.body)
+		text := fmt.Sprint(out["error"])
+		if _, fields, ok := strings.Cut(text, ": the fields are "); status != 400 || !ok || !strings.Contains(fields, tc.want) {
+			t.Errorf("%s %s: %d %q, want %q", tc.path, tc.body, status, text, tc.want)
+		}
 	}
 }
 

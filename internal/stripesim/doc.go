@@ -51,8 +51,8 @@
 // # Steering it over HTTP
 //
 // Paths under /_sim/ are for tests in other languages. Serve them on loopback only: they
-// ask for no key. Bodies and answers are JSON; errors are 400 with {"error":…}. Bodies may
-// name "account" (a connected one) and "live".
+// ask for no key. Bodies and answers are JSON; errors are 400 with {"error":…}, which names the
+// fields that there are. Catalog, checkout and act also take "account" (a connected one) and "live".
 //
 //	GET    /_sim/state?customer=   a customer's truth; without customer, clock and customers
 //	POST   /_sim/catalog           {} for the demo catalog, or {product,name,features,price,lookup_key,unit_amount,interval}

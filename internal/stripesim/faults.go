@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -93,7 +94,9 @@ func (r Range) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON writes; without max, max is min.
 func (r *Range) UnmarshalJSON(b []byte) error {
 	var raw rangeJSON
-	if err := json.Unmarshal(b, &raw); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields() // a decoder does not pass this on
+	if err := dec.Decode(&raw); err != nil {
 		return err
 	}
 	if raw.Min == "" {

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"entitled/internal/audit"
+	"entitled/internal/stripeevent"
+)
+
+// A headline answers what people ask first, in words and for programs.
+type headline struct {
+	Text string `json:"text"`
+	audit.Standing
+}
+
+// newHeadline tells it; doubt, if not empty, says why it may not be the last word.
+func newHeadline(st audit.Standing, doubt string) headline {
+	return headline{strings.TrimSpace(answer(st) + " " + doubt), st}
+}
+
+func (v storyView) headline(st audit.Standing, doubt string) {
+	for _, part := range []struct {
+		c    tone
+		text string
+	}{{normal, answer(st)}, {denies, doubt}} {
+		if part.text == "" {
+			continue
+		}
+		for _, line := range wrap(printable(part.text), max(20, v.out.width()-2)) {
+			fmt.Fprintf(v.out, "  %s\n", v.out.paint(part.c, line))
+		}
+	}
+}
+
+// answer says since when there is access or not, and what made it so.
+func answer(st audit.Standing) string {
+	if st.How == audit.Unreadable {
+		return "Unknown: what the bucket has is no snapshot that this version can read."
+	}
+	if !st.Known {
+		return "Unknown: the records that are kept do not reach back so far."
+	}
+	text := "No access"
+	if st.Access {
+		text = "Access"
+	}
+	switch st.How {
+	case audit.BySync:
+		if !st.Access {
+			text = "Lost access"
+		}
+		text += sinceWhen(st) + ": " + became(st) + ". Seen by the sync " + ledTo(st.Cause.Trigger, st.Cause.Type, st.Cause.Event) + fmt.Sprintf(", revision %d", st.Revision)
+		if st.Unannounced {
+			text += "; no event that had come told of it"
+		}
+		if came := cameWith(st); came != "" {
+			text += "; with it came " + came
+		}
+		return text + "."
+	case audit.ByItself:
+		text = "Lost access" + sinceWhen(st) + " by itself: that was the access_until of the snapshot"
+		if st.Revision != 0 {
+			text += fmt.Sprintf(", revision %d", st.Revision)
+		}
+		return text + ", and apps go by it without a sync."
+	case audit.Forgotten:
+		return text + " since " + moment(*st.Since) + " (" + since(*st.Since, st.At) + "): forgotten by hand. What was before is erased."
+	case audit.Never:
+		if st.AtLeastSince == nil {
+			return text + ": no snapshot yet, so apps deny."
+		}
+		return text + ", and never had: so it is in all records since the one of " + moment(*st.AtLeastSince) + ", which made the first snapshot."
+	case audit.Unrecorded:
+		if st.AtLeastSince == nil {
+			return text + ": the snapshot is gone from the bucket, and no record says when or why."
+		}
+		return text + sinceWhen(st) + ": the sync that changed it left no record. The snapshot is from a sync " + ledTo(st.Cause.Trigger, st.Cause.Type, st.Cause.Event) + "."
+	}
+	return text + sinceWhen(st) + ": what changed it last is older than the records that are kept."
+}
+
+// fewTypes is how many types of events are named.
+const fewTypes = 3
+
+// cameWith names the events that came with a change, besides the one that led to the sync, those first that tell of a subscription or
+// the customer. A first snapshot says enough by itself.
+func cameWith(st audit.Standing) string {
+	if st.First {
+		return ""
+	}
+	var list, rest []string
+	for _, typ := range st.Events {
+		switch {
+		case typ == st.Cause.Type:
+		case strings.HasPrefix(typ, "customer.subscription."), typ == "customer.deleted":
+			list = append(list, typ)
+		default:
+			rest = append(rest, typ)
+		}
+	}
+	list = append(list, rest...)
+	more := ""
+	if n := len(list) - fewTypes; n > 0 {
+		list, more = list[:fewTypes], fmt.Sprintf(" and %d more", n)
+	}
+	return strings.Join(list, ", ") + more
+}
+
+func sinceWhen(st audit.Standing) string {
+	switch t := st.Since; {
+	case t != nil && st.Access:
+		return " since " + moment(*t) + " (" + since(*t, st.At) + ")"
+	case t != nil:
+		return " at " + moment(*t) + " (" + since(*t, st.At) + ")"
+	case st.AtLeastSince != nil && !st.AtLeastSince.IsZero():
+		text := " since "
+		if st.Record == 0 || st.How == audit.Unrecorded {
+			text += "the reading of " // its write came a little later
+		}
+		return text + moment(*st.AtLeastSince) + " (" + since(*st.AtLeastSince, st.At) + ") at least"
+	}
+	return ""
+}
+
+// moment is an instant as exact as the lines of a story have it.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
+
+func became(st audit.Standing) string {
+	switch is := printable(st.Became); {
+	case st.First:
+		return "first seen, " + is
+	case st.Was == "":
+		return is + ", and what it was is not kept"
+	case st.Was == is:
+		return "still " + is
+	default:
+		return printable(st.Was) + " → " + is
+	}
+}
+
+// ledTo says what led to a sync, behind its name. An event is the last one that had marked the customer, not what changed it.
+func ledTo(trigger, typ, event string) string {
+	event = strings.TrimSpace(typ + " " + event)
+	switch {
+	case trigger == stripeevent.TriggerWebhook && event != "":
+		return "that " + event + " led to"
+	case trigger == stripeevent.TriggerRecover && event != "":
+		return "that " + event + " led to, which recover had found"
+	case trigger == stripeevent.TriggerWake:
+		return "of its scheduled check"
+	case trigger == stripeevent.TriggerRequest:
+		return "that an app asked for"
+	case trigger == stripeevent.TriggerCoverage:
+		return "that the coverage check asked for"
+	case trigger == stripeevent.TriggerRedrive:
+		return "that a redrive by hand asked for"
+	case trigger == stripeevent.TriggerFanout:
+		return "that a changed price or product asked for"
+	case trigger == stripeevent.TriggerReplay, trigger == stripeevent.TriggerSweep, trigger == stripeevent.TriggerBackfill:
+		return "of a " + trigger
+	case trigger == "":
+		return "of an unknown trigger"
+	}
+	return "with the trigger " + trigger
+}
+
+// caveat says why the headline may be out of date; empty if nothing speaks for it.
+func caveat(story *audit.Story) string {
+	p := story.Now
+	read := "Stripe was never read"
+	if p.Snapshot != nil {
+		read = "Stripe was last read at " + clock(p.Snapshot.AsOf) + ", and what changed since is not known here"
+	}
+	switch n := len(story.Uncovered()); {
+	case p.Fresh != nil && len(p.Fresh.Changes) > 0:
+		return "Stripe says otherwise now: see below."
+	case p.Failure != nil && p.Failure.ParkedAt != nil:
+		return fmt.Sprintf("PARKED since %s: %s.", clock(*p.Failure.ParkedAt), read)
+	case p.Failure != nil:
+		return fmt.Sprintf("Syncs fail since %s: %s.", clock(p.Failure.FirstAt), read)
+	case n > 0:
+		return fmt.Sprintf("%s WITHOUT A SYNC: %s.", strings.ToUpper(count(n, "event")), read)
+	case len(p.Markers) > 0:
+		return "A sync is pending."
+	}
+	return ""
+}
