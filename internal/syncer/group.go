@@ -46,8 +46,6 @@ type groups struct {
 	// lacks it.
 	done, gone idSet
 	waiting    byCreation
-	// late are customers of which something was listed after they had been taken for whole.
-	late []stripeevent.Customer
 }
 
 // slack is for clocks at Stripe that differ, in seconds.
