@@ -176,7 +176,7 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 		return synced{record: *rec}, fmt.Errorf("write snapshot of %s over revision %d: %w", t.customer, fence.revision, err)
 	}
 
-	if err := p.wake(ctx, t.customer, next, written); err != nil {
+	if err := p.wakeAndLookAhead(ctx, t, next, written); err != nil {
 		return synced{record: *rec}, err
 	}
 	latest, err := p.LatestRecord(ctx, t.customer)
@@ -238,21 +238,8 @@ func (p *protocol) claimAndFence(ctx context.Context, t task, last claim, claimR
 	return f, nil
 }
 
-// fetch reads Stripe. Meanwhile a place is taken for the next webhook's sync, so that it begins at once.
-func (p *protocol) fetch(ctx context.Context, t task) (read stripeapi.State, trace stripeapi.Trace, err error) {
-	ahead, end := context.WithCancel(ctx)
-	p.together(
-		func() {
-			defer end()
-			read, trace, err = p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.lane) })
-		},
-		func() {
-			if t.lane == stripeevent.Now {
-				p.PlaceAhead(ahead)
-			}
-		},
-	)
-	return read, trace, err
+func (p *protocol) fetch(ctx context.Context, t task) (stripeapi.State, stripeapi.Trace, error) {
+	return p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.lane) })
 }
 
 // settle decides what next is against the snapshot before it, and dates it.
@@ -275,6 +262,23 @@ func settle(next, cur *entitlement.Snapshot, cause entitlement.Cause) (Outcome, 
 		return Created, nil
 	}
 	return Changed, changed
+}
+
+// wakeAndLookAhead schedules the next check, and meanwhile takes a place for the next webhook's sync, so that it begins at once.
+func (p *protocol) wakeAndLookAhead(ctx context.Context, t task, s entitlement.Snapshot, revision uint64) (err error) {
+	ahead, end := context.WithCancel(ctx)
+	p.together(
+		func() {
+			defer end()
+			err = p.wake(ctx, t.customer, s, revision)
+		},
+		func() {
+			if t.lane == stripeevent.Now {
+				p.PlaceAhead(ahead)
+			}
+		},
+	)
+	return err
 }
 
 // wake schedules the next check of what was written. Two syncs may write in one order and schedule in the other, so the
