@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,6 +36,9 @@ func (b backfillCmd) Run(ctx context.Context, s *session) error {
 		show, end := s.sweepProgress("reading subscriptions")
 		report, err := o.Backfill(ctx, syncer.SweepOptions{Account: b.Account, Restart: b.Restart, Progress: show})
 		end()
+		if errors.Is(err, syncer.ErrPolicy) {
+			return err
+		}
 		if err != nil {
 			return withHint(fmt.Errorf("after %s of %s: %w", count(report.Pages, "page"), count(report.Subscriptions, "subscription"), err),
 				"start it again: it goes on where it was; with --restart it reads all anew")
@@ -68,6 +72,9 @@ func (c sweepCmd) Run(ctx context.Context, s *session) error {
 		show, end := s.sweepProgress("comparing subscriptions")
 		report, err := o.Sweep(ctx, syncer.SweepOptions{Account: c.Account, Progress: show})
 		end()
+		if errors.Is(err, syncer.ErrPolicy) {
+			return err
+		}
 		if err != nil {
 			return withHint(fmt.Errorf("after %s: %w", count(report.Pages, "page"), err), "say it again: what it marked is synced anyway")
 		}

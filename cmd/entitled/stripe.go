@@ -50,13 +50,14 @@ func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do fu
 		}
 	}
 	o, err := settings.Operate(ctx, nc, slog.New(s.notices().Handler()))
-	if errors.Is(err, syncer.ErrPolicy) {
-		return withHint(err, policyHint)
-	}
 	if err != nil {
 		return withHint(fmt.Errorf("open the streams and buckets: %w", err), "look with `entitled topology`; this needs the NATS user ops")
 	}
-	return do(o)
+	err = do(o)
+	if errors.Is(err, syncer.ErrPolicy) {
+		return withHint(err, policyHint)
+	}
+	return err
 }
 
 // inUse fails if nobody has begun the mode.

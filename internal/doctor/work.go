@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,7 +82,7 @@ func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (n int, polici
 		var answer micro.Ping
 		if json.Unmarshal(msg.Data, &answer) == nil {
 			n++
-			policies = append(policies, answer.Metadata[syncer.PolicyMetadata])
+			policies = append(policies, cmp.Or(answer.Metadata[syncer.PolicyMetadata], "an unknown policy"))
 		}
 	}
 }

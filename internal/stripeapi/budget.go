@@ -22,12 +22,8 @@ const (
 	DefaultTestRate = 10
 )
 
-const (
-	// held is how long a place that was handed back, or taken ahead, can be used by the same replica.
-	held = 250 * time.Millisecond
-	// nearlyFull is the share of the bucket above which places are taken ahead.
-	nearlyFull = 0.75
-)
+// held is how long a place that was handed back, or taken ahead, can be used by the same replica.
+const held = 250 * time.Millisecond
 
 // KV is the part of a bucket (jetstream.KeyValue) that a [Budget] uses.
 type KV interface {
@@ -173,8 +169,23 @@ func (b *Budget) Take(ctx context.Context, bulk bool) error {
 	}
 }
 
-// Ahead takes a place for the next Take of this replica, which then asks nobody, if it comes soon. It does so only while the
-// bucket is nearly full and would overflow: bulk work and other replicas lose nothing when it is not used.
+// AtHand takes a place that this replica has, if it has one that is due: one that was handed back, or taken ahead. It asks nobody and does not wait.
+func (b *Budget) AtHand() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	for i, p := range b.spare {
+		if now.Before(p.until) && !now.Before(p.due) {
+			b.spare = append(b.spare[:i:i], b.spare[i+1:]...)
+			b.usage.Taken++
+			return true
+		}
+	}
+	return false
+}
+
+// Ahead takes a place to have at hand, if there is none. It does so only while the bucket is so full that the place would have overflowed by the
+// time that it expires: bulk work and other replicas lose nothing when it is not used.
 func (b *Budget) Ahead(ctx context.Context) {
 	b.mu.Lock()
 	busy := len(b.spare) > 0 && b.now().Before(b.spare[len(b.spare)-1].until) || len(b.nowLane.waiters) > 0 || len(b.bulkLane.waiters) > 0
@@ -183,8 +194,8 @@ func (b *Budget) Ahead(ctx context.Context) {
 		return
 	}
 	_, c, err := b.edit(ctx, func(now bucket) (change, bool) {
-		if now.Places < nearlyFull*b.rule.capacity(now) {
-			return change{}, true
+		if now.Places+held.Seconds()*b.rule.rate(now) < b.rule.capacity(now)+1 {
+			return change{}, false
 		}
 		return change{take: 1}, false
 	})

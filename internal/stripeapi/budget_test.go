@@ -396,6 +396,38 @@ func TestBudgetAhead(t *testing.T) {
 	}
 }
 
+// What is taken ahead would have overflowed: a place that is not used costs no other replica anything.
+func TestBudgetAheadCostsNobody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rate   float64
+		atHand bool
+	}{{1, false}, {2, false}, {3, false}, {4, true}, {20, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			kv := &fakeKV{t: t, latency: 100 * time.Microsecond}
+			f := newFleet(t, kv, c.rate, 0, 0)
+			for range 2 { // the first makes the key, the second learns the server's time
+				if err := f.budgets[0].Take(t.Context(), false); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(20 * time.Second)
+			}
+			f.budgets[0].Ahead(t.Context())
+			if got := f.budgets[0].AtHand(); got != c.atHand {
+				t.Errorf("rate %g: a place at hand: %t, want %t", c.rate, got, c.atHand)
+			}
+			if f.budgets[0].AtHand() {
+				t.Errorf("rate %g: two places at hand", c.rate)
+			}
+			f.budgets[0].Ahead(t.Context())
+			time.Sleep(held)
+			if f.budgets[0].AtHand() {
+				t.Errorf("rate %g: a place is at hand for ever", c.rate)
+			}
+		})
+	}
+}
+
 // Replicas that all take ahead share the rate as ever.
 func TestBudgetHoldsWithPlacesAhead(t *testing.T) {
 	t.Parallel()

@@ -233,7 +233,7 @@ func (c *course) visible(op string) bool {
 	switch op {
 	case "Claim", "SetClaim":
 		return c.sc.claims
-	case "PlaceAhead", "Place", "ReturnPlace", "InProgress":
+	case "PlaceAtHand", "PlaceAhead", "Place", "ReturnPlace", "InProgress":
 		return false
 	case "Failure", "SetFailure", "ClearFailure", "Throttled":
 		return c.sc.failures+c.sc.losses > 0

@@ -142,6 +142,15 @@ func (h *hand) SetClaim(ctx context.Context, key string, c claim, revision uint6
 	})
 }
 
+// PlaceAtHand always has one, so that both ways to begin are gone: at once, and by looking first, after a conflict and in the other lane.
+func (h *hand) PlaceAtHand() bool {
+	if act(context.Background(), h, "PlaceAtHand", func() error { return nil }) != nil {
+		return false
+	}
+	h.places++
+	return true
+}
+
 // PlaceAhead tells the code under test nothing.
 func (h *hand) PlaceAhead(ctx context.Context) {
 	_ = act(ctx, h, "PlaceAhead", func() error { return nil })

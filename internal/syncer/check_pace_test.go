@@ -3,6 +3,8 @@ package syncer
 import (
 	"testing"
 	"time"
+
+	"entitled/internal/stripeevent"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -94,4 +96,49 @@ func TestForeignClaimsAreNone(t *testing.T) {
 			t.Errorf("%s is taken for %v", data, c)
 		}
 	}
+}
+
+// A webhook's task begins at once if nothing has to be waited for; who looks at the claim first takes no place.
+func TestEnterAtOnce(t *testing.T) {
+	t.Parallel()
+	var taken int
+	p := newProtocol(countsPlaces{taken: &taken}, policyOfTests)
+	for _, tt := range []struct {
+		name string
+		task task
+		want bool
+	}{
+		{"a webhook's", task{seq: 1, lane: stripeevent.Now}, true},
+		{"bulk work", task{seq: 1, lane: stripeevent.Bulk}, false},
+		{"a request's", task{lane: stripeevent.Now}, false},
+	} {
+		before := taken
+		leave, ok := p.enterAtOnce(tt.task)
+		if ok != tt.want || (taken > before) != tt.want {
+			t.Errorf("%s: %t, %d places taken", tt.name, ok, taken-before)
+		}
+		if ok {
+			leave()
+		}
+	}
+	for range nowFetches {
+		if _, ok := p.enterAtOnce(task{seq: 1, lane: stripeevent.Now}); !ok {
+			t.Fatal("a slot is gone")
+		}
+	}
+	before := taken
+	if _, ok := p.enterAtOnce(task{seq: 1, lane: stripeevent.Now}); ok || taken > before {
+		t.Error("all slots are taken")
+	}
+}
+
+// countsPlaces has always one at hand.
+type countsPlaces struct {
+	outside
+	taken *int
+}
+
+func (c countsPlaces) PlaceAtHand() bool {
+	*c.taken++
+	return true
 }

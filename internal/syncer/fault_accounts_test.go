@@ -45,6 +45,7 @@ var accountsTable = []struct {
 	{op: "get stripe_state budget"},
 	{op: "get stripe_state cursor"},
 	{op: "get stripe_state parked"},
+	{op: "get stripe_state policy"},
 	{op: "get stripe_state relief"},
 	{op: "get stripe_state sweep"},
 	{op: "get STRIPE_EVENTS"},

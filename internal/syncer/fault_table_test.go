@@ -27,6 +27,8 @@ var failureTable = []struct {
 	{op: "NewestMarker", kinds: allKinds},
 	{op: "Claim", kinds: allKinds},
 	{op: "SetClaim", kinds: allKinds},
+	// It asks nobody.
+	{op: "PlaceAtHand", kinds: nil},
 	// It answers nothing, so it cannot fail; its process can be killed.
 	{op: "PlaceAhead", kinds: nil},
 	{op: "Place", kinds: allKinds},

@@ -36,7 +36,7 @@ const (
 	scheduleAgain = 5 * time.Second
 )
 
-// keepSchedules restores what is missing of the topology, and the jobs' schedules, at start, every minute and whenever it is
+// keepSchedules restores what is missing of the topology, and the jobs' schedules, and says the policy, at start, every minute and whenever it is
 // told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
 func (s *Syncer) keepSchedules(ctx context.Context) {
 	minute := time.NewTicker(scheduleEvery)
@@ -45,6 +45,7 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
 			s.ready(conditionTopology, err)
 		}
+		s.sayPolicy(ctx)
 		var soon <-chan time.Time
 		for _, j := range s.jobs {
 			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {

@@ -17,16 +17,12 @@ type Operator struct {
 	s *Syncer
 }
 
-// Operate opens the streams and buckets of a syncer's mode for an operator. The syncer is not run. The error is [ErrPolicy] if
-// running syncers would make other snapshots of the same customers.
+// Operate opens the streams and buckets of a syncer's mode for an operator. The syncer is not run.
 func (s *Syncer) Operate(ctx context.Context) (*Operator, error) {
 	if err := topology.Ensure(ctx, s.js, s.assets); err != nil {
 		return nil, err
 	}
 	if err := s.open(ctx); err != nil {
-		return nil, err
-	}
-	if err := Agree(ctx, s.store.state, s.mode, s.cfg.Stripe.Features, s.cfg.Policy); err != nil {
 		return nil, err
 	}
 	return &Operator{s: s}, nil
@@ -44,9 +40,13 @@ type SweepOptions struct {
 
 // Backfill brings the bucket to what Stripe lists: it writes each customer that differs, at about one request for 100
 // subscriptions. Interrupted, even killed, it goes on where it was when it is called again within 6 hours. Where features are read,
-// which takes a request for each customer, those that differ are marked for a sync instead.
+// which takes a request for each customer, those that differ are marked for a sync instead. The error is [ErrPolicy] if the syncers
+// make other snapshots of the same customers.
 func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport, error) {
 	s := o.s
+	if err := s.agree(ctx); err != nil {
+		return SweepReport{Account: opt.Account}, err
+	}
 	key := "backfill." + string(s.mode)
 	if opt.Account != "" {
 		key = "backfill-" + entitlement.Key("", opt.Account) + "." + string(s.mode)
@@ -71,8 +71,12 @@ func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport,
 	return report, c.close(ctx)
 }
 
-// Sweep compares the bucket with what Stripe lists and marks, for a sync in the bulk lane, each customer that differs.
+// Sweep compares the bucket with what Stripe lists and marks, for a sync in the bulk lane, each customer that differs. The error is
+// [ErrPolicy] as for Backfill.
 func (o *Operator) Sweep(ctx context.Context, opt SweepOptions) (SweepReport, error) {
+	if err := o.s.agree(ctx); err != nil {
+		return SweepReport{Account: opt.Account}, err
+	}
 	return o.s.sweep(ctx, opt)
 }
 

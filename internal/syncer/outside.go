@@ -41,7 +41,8 @@ type claims interface {
 
 // stripeReads is Stripe, and the budget that the fleet shares for reading it.
 type stripeReads interface {
-	// PlaceAhead takes a place for the next Place, which then need not wait for the budget's bucket, if there are plenty.
+	// PlaceAtHand takes a place that this process has already, if it has one. PlaceAhead sees to it that it has, if there are plenty.
+	PlaceAtHand() bool
 	PlaceAhead(ctx context.Context)
 	// Place waits for a place in the budget; ReturnPlace hands an unused one back.
 	Place(ctx context.Context, lane stripeevent.Lane) error

@@ -97,13 +97,15 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 		if _, err := s.store.acked(ctx, acks[i]); err != nil {
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
 		}
-		// The last sync of one with a marker may have failed since failing was read, and nobody else will be handed that marker.
-		if _, failing := s.failing[stripeevent.ParkedKey(w.customer)]; failing || len(w.markers) > 0 {
-			if err := s.unpark(ctx, task{customer: w.customer}); err != nil {
-				return err
-			}
-		}
 		s.count(w)
+	}
+	// The last sync of one with a marker may have failed since failing was read, and nobody else will be handed that marker.
+	failed := slices.DeleteFunc(slices.Clone(written), func(w *overwrite) bool {
+		_, failing := s.failing[stripeevent.ParkedKey(w.customer)]
+		return !failing && len(w.markers) == 0
+	})
+	if err := eachOf(ctx, failed, func(ctx context.Context, w *overwrite) error { return s.unpark(ctx, task{customer: w.customer}) }); err != nil {
+		return err
 	}
 	s.removeMarkers(ctx, written)
 	return nil

@@ -52,7 +52,7 @@ func saidPolicy(ctx context.Context, state jetstream.KeyValue, mode entitlement.
 	return &p, nil
 }
 
-// sayPolicy is a syncer's. That it cannot be said keeps nobody from syncing.
+// sayPolicy is a syncer's, said again and again, for the bucket can be made anew. That it cannot be said keeps nobody from syncing.
 func (s *Syncer) sayPolicy(ctx context.Context) {
 	mine := s.policy()
 	before, err := saidPolicy(ctx, s.store.state, s.mode)
@@ -70,6 +70,10 @@ func (s *Syncer) sayPolicy(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("policy not said: commands cannot tell whether theirs is another", "err", err)
 	}
+}
+
+func (s *Syncer) agree(ctx context.Context) error {
+	return Agree(ctx, s.store.state, s.mode, s.cfg.Stripe.Features, s.cfg.Policy)
 }
 
 // ErrPolicy says that a command's FEATURES or PAST_DUE_GRACE is not the syncers'.

@@ -14,15 +14,13 @@ func TestOperatorMustAgree(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	operate := func(change func(c *Config)) error {
-		cfg := r.config()
-		cfg.NATS = r.conn(t)
-		change(&cfg)
-		s, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
+		o := r.operator(change)
+		_, backfill := o.Backfill(t.Context(), SweepOptions{})
+		_, sweep := o.Sweep(t.Context(), SweepOptions{})
+		if errors.Is(backfill, ErrPolicy) != errors.Is(sweep, ErrPolicy) {
+			t.Errorf("backfill: %v, sweep: %v", backfill, sweep)
 		}
-		_, err = s.Operate(t.Context())
-		return err
+		return backfill
 	}
 	features := func(c *Config) { c.Stripe.Features = true }
 	shorter := func(c *Config) { c.Policy.PastDueGrace = time.Hour }

@@ -79,24 +79,28 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 		received := t.received.UTC()
 		rec.ReceivedAt = &received
 	}
-	// Nearly always nobody else is at this customer, and nobody was for a while: that is found out by trying.
-	s, err := p.claimAndRead(ctx, waiting, t, claim{}, 0, &rec)
-	for overtaken := 1; errors.Is(err, errConflict); {
-		if overtaken == maxOvertaken {
-			return synced{record: rec}, fmt.Errorf("sync %s: %w", t.customer, errOvertaken)
+	if leave, ok := p.enterAtOnce(t); ok {
+		// Nearly always nobody else is at this customer, and nobody was for a while: that is found out by trying.
+		s, err := p.claimAndRead(ctx, t, claim{}, 0, &rec)
+		leave()
+		if !errors.Is(err, errConflict) {
+			return s, err
 		}
+	}
+	for overtaken := 0; overtaken < maxOvertaken; {
 		var (
-			superseded        bool
-			last              claim
-			claimRevision     uint64
-			lookErr, claimErr error
+			superseded    bool
+			last          claim
+			claimRevision uint64
+			err, claimErr error
 		)
 		p.together(
-			func() { superseded, lookErr = p.superseded(ctx, t) },
+			func() { superseded, err = p.superseded(ctx, t) },
 			func() { last, claimRevision, claimErr = p.Claim(ctx, t.customer.Key()) },
+			func() { p.lookAhead(ctx, t) },
 		)
-		if superseded || lookErr != nil {
-			return synced{superseded: superseded, record: rec}, lookErr
+		if superseded || err != nil {
+			return synced{superseded: superseded, record: rec}, err
 		}
 		// The pace bucket holds nothing that must survive: when it cannot be read, the fetch goes ahead unpaced.
 		if wait := last.wait(p.now(), rec.StartedAt); claimErr == nil && wait > 0 && !t.eager() {
@@ -106,10 +110,19 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 			rec.PaceMS += wait.Milliseconds()
 			continue
 		}
-		s, err = p.claimAndRead(ctx, waiting, t, last, claimRevision, &rec)
-		overtaken++
+		leave, err := p.enter(waiting, t)
+		if err != nil {
+			return synced{record: rec}, err
+		}
+		s, err := p.claimAndRead(ctx, t, last, claimRevision, &rec)
+		leave()
+		if errors.Is(err, errConflict) {
+			overtaken++
+			continue
+		}
+		return s, err
 	}
-	return s, err
+	return synced{record: rec}, fmt.Errorf("sync %s: %w", t.customer, errOvertaken)
 }
 
 // superseded reports whether a newer marker stands where the task's stood, or stood there and is done: then that one is
@@ -134,22 +147,55 @@ func (p *protocol) superseded(ctx context.Context, t task) (bool, error) {
 	return latest.covers(t), nil
 }
 
-// claimAndRead takes a place in the budget, then the claim, then reads Stripe behind the fence and writes.
-// The place comes first, so that no claim runs out while its holder waits for one.
-func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim, claimRevision uint64, rec *Record) (synced, error) {
+// enter waits for one of the syncer's fetch slots and a place in the budget. Both come before the claim, so that no claim runs out while its holder
+// waits. leave frees the slot.
+func (p *protocol) enter(waiting context.Context, t task) (leave func(), err error) {
 	slot := p.fetching[t.lane]
 	select {
 	case slot <- struct{}{}:
-		defer func() { <-slot }()
 	case <-waiting.Done():
-		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a fetch slot: %w", t.customer, context.Cause(waiting))
+		return nil, fmt.Errorf("sync %s: wait for a fetch slot: %w", t.customer, context.Cause(waiting))
 	}
+	leave = func() { <-slot }
 	if p.yields(t) {
-		return synced{record: *rec}, errYield
+		leave()
+		return nil, errYield
 	}
 	if err := p.Place(waiting, t.lane); err != nil {
-		return synced{record: *rec}, fmt.Errorf("sync %s: wait for a place in the Stripe budget: %w", t.customer, err)
+		leave()
+		return nil, fmt.Errorf("sync %s: wait for a place in the Stripe budget: %w", t.customer, err)
 	}
+	return leave, nil
+}
+
+// enterAtOnce is enter for a webhook's task where nothing has to be waited for. A task whose answer somebody waits for is not let in so: it does not
+// give way to the claim that is there, and so must renew it.
+func (p *protocol) enterAtOnce(t task) (leave func(), ok bool) {
+	if t.eager() || t.lane != stripeevent.Now || p.yields(t) {
+		return nil, false
+	}
+	slot := p.fetching[t.lane]
+	select {
+	case slot <- struct{}{}:
+	default:
+		return nil, false
+	}
+	if !p.PlaceAtHand() {
+		<-slot
+		return nil, false
+	}
+	return func() { <-slot }, true
+}
+
+// lookAhead has a place at hand for a webhook's sync that comes soon.
+func (p *protocol) lookAhead(ctx context.Context, t task) {
+	if t.lane == stripeevent.Now {
+		p.PlaceAhead(ctx)
+	}
+}
+
+// claimAndRead sets the claim, then reads Stripe behind the fence and writes. The task has entered.
+func (p *protocol) claimAndRead(ctx context.Context, t task, last claim, claimRevision uint64, rec *Record) (synced, error) {
 	fence, err := p.claimAndFence(ctx, t, last, claimRevision)
 	if err != nil {
 		p.ReturnPlace()
@@ -176,7 +222,12 @@ func (p *protocol) claimAndRead(ctx, waiting context.Context, t task, last claim
 		return synced{record: *rec}, fmt.Errorf("write snapshot of %s over revision %d: %w", t.customer, fence.revision, err)
 	}
 
-	if err := p.wakeAndLookAhead(ctx, t, next, written); err != nil {
+	p.together(
+		func() { err = p.wake(ctx, t.customer, next, written) },
+		// Nobody waits for this sync any more.
+		func() { p.lookAhead(ctx, t) },
+	)
+	if err != nil {
 		return synced{record: *rec}, err
 	}
 	latest, err := p.LatestRecord(ctx, t.customer)
@@ -262,23 +313,6 @@ func settle(next, cur *entitlement.Snapshot, cause entitlement.Cause) (Outcome, 
 		return Created, nil
 	}
 	return Changed, changed
-}
-
-// wakeAndLookAhead schedules the next check, and meanwhile takes a place for the next webhook's sync, so that it begins at once.
-func (p *protocol) wakeAndLookAhead(ctx context.Context, t task, s entitlement.Snapshot, revision uint64) (err error) {
-	ahead, end := context.WithCancel(ctx)
-	p.together(
-		func() {
-			defer end()
-			err = p.wake(ctx, t.customer, s, revision)
-		},
-		func() {
-			if t.lane == stripeevent.Now {
-				p.PlaceAhead(ahead)
-			}
-		},
-	)
-	return err
 }
 
 // wake schedules the next check of what was written. Two syncs may write in one order and schedule in the other, so the

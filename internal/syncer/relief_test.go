@@ -391,7 +391,6 @@ func TestSweepBesideARelief(t *testing.T) {
 		waiting, marked int
 	}{
 		{"a relief of older markers", relief{Active: true, markersEnd: markersEnd{Seq: end.Seq - 1}}, 1, 0},
-		{"one that has ended", relief{markersEnd: end}, 1, 0},
 		{"one that settles this marker", relief{Active: true, markersEnd: end}, 0, 1},
 	} {
 		if revision, err = o.s.setRelief(t.Context(), step.entry, revision); err != nil {

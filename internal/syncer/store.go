@@ -126,6 +126,8 @@ func (s *store) LastEvent(ctx context.Context) (uint64, error) {
 	return lastSequence(ctx, s.js, topology.EventsStream)
 }
 
+func (s *store) PlaceAtHand() bool { return s.budget.AtHand() }
+
 func (s *store) PlaceAhead(ctx context.Context) { s.budget.Ahead(ctx) }
 
 func (s *store) Place(ctx context.Context, lane stripeevent.Lane) error {

@@ -372,8 +372,8 @@ func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
 	return nil
 }
 
-// marked reports whether the customer has a marker that leads to a fetch after this sweep's. One that a relief is about to settle may not: its
-// reading of the customer can be the older one.
+// marked reports whether the customer has a marker that leads to a fetch after this sweep's. One that a relief settles, or has settled and not
+// removed yet, may not: its reading of the customer can be the older one.
 func (s *sweep) marked(ctx context.Context, c stripeevent.Customer) (bool, error) {
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 		seq, err := s.NewestMarker(ctx, stripeevent.SyncSubject(lane, c))
@@ -387,7 +387,7 @@ func (s *sweep) marked(ctx context.Context, c stripeevent.Customer) (bool, error
 		if err != nil {
 			return false, fmt.Errorf("read %s: %w", reliefKey(s.mode), err)
 		}
-		if settled := other.Active && s.end.Seq == 0 && seq <= other.Seq && c.Account == ""; !settled {
+		if settled := s.end.Seq == 0 && seq <= other.Seq && c.Account == ""; !settled {
 			return true, nil
 		}
 	}

@@ -156,7 +156,6 @@ func (s *Syncer) Run(ctx context.Context) error {
 		}
 	}
 	s.ready(conditionTopology, nil)
-	s.sayPolicy(ctx)
 
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
