@@ -110,7 +110,10 @@ func (p *protocol) sync(ctx, waiting context.Context, t task) (synced, error) {
 			rec.PaceMS += wait.Milliseconds()
 			continue
 		}
-		leave, err := p.enter(waiting, t)
+		leave, err := p.enter(ctx, waiting, t)
+		if errors.Is(err, errSuperseded) {
+			return synced{superseded: true, record: rec}, nil
+		}
 		if err != nil {
 			return synced{record: rec}, err
 		}
@@ -149,14 +152,30 @@ func (p *protocol) superseded(ctx context.Context, t task) (bool, error) {
 
 // enter waits for one of the syncer's fetch slots and a place in the budget. Both come before the claim, so that no claim runs out while its holder
 // waits. leave frees the slot.
-func (p *protocol) enter(waiting context.Context, t task) (leave func(), err error) {
-	slot := p.fetching[t.lane]
+func (p *protocol) enter(ctx, waiting context.Context, t task) (leave func(), err error) {
+	slot, waited := p.fetching[t.lane], false
 	select {
 	case slot <- struct{}{}:
-	case <-waiting.Done():
-		return nil, fmt.Errorf("sync %s: wait for a fetch slot: %w", t.customer, context.Cause(waiting))
+	default:
+		waited = true
+		select {
+		case slot <- struct{}{}:
+		case <-waiting.Done():
+			return nil, fmt.Errorf("sync %s: wait for a fetch slot: %w", t.customer, context.Cause(waiting))
+		}
 	}
 	leave = func() { <-slot }
+	if waited {
+		// In a backlog that takes long enough for a newer marker to come, or for a sweep to settle this one.
+		superseded, err := p.superseded(ctx, t)
+		if superseded {
+			err = errSuperseded
+		}
+		if err != nil {
+			leave()
+			return nil, err
+		}
+	}
 	if p.yields(t) {
 		leave()
 		return nil, errYield
@@ -167,6 +186,9 @@ func (p *protocol) enter(waiting context.Context, t task) (leave func(), err err
 	}
 	return leave, nil
 }
+
+// errSuperseded ends a sync that waited so long that it need not be made.
+var errSuperseded = errors.New("a newer marker stands in its place, or it is done")
 
 // enterAtOnce is enter for a webhook's task where nothing has to be waited for. A task whose answer somebody waits for is not let in so: it does not
 // give way to the claim that is there, and so must renew it.
