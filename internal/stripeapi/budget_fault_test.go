@@ -32,17 +32,17 @@ func TestBudgetStartsEmpty(t *testing.T) {
 				if value != "" {
 					kv.put([]byte(value))
 				}
-				time.Sleep(time.Hour)
+				pass(time.Hour)
 				f := newFleet(t, kv, rate, 0, 0, 0)
 				f.saturate(8, false)
-				time.Sleep(10 * time.Second)
+				pass(10 * time.Second)
 				f.checkUsed(0, 10*time.Second, rate, 0.9)
 				if n := f.between(0, 500*time.Millisecond); n > rate/2+1 {
 					t.Errorf("%d requests in the first 500 ms", n)
 				}
 				from := time.Since(f.start)
 				kv.set(func() { kv.value = nil })
-				time.Sleep(10 * time.Second)
+				pass(10 * time.Second)
 				f.close()
 				f.checkUsed(from, from+10*time.Second, rate, 0.9)
 				f.checkBudget(rate)
@@ -71,7 +71,7 @@ func TestBudgetFaults(t *testing.T) {
 					}}
 					f := newFleet(t, kv, rate, 0, 0, 0)
 					f.saturate(8, false)
-					time.Sleep(d)
+					pass(d)
 					f.close()
 					f.checkBudget(rate)
 					f.checkUsed(0, d, rate, 0.75)
@@ -106,7 +106,7 @@ func TestBudgetOutOfReach(t *testing.T) {
 		}
 		back := make(chan error)
 		go func() { back <- b.Take(t.Context(), false) }() // waited for below
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		kv.set(func() { down = false })
 		before := time.Now()
 		if err := <-back; err != nil {
@@ -128,7 +128,7 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 		// Others join and give up all the time, before and after their place was promised.
 		for i := range 200 {
 			f.wg.Go(func() {
-				time.Sleep(time.Duration(i) * d / 200)
+				pass(time.Duration(i) * d / 200)
 				ctx, cancel := context.WithTimeout(f.ctx, time.Duration(i%17)*10*time.Millisecond)
 				defer cancel()
 				before := time.Now()
@@ -143,7 +143,7 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(d)
+		pass(d)
 		f.checkUsed(0, d, rate, 0.9)
 		f.close()
 		f.checkBudget(rate)
@@ -203,13 +203,13 @@ func TestBudgetReturn(t *testing.T) {
 		take()
 		puts := kv.puts
 		b.Return()
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		take()
 		if kv.puts != puts {
 			t.Error("a place handed back 100 ms ago was not used again")
 		}
 		b.Return()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		take()
 		if kv.puts == puts {
 			t.Error("a place handed back 1 s ago was used again")
