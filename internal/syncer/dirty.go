@@ -3,12 +3,9 @@ package syncer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
@@ -31,10 +28,13 @@ func (s *store) markersEnd(ctx context.Context) (markersEnd, error) {
 	return markersEnd{Seq: info.State.LastSeq, At: info.State.LastTime, Stream: info.Created}, nil
 }
 
-// still reports whether the stream is the one of the end, and has not lost what was there.
-func (e markersEnd) still(ctx context.Context, s *store) (bool, error) {
+// still fails if the stream is not the one of the end any more, or has lost what was there.
+func (e markersEnd) still(ctx context.Context, s *store) error {
 	now, err := s.markersEnd(ctx)
-	return now.Stream.Equal(e.Stream) && now.Seq >= e.Seq, err
+	if err == nil && (!now.Stream.Equal(e.Stream) || now.Seq < e.Seq) {
+		err = fmt.Errorf("stream %s: %w", topology.SyncStream, errMadeAnew)
+	}
+	return err
 }
 
 // dirty counts the customers of one's own account that have a marker in a lane.
@@ -71,26 +71,9 @@ func (s *store) dirtyIDs(ctx context.Context, mode entitlement.Mode) (idSet, err
 // once, and how many there are. nats.go would fetch them all.
 func (s *store) markedSubjects(ctx context.Context, filter string, offset int) (page map[string]uint64, total int, err error) {
 	ask, _ := json.Marshal(map[string]any{"subjects_filter": filter, "offset": offset}) // a string and a number: cannot fail
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	answer, err := s.js.Conn().RequestWithContext(ctx, apiPrefix(s.js)+"STREAM.INFO."+topology.SyncStream, ask)
+	info, err := askStream(ctx, s.js, topology.SyncStream, ask)
 	if err != nil {
 		return nil, 0, fmt.Errorf("look for dirty customers: %w", err)
 	}
-	var r struct {
-		Error *jetstream.APIError `json:"error"`
-		Total int                 `json:"total"`
-		State *struct {
-			Subjects map[string]uint64 `json:"subjects"`
-		} `json:"state"`
-	}
-	switch err := json.Unmarshal(answer.Data, &r); {
-	case err != nil:
-		return nil, 0, fmt.Errorf("look for dirty customers: %w", err)
-	case r.Error != nil:
-		return nil, 0, fmt.Errorf("look for dirty customers: %w", r.Error)
-	case r.State == nil:
-		return nil, 0, fmt.Errorf("look for dirty customers: %w", errors.New("neither a state nor an error in the answer"))
-	}
-	return r.State.Subjects, r.Total, nil
+	return info.State.Subjects, info.Total, nil
 }

@@ -39,7 +39,7 @@ func (s *Syncer) policy() fleetPolicy { return policyOf(s.cfg.Stripe.Features, s
 
 func policyKey(mode entitlement.Mode) string { return "policy." + string(mode) }
 
-// saidPolicy is that of the syncer that started last, nil if none has said one.
+// saidPolicy is the one that a syncer said last, nil if none has.
 func saidPolicy(ctx context.Context, state jetstream.KeyValue, mode entitlement.Mode) (*fleetPolicy, error) {
 	data, _, err := get(ctx, state, policyKey(mode))
 	if err != nil {

@@ -124,12 +124,12 @@ func (f fence) still(ctx context.Context, s *store) error {
 		return fmt.Errorf("read the last revision of %s: %w", s.bucket.Bucket(), err)
 	}
 	if info := stream.CachedInfo(); !info.Created.Equal(f.Bucket) || info.State.LastSeq < f.Revision {
-		return fmt.Errorf("bucket %s: %w", s.bucket.Bucket(), errMadeAnew)
+		return fmt.Errorf("bucket %s: %w: start again", s.bucket.Bucket(), errMadeAnew)
 	}
 	return nil
 }
 
-var errMadeAnew = errors.New("it was made anew meanwhile: start again")
+var errMadeAnew = errors.New("it was made anew meanwhile")
 
 // run reads the account with r, which it completes, and settles what it finds. The fence has been read.
 func (s *sweep) run(ctx context.Context, r *listing) (SweepReport, error) {
