@@ -131,7 +131,8 @@ func (c *Client) Get(key string) (Snapshot, bool) {
 }
 
 // Has reports whether the customer may use a feature now: see [Snapshot.Has]. It is false for an unknown customer. It
-// takes tens of nanoseconds and allocates nothing, so ask it wherever the answer matters rather than keep it.
+// only looks into memory, and allocates nothing (BenchmarkHas: some 30 ns for one customer again and again, 100 among a thousand), so ask it
+// wherever the answer matters rather than keep it.
 func (c *Client) Has(key, feature string) bool {
 	s := c.view.snapshot(key)
 	if s.Access && s.AccessUntil == nil {

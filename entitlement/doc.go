@@ -9,7 +9,7 @@
 //	}
 //	defer client.Close()
 //
-//	if !client.Has("cus_1", "api") { // tens of nanoseconds, no error to forget
+//	if !client.Has("cus_1", "api") { // from memory, no error to forget
 //		return errUpgrade
 //	}
 //
