@@ -15,7 +15,7 @@ import (
 type watchCmd struct {
 	Customers []string      `arg:"" optional:"" name:"customer" help:"Whom to watch: ${customer}. Default: all."`
 	JSON      bool          `name:"json" help:"Print a line of JSON per change: key, revision, snapshot."`
-	For       time.Duration `placeholder:"10s" help:"End after this long. Default: at Ctrl-C."`
+	For       time.Duration `placeholder:"10s" help:"End this long after the state now is known. Default: at Ctrl-C."`
 	modeFlag
 	natsFlags
 }
@@ -51,11 +51,6 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 			keys = append(keys, c.Key())
 		}
 	}
-	if w.For > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.For)
-		defer cancel()
-	}
 	f := &follower{mode: mode, keys: keys, log: s.notices()}
 	f.nc, err = w.connect(s, func(err error) {
 		if errors.Is(err, nats.ErrPermissionViolation) {
@@ -67,11 +62,11 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 	}
 	defer f.nc.Close()
 	tell := s.printJSON
-	opened := func(*entitlement.Client) {}
+	heading := func(*entitlement.Client) {}
 	if !w.JSON {
 		p := newPrinter(s.out)
 		tell = p.print
-		opened = func(c *entitlement.Client) {
+		heading = func(c *entitlement.Client) {
 			n := c.Status().Snapshots
 			p.brief = len(keys) == 0 && n > fewEnough
 			watching := count(n, "customer") + " of mode " + string(mode)
@@ -81,7 +76,15 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 			p.heading(watching)
 		}
 	}
-	err = f.run(ctx, opened, tell)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	err = f.run(ctx, func(c *entitlement.Client) {
+		heading(c)
+		if w.For > 0 {
+			// From here on: a slow connection would pass for a bucket in which nothing is.
+			time.AfterFunc(w.For, end)
+		}
+	}, tell)
 	if errors.Is(err, entitlement.ErrNoBucket) {
 		return withHint(err, "start a syncer of mode "+string(mode)+" or `entitled dev`, or choose with --mode")
 	}
