@@ -59,10 +59,13 @@ func TestInspector(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b, err := i.Lane(ctx, stripeevent.Now)
-	if err != nil || b.Len() != 1 || b.Waiting != 1 || b.Oldest.Before(before) {
-		t.Errorf("lane: %+v, %v", b, err)
-	}
+	natstest.Eventually(t, patience, func() error { // a consumer counts a message some time after its PubAck
+		b, err := i.Lane(ctx, stripeevent.Now)
+		if err != nil || b.Len() != 1 || b.Waiting != 1 || b.Oldest.Before(before) {
+			return fmt.Errorf("lane: %+v, %v", b, err)
+		}
+		return nil
+	})
 	if b, err := i.Lane(ctx, stripeevent.Bulk); err != nil || b != (Backlog{}) {
 		t.Errorf("the other lane: %+v, %v", b, err)
 	}
@@ -115,7 +118,17 @@ func TestGauges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.mark(r.customer())
+	// A consumer counts a message some time after its PubAck.
+	mark := func(dirty uint64) {
+		r.mark(r.customer())
+		natstest.Eventually(t, patience, func() error {
+			if b, err := i.Lane(t.Context(), stripeevent.Now); err != nil || b.Len() != dirty {
+				return fmt.Errorf("%+v, %v; want %d dirty customers", b, err, dirty)
+			}
+			return nil
+		})
+	}
+	mark(1)
 	now := time.Now()
 	g := newGauges(slog.New(slog.DiscardHandler))
 	g.now = func() time.Time { return now.Add(time.Minute) }
@@ -137,7 +150,7 @@ func TestGauges(t *testing.T) {
 	`
 	expectGauge(t, g, one, dirty)
 	// An answer is good for some seconds, then NATS is asked again.
-	r.mark(r.customer())
+	mark(2)
 	expectGauge(t, g, one, dirty)
 	g.now = func() time.Time { return now.Add(2 * time.Minute) }
 	expectGauge(t, g, strings.Replace(one, `"now"} 1`, `"now"} 2`, 1), dirty)
