@@ -86,7 +86,14 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 	case err != nil:
 		return explainLog(err)
 	}
-	return list.end(describe(slice))
+	if err := list.end(describe(slice)); err != nil || list.shown+list.repeats > 0 || e.Follow {
+		return err
+	}
+	why, err := whyNone(ctx, log, slice)
+	if err == nil {
+		fmt.Fprintln(list.summary(), list.summary().paint(faint, why))
+	}
+	return explainLog(err)
 }
 
 func (l *eventList) print(e *audit.Event) error {
@@ -155,12 +162,17 @@ func (l *eventList) printRow(e *audit.Event, intact bool) error {
 	return err
 }
 
-// end says what there was, on standard error where the output is for programs.
-func (l *eventList) end(slice string) error {
-	to := l.out
+// summary is where it is said what there was: on standard error where the output is for programs.
+func (l *eventList) summary() terminal {
 	if l.JSON || l.Follow {
-		to = l.err
+		return l.err
 	}
+	return l.out
+}
+
+// end says what there was.
+func (l *eventList) end(slice string) error {
+	to := l.summary()
 	if !l.JSON || l.Verify {
 		text := count(int(l.shown), "event")
 		if l.repeats > 0 {

@@ -176,6 +176,13 @@ func TestEvents(t *testing.T) {
 	m.post(t, "evt_5", "cus_Chloe", "invoice.paid", "00")
 	out, errs := m.run(t, 1, "events", "--verify")
 	golden(t, "events-damaged.txt", still(out+errs))
+	if out, _ := m.run(t, 0, "events", "--customer", "cus_typo"); !strings.Contains(out, "0 events") ||
+		!strings.Contains(out, "the log holds no event of cus_typo in test mode, of any type or time\n") {
+		t.Errorf("a customer without events:\n%s", out)
+	}
+	if out, errs := m.run(t, 0, "events", "--json", "--type", "invoice.typo"); out != "" || !strings.HasPrefix(errs, "the log holds events of test mode from 20") {
+		t.Errorf("a type without events:\n%s\n%s", out, errs)
+	}
 	m.run(t, 2, "events", "--since", "yesterday")
 	m.run(t, 2, "events", "--type", "Invoice.Paid")
 
@@ -205,6 +212,9 @@ func TestReplay(t *testing.T) {
 		t.Errorf("a rebuild marks %s", got)
 	}
 	m.run(t, 2, "replay", "--rebuild", "--since", "1h")
+	if out, errs := m.run(t, 0, "replay", "--customer", "cus_typo"); !strings.Contains(out, "0 customers in 0 events") || !strings.Contains(errs, "the log holds no event of cus_typo") {
+		t.Errorf("replay of nobody:\n%s%s", out, errs)
+	}
 }
 
 func TestParked(t *testing.T) {

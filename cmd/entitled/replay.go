@@ -85,7 +85,15 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	if !r.DryRun {
 		done.Marked, err = markAll(ctx, s, log, customers)
 	}
-	return errors.Join(r.report(s, done, mode, slice), err)
+	err = errors.Join(r.report(s, done, mode, slice), err)
+	if err != nil || done.Events == nil || *done.Events > 0 {
+		return err
+	}
+	why, err := whyNone(ctx, log, slice)
+	if err == nil {
+		fmt.Fprintln(s.err, s.err.paint(faint, why))
+	}
+	return explainLog(err)
 }
 
 // collect finds the customers.

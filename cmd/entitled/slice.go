@@ -87,6 +87,26 @@ func describe(s audit.Slice) string {
 	return printable(strings.Join(parts, " · "))
 }
 
+// whyNone says of a slice without events what the log does hold, so that a slip in an id, a type or a mode does not read as if nothing had
+// happened.
+func whyNone(ctx context.Context, log *audit.Log, s audit.Slice) (string, error) {
+	of := string(s.Mode) + " mode"
+	switch {
+	case s.Customer != "":
+		of = s.Customer + " in " + of
+	case s.Account != "":
+		of = "account " + s.Account + " in " + of
+	}
+	first, last, err := log.Extent(ctx, s)
+	switch {
+	case err != nil:
+		return "", err
+	case first.IsZero():
+		return "the log holds no event of " + printable(of) + ", of any type or time", nil
+	}
+	return fmt.Sprintf("the log holds events of %s from %s to %s", printable(of), clock(first), clock(last)), nil
+}
+
 // openLog opens the memory of the pipeline behind nc.
 func openLog(ctx context.Context, nc *nats.Conn) (*audit.Log, error) {
 	js, err := jetstream.New(nc)

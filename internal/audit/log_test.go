@@ -74,6 +74,30 @@ func TestSlices(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}
+	stored := map[string]time.Time{}
+	all := func(e *audit.Event) error { stored[e.ID] = e.StoredAt; return nil }
+	if err := r.log.Events(t.Context(), audit.Slice{Mode: entitlement.Test}, audit.EventsOptions{}, all); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name        string
+		slice       audit.Slice
+		first, last string // "" for none
+	}{
+		{"all", audit.Slice{}, "evt_1", "evt_5"},
+		{"of whatever types and times", audit.Slice{Customer: "cus_a", Types: []string{"invoice.void"}, Until: between}, "evt_1", "evt_5"},
+		{"account", audit.Slice{Account: "acct_1"}, "evt_3", "evt_3"},
+		{"nobody", audit.Slice{Customer: "cus_x"}, "", ""},
+		{"another mode", audit.Slice{Mode: entitlement.Live}, "", ""},
+	} {
+		if tc.slice.Mode == "" {
+			tc.slice.Mode = entitlement.Test
+		}
+		first, last, err := r.log.Extent(t.Context(), tc.slice)
+		if err != nil || !first.Equal(stored[tc.first]) || !last.Equal(stored[tc.last]) {
+			t.Errorf("extent of %s: %v to %v (%v), want %v to %v", tc.name, first, last, err, stored[tc.first], stored[tc.last])
+		}
+	}
 	err := r.log.Events(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"Invoice"}}, audit.EventsOptions{}, func(*audit.Event) error { return nil })
 	if err == nil {
 		t.Error("a bad glob is taken")
