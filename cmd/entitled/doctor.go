@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -172,10 +171,29 @@ func showReport(out terminal, r doctor.Report) {
 		case doctor.Fail:
 			mark, t = "✗", denies
 		}
-		fmt.Fprintf(out, "%s %s  %s  %s\n", out.paint(t, mark), out.paint(t, pad(string(c.State), 4)), pad(c.Name, width), printable(c.Text))
-		if c.Next != "" {
-			fmt.Fprintf(out, "  %s\n", out.paint(faint, strings.Repeat(" ", 4+2+width)+"→ "+printable(c.Next)))
+		lead := out.paint(t, mark) + " " + out.paint(t, pad(string(c.State), 4)) + "  " + pad(c.Name, width)
+		indent := 2 + 4 + 2 + width + 2
+		lines := reportLines(out, indent, printable(c.Text))
+		fmt.Fprintf(out, "%s  %s\n", lead, lines[0])
+		for _, line := range lines[1:] {
+			fmt.Fprintf(out, "%*s%s\n", indent, "", line)
+		}
+		if c.Next == "" {
+			continue
+		}
+		arrow := "→ " // before the column of the texts
+		for _, line := range reportLines(out, indent, printable(c.Next)) {
+			fmt.Fprintf(out, "%*s%s\n", indent-2, "", out.paint(faint, arrow+line))
+			arrow = "  "
 		}
 	}
 	fmt.Fprintf(out, "\n%d ok, %d to look at, %d failing\n", counts[doctor.OK], counts[doctor.Warn], counts[doctor.Fail])
+}
+
+// reportLines is text as it stands behind an indent: wrapped on a terminal, whole where it is read by programs such as grep.
+func reportLines(out terminal, indent int, text string) []string {
+	if !out.clips {
+		return []string{text}
+	}
+	return wrap(text, max(20, out.width()-indent))
 }

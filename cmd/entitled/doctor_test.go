@@ -19,6 +19,13 @@ func TestDoctorShows(t *testing.T) {
 	out := &screen{}
 	showReport(terminal{Writer: out, fd: -1, cols: plainWidth}, report)
 	golden(t, "doctor.txt", out.String())
+
+	// A narrow terminal has it wrapped; what is piped stays a line a check, for grep.
+	report.Checks[1].Text = "cannot see sync_interval at http://127.0.0.1:8222/varz: connection refused"
+	report.Checks[1].Next = "set NATS_MONITOR to the monitoring port of the server, or look into its configuration"
+	narrow := &screen{}
+	showReport(terminal{Writer: narrow, fd: -1, clips: true, cols: 60}, report)
+	golden(t, "doctor-60.txt", narrow.String())
 }
 
 // TestDoctorEnds: a report is a result, on standard output, also without a server; a failing line is exit code 1.
