@@ -138,6 +138,8 @@ type dev struct {
 	closers  []func() error
 	// atRest, if not nil, is called between the coming to rest and the check; tests change things then.
 	atRest func()
+	// over, if not nil, ends the run in the place of --for; tests say when, by what has happened.
+	over <-chan time.Time
 }
 
 func (d *dev) onClose(f func() error) { d.closers = append(d.closers, f) }
@@ -320,7 +322,7 @@ const (
 
 // live lets customers live, or waits for those of a real account, until there is a reason to end.
 func (d *dev) live(ctx context.Context, watched <-chan error) (reason, error) {
-	var over <-chan time.Time
+	over := d.over
 	if d.cmd.For > 0 {
 		timer := time.NewTimer(d.cmd.For - time.Since(d.began))
 		defer timer.Stop()

@@ -30,14 +30,17 @@ func TestOutputIsLost(t *testing.T) {
 	m := newMemory(t)
 	snapshot := snapshotOf("cus_Amelia", "active", []string{"export"}, subscribed("sub_1", "active", "pro_monthly"))
 	m.put(t, &snapshot)
+	// Of no event: one that no sync covers becomes a failure of explain as it grows older.
+	settled := snapshotOf("cus_Dora", "active", []string{"export"}, subscribed("sub_2", "active", "pro_monthly"))
+	m.put(t, &settled)
 	for command, talks := range map[string]bool{
 		"get cus_Amelia":                    true,
 		"get cus_Amelia --json":             true,
 		"get cus_Amelia --feature export":   true,
 		"get cus_Amelia --feature teleport": true,
 		"events":                            true,
-		"explain cus_Amelia":                true,
-		"explain cus_Amelia --at 0s":        true,
+		"explain cus_Dora":                  true,
+		"explain cus_Dora --at 0s":          true,
 		"replay --dry-run":                  true,
 		"parked":                            true,
 		"parked --mode live":                true,
