@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"entitled/entitlement"
+	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
 )
 
@@ -13,9 +14,12 @@ import (
 const customerForms = "cus_…; acct_…/cus_… or acct_….cus_… for one of a connected account"
 
 // customer reads the name of one customer: its id, and before it the connected account, as this tool prints it, acct_…/cus_…, or as the
-// bucket has it, acct_….cus_…. account is --account. before is what stands before the name on the command line.
+// bucket has it, acct_….cus_…. account is --account, [audit.Own] for none. before is what stands before the name on the command line.
 func (s *session) customer(before, arg, account string, m entitlement.Mode) (stripeevent.Customer, error) {
-	c := stripeevent.Customer{Mode: m, Account: account, ID: arg}
+	c := stripeevent.Customer{Mode: m, ID: arg}
+	if account != audit.Own {
+		c.Account = account
+	}
 	head, tail, slash := strings.Cut(arg, "/")
 	var err error
 	switch {
@@ -33,7 +37,9 @@ func (s *session) customer(before, arg, account string, m entitlement.Mode) (str
 		err = errors.New("no customer id")
 	case slash && c.Account == "":
 		err = fmt.Errorf("customer %q: no account before the /", arg)
-	case account != "" && c.Account != account:
+	case checkAccount(c.Account) != nil:
+		return c, checkAccount(c.Account)
+	case account == audit.Own && c.Account != "", account != "" && account != audit.Own && c.Account != account:
 		return c, usageError{hinted{fmt.Errorf("customer %s is not of --account %s", printable(arg), printable(account)),
 			"name the account once: leave out --account, or what stands before the id"}}
 	}
@@ -49,4 +55,12 @@ func elsewhere(c stripeevent.Customer) string {
 		return "choose with --mode"
 	}
 	return "choose with --mode; customers of connected accounts are named acct_…/cus_…"
+}
+
+// checkAccount refuses what is no connected account's id: a slip would be an account of which nothing is known.
+func checkAccount(account string) error {
+	if account == "" || account == audit.Own || strings.HasPrefix(account, "acct_") {
+		return nil
+	}
+	return usageError{hinted{fmt.Errorf("account %q: ids of connected accounts begin with acct_", account), "leave the account out for customers of your own"}}
 }

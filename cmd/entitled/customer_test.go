@@ -42,7 +42,7 @@ func TestCustomersOfConnectedAccounts(t *testing.T) {
 			{"events --customer " + name, "1 event · test mode · account acct_EU · cus_Gus"},
 			{"replay --dry-run --customer " + name, "1 customer in 1 event · test mode · account acct_EU · cus_Gus"},
 			{"parked --redrive " + name + ",acct_EU/cus_Gus", "1 customer to be tried again"},
-			{"forget --yes " + name, "✓ forgot acct_EU/cus_Gus: 1 event"},
+			{"forget --yes " + name, "✓ forgot acct_EU/cus_Gus in test mode: 1 event"},
 		} {
 			if out, errs := m.run(t, 0, strings.Fields(tc.args)...); !strings.Contains(out, tc.want) {
 				t.Errorf("%s: no %q in\n%s%s", tc.args, tc.want, out, errs)
@@ -67,6 +67,8 @@ func TestCustomerRefused(t *testing.T) {
 		{[]string{"sync", "acct_EU/"}, "entitled sync: no customer id\n  hint: entitled sync cus_…"},
 		{[]string{"sync", "acct_EU."}, "entitled sync: customer \"acct_EU.\": key token is empty\n  hint: entitled sync cus_…"},
 		{[]string{"watch", "cus_A", "/cus_X"}, "entitled watch: customer \"/cus_X\": no account before the /\n  hint: entitled watch cus_…"},
+		{[]string{"get", "EU/cus_X"}, "entitled get: account \"EU\": ids of connected accounts begin with acct_\n  hint: leave the account out"},
+		{[]string{"events", "--account", "cus_X"}, "entitled events: account \"cus_X\": ids of connected accounts begin with acct_\n"},
 		{[]string{"events", "--customer", "acct_EU/"}, "hint: entitled events --customer cus_…"},
 		{[]string{"parked", "--redrive", "acct_EU/"}, "hint: entitled parked --redrive cus_…"},
 	} {

@@ -59,6 +59,9 @@ type eventList struct {
 	idWidth, whoWidth       int
 }
 
+// untilSlack is how long behind --until events are waited for that were stored before it, by a clock that may differ.
+const untilSlack = 2 * time.Second
+
 // Run lists the events.
 func (e eventsCmd) Run(ctx context.Context, s *session) error {
 	mode, err := e.mode(s)
@@ -74,11 +77,18 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	slice.Mode = found(ctx, nc, mode)
 	log, err := openLog(ctx, nc)
 	if err != nil {
 		return err
 	}
 	list := &eventList{session: s, eventsCmd: e, whoWidth: mostWho}
+	if e.Follow && !slice.Until.IsZero() {
+		// Nothing may come that is stored later, and shows that it is over.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(0, slice.Until.Sub(s.now()))+untilSlack)
+		defer cancel()
+	}
 	err = log.Events(ctx, slice, audit.EventsOptions{Bodies: e.JSON || e.Verify, Follow: e.Follow}, list.print)
 	switch {
 	case ctx.Err() != nil && e.Follow:

@@ -86,6 +86,8 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	mode = found(ctx, nc, mode)
+	c.Mode = mode
 	log, err := openLog(ctx, nc)
 	if err != nil {
 		return err

@@ -53,6 +53,7 @@ func (f forgetCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	c.Mode = found(ctx, nc, mode)
 	log, err := openLog(ctx, nc)
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func (f forgetCmd) Run(ctx context.Context, s *session) error {
 		return explainLog(err)
 	}
 	if has.Zero() {
-		return withHint(fmt.Errorf("nothing is kept of %s in %s mode", printable(c.String()), mode), elsewhere(c))
+		return withHint(fmt.Errorf("nothing is kept of %s in %s mode", printable(c.String()), c.Mode), elsewhere(c))
 	}
 	if !f.Yes {
 		if err := f.confirm(s, c, has); err != nil {
@@ -112,7 +113,7 @@ func (f forgetCmd) report(ctx context.Context, s *session, log *audit.Log, c str
 		}
 		fmt.Fprintf(s.out, "%s\n", b)
 	} else {
-		fmt.Fprintf(s.out, "%s forgot %s: %s\n", s.out.paint(grants, "✓"), s.out.paint(strong, printable(c.String())), amounts(erased))
+		fmt.Fprintf(s.out, "%s forgot %s in %s mode: %s\n", s.out.paint(grants, "✓"), s.out.paint(strong, printable(c.String())), c.Mode, amounts(erased))
 		fmt.Fprintln(s.out, s.out.paint(faint, "  While Stripe has the customer, its next event or the nightly sweep brings it"))
 		fmt.Fprintln(s.out, s.out.paint(faint, "  back: delete it there first, then forget it again."))
 	}

@@ -44,6 +44,7 @@ func (g getCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	c.Mode = found(ctx, nc, mode)
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	e, err := readEntry(ctx, nc, c)

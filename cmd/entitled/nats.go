@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -39,16 +40,17 @@ func (f natsFlags) connect(s *session, onError func(error)) (*nats.Conn, error) 
 
 // modeFlag says which of Stripe's two worlds is meant.
 type modeFlag struct {
-	Mode string `placeholder:"MODE" help:"test or live. Default: that of STRIPE_API_KEY if it is set, else test."`
+	Mode string `placeholder:"MODE" help:"test or live. Default: that of STRIPE_API_KEY, else of the bucket that is there; test with both."`
 }
 
+// mode is the one that the flag or the key says; "" if neither is given, and then NATS tells: see found.
 func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
 	if f.Mode != "" {
 		return parseMode(f.Mode)
 	}
 	key := s.Getenv("STRIPE_API_KEY")
 	if key == "" {
-		return entitlement.Test, nil
+		return "", nil
 	}
 	m, err := stripeapi.ModeOf(key)
 	if err != nil {
@@ -57,6 +59,38 @@ func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
 		return "", check.Err()
 	}
 	return m, nil
+}
+
+// modeWithin bounds the look for a mode: a NATS user who may not look gets no answer.
+const modeWithin = 2 * time.Second
+
+// found is m, or live if m is "" and only live has a bucket: on such a server an answer about test reads as if all were well. Whoever may
+// not look means test, as where there are both or none.
+func found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.Mode {
+	if m != "" {
+		return m
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return entitlement.Test
+	}
+	ctx, cancel := context.WithTimeout(ctx, modeWithin)
+	defer cancel()
+	if _, err := js.KeyValue(ctx, entitlement.Bucket(entitlement.Test)); !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return entitlement.Test
+	}
+	if _, err := js.KeyValue(ctx, entitlement.Bucket(entitlement.Live)); err == nil {
+		return entitlement.Live
+	}
+	return entitlement.Test
+}
+
+// asMode is what a command that is printed to be copied needs so that it is about the mode.
+func asMode(m entitlement.Mode) string {
+	if m == entitlement.Live {
+		return " --mode live"
+	}
+	return ""
 }
 
 func parseMode(flag string) (entitlement.Mode, error) {
@@ -92,7 +126,7 @@ func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entr
 	e, err := kv.Get(ctx, c.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return entry{}, withHint(fmt.Errorf("no snapshot of %s in %s", c, bucket),
-			fmt.Sprintf("read it from Stripe with `entitled sync %s`, or %s", c, elsewhere(c)))
+			fmt.Sprintf("read it from Stripe with `entitled sync %s%s`, or %s", c, asMode(c.Mode), elsewhere(c)))
 	}
 	if err != nil {
 		return entry{}, fmt.Errorf("read %s from %s: %w", c, bucket, err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
 	"entitled/internal/syncer"
@@ -66,6 +67,10 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	mode = found(ctx, nc, mode)
+	for i := range wanted {
+		wanted[i].Mode = mode
+	}
 	log, err := openLog(ctx, nc)
 	if err != nil {
 		return err
@@ -75,7 +80,7 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 		return explainLog(err)
 	}
 	if len(wanted) > 0 {
-		if list, err = chosen(list, wanted); err != nil {
+		if list, err = chosen(list, wanted, mode); err != nil {
 			return err
 		}
 	}
@@ -88,15 +93,15 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 	if p.JSON {
 		return printFailing(s, list, redriven)
 	}
-	showFailing(s, list, p.All)
+	showFailing(s, mode, list, p.All)
 	if redriven && len(list) > 0 {
-		fmt.Fprintf(s.out, "%s to be tried again: `%s parked` shows who stays\n", count(len(list), "customer"), s.Self)
+		fmt.Fprintf(s.out, "%s to be tried again: `%s parked%s` shows who stays\n", count(len(list), "customer"), s.Self, asMode(mode))
 	}
 	return nil
 }
 
 // chosen are those of the list that were named; each must be there.
-func chosen(list []audit.Failing, wanted []stripeevent.Customer) ([]audit.Failing, error) {
+func chosen(list []audit.Failing, wanted []stripeevent.Customer, mode entitlement.Mode) ([]audit.Failing, error) {
 	var out []audit.Failing
 	var errs []error
 	found := map[stripeevent.Customer]bool{}
@@ -107,11 +112,11 @@ func chosen(list []audit.Failing, wanted []stripeevent.Customer) ([]audit.Failin
 	}
 	for _, c := range wanted {
 		if !found[c] {
-			errs = append(errs, fmt.Errorf("%s is not parked", printable(c.String())))
+			errs = append(errs, fmt.Errorf("%s is not parked in %s mode", printable(c.String()), mode))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, withHint(err, "nobody was redriven; `entitled parked` lists who is parked, `entitled sync` reads any customer now")
+		return nil, withHint(err, fmt.Sprintf("nobody was redriven; `entitled parked%s` lists who is parked, `entitled sync%s` reads any customer now", asMode(mode), asMode(mode)))
 	}
 	return out, nil
 }
@@ -143,11 +148,11 @@ func printFailing(s *session, list []audit.Failing, redriven bool) error {
 	return nil
 }
 
-func showFailing(s *session, list []audit.Failing, all bool) {
+func showFailing(s *session, mode entitlement.Mode, list []audit.Failing, all bool) {
 	if len(list) == 0 {
-		word := "nobody is parked"
+		word := "nobody is parked in " + string(mode) + " mode"
 		if all {
-			word = "nobody is parked, and no customer's sync fails"
+			word += ", and no customer's sync fails"
 		}
 		fmt.Fprintln(s.out, s.out.paint(grants, "✓")+" "+word)
 		return

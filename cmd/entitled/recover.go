@@ -48,6 +48,9 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 		fmt.Fprintf(s.out, "%s %s compared since %s · %s\n", s.out.paint(grants, "✓"), count(r.Listed, "event"),
 			time.Unix(r.Since, 0).UTC().Format(time.RFC3339), count(r.Requests, "request"))
 		fmt.Fprintf(s.out, "  %s recovered, %d of which marked a customer\n", count(r.Recovered, "event"), r.Marked)
+		if r.Forgotten > 0 {
+			fmt.Fprintf(s.out, "  %s left out: of customers who were forgotten since\n", count(r.Forgotten, "event"))
+		}
 		return gap(r, since)
 	})
 }

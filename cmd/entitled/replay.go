@@ -9,7 +9,6 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
 	"entitled/internal/stripeevent"
@@ -71,6 +70,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	slice.Mode = found(ctx, nc, mode)
 	log, err := openLog(ctx, nc)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	if !r.DryRun {
 		done.Marked, err = markAll(ctx, s, log, customers)
 	}
-	err = errors.Join(r.report(s, done, mode, slice), err)
+	err = errors.Join(r.report(s, done, slice), err)
 	if err != nil || done.Events == nil || *done.Events > 0 {
 		return err
 	}
@@ -126,7 +126,7 @@ func markAll(ctx context.Context, s *session, log *audit.Log, customers *audit.C
 	return n, withHint(fmt.Errorf("%d of %s marked: %w", n, count(customers.Len(), "customer"), err), "say it again: marking twice is harmless")
 }
 
-func (r replayCmd) report(s *session, done replayed, mode entitlement.Mode, slice audit.Slice) error {
+func (r replayCmd) report(s *session, done replayed, slice audit.Slice) error {
 	if r.JSON {
 		b, err := json.Marshal(done)
 		if err != nil {
@@ -148,7 +148,7 @@ func (r replayCmd) report(s *session, done replayed, mode entitlement.Mode, slic
 		fmt.Fprintln(s.out, s.out.paint(faint, fmt.Sprintf("nothing was marked; without --dry-run, at least %s to Stripe follow", count(done.Customers, "request"))))
 	default:
 		fmt.Fprintf(s.out, "%s %s marked in the lane for bulk work: syncers of mode %s read them within STRIPE_RATE\n",
-			s.out.paint(grants, "✓"), count(done.Marked, "customer"), mode)
+			s.out.paint(grants, "✓"), count(done.Marked, "customer"), slice.Mode)
 	}
 	return nil
 }

@@ -31,7 +31,10 @@ func (f sliceFlags) slice(run *session, m entitlement.Mode) (audit.Slice, error)
 		if err != nil {
 			return s, err
 		}
-		s.Account, s.Customer = c.Account, c.ID
+		s.Customer = c.ID
+		if c.Account != "" {
+			s.Account = c.Account
+		}
 	}
 	now := run.now()
 	var errs []error
@@ -39,7 +42,7 @@ func (f sliceFlags) slice(run *session, m entitlement.Mode) (audit.Slice, error)
 	s.Since, err = pastArg("--since", f.Since, now)
 	errs = append(errs, err)
 	s.Until, err = timeArg("--until", f.Until, now)
-	errs = append(errs, err, checkTypes(f.Type))
+	errs = append(errs, err, checkTypes(f.Type), checkAccount(f.Account))
 	if !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until) {
 		errs = append(errs, withHint(fmt.Errorf("--until %s is not after --since %s", clock(s.Until), clock(s.Since)),
 			"--until is where the slice ends: give a later time, or leave it out"))

@@ -48,6 +48,8 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
+	mode = found(ctx, nc, mode)
+	customer.Mode = mode
 	began := s.now()
 	question, err := json.Marshal(map[string]string{"customer": customer.ID, "account": customer.Account})
 	if err != nil {
@@ -80,6 +82,9 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 	}
 	now := s.now()
 	show(s.out, &snapshot, e.revision, now)
+	if snapshot.Deleted {
+		fmt.Fprintf(s.out, "  if that is not a customer of yours: `entitled forget %s%s` removes what was written\n", printable(customer.String()), asMode(mode))
+	}
 	fmt.Fprintln(s.out, s.out.paint(faint, fmt.Sprintf("  read from Stripe and written in %s", short(now.Sub(began)))))
 	return nil
 }

@@ -51,7 +51,7 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 			keys = append(keys, c.Key())
 		}
 	}
-	f := &follower{mode: mode, keys: keys, log: s.notices()}
+	f := &follower{keys: keys, log: s.notices()}
 	f.nc, err = w.connect(s, func(err error) {
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			f.unrecorded.Store(true)
@@ -61,6 +61,8 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer f.nc.Close()
+	mode = found(ctx, f.nc, mode)
+	f.mode = mode
 	tell := s.printJSON
 	heading := func(*entitlement.Client) {}
 	if !w.JSON {

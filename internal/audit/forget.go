@@ -25,7 +25,7 @@ type Erased struct {
 	Records int `json:"records"`
 	// Markers are those pending, and the scheduled next check.
 	Markers int `json:"markers"`
-	// Entries are those of buckets: the snapshot, the pace, the failures.
+	// Entries are those of buckets: the snapshot and the failures. The pace is not among them: it ends by itself, and is of no mode.
 	Entries int `json:"entries"`
 }
 
@@ -35,11 +35,11 @@ func (e Erased) Zero() bool { return e == Erased{} }
 // Remembered counts what there is of a customer; the record that it was forgotten counts as nothing.
 func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, error) {
 	var n Erased
-	events, err := l.sequences(ctx, topology.EventsStream, eventsOf(c))
+	events, err := l.sequences(ctx, topology.EventsStream, eventsOf(c), false)
 	if err != nil {
 		return n, err
 	}
-	records, err := l.sequences(ctx, topology.SyncedStream, stripeevent.SyncedSubject(c))
+	records, err := l.sequences(ctx, topology.SyncedStream, stripeevent.SyncedSubject(c), false)
 	if err != nil {
 		return n, err
 	}
@@ -73,7 +73,7 @@ func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, e
 // entries purged, so that watchers see the snapshot vanish. Then it records that it did, under the customer's id and with nothing else of it.
 //
 // A sync that is under way may write once more, and an event, a request, a sweep or a backfill that comes later brings the customer
-// back, as long as Stripe has it. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
+// back, as long as Stripe has it. Events that were created before are not recovered. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
 // overwritten.
 func (l *Log) Forget(ctx context.Context, c stripeevent.Customer, now time.Time) (Erased, error) {
 	var n Erased
@@ -107,21 +107,45 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer, now time.Time)
 		}
 		n.Entries++
 	}
+	if err := l.pace.Purge(ctx, c.Key()); err != nil {
+		return n, fmt.Errorf("purge %s of bucket %s: %w", c.Key(), l.pace.Bucket(), err)
+	}
 	if n.Events, err = l.erase(ctx, l.events, topology.EventsStream, eventsOf(c)); err != nil {
 		return n, err
 	}
 	if n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c)); err != nil {
 		return n, err
 	}
-	return n, l.recordForgotten(ctx, c, now)
+	at, err := l.recordForgotten(ctx, c, now)
+	if err != nil {
+		return n, err
+	}
+	return n, l.removeForgotten(ctx, c, at)
+}
+
+// removeForgotten removes the records that the customer was forgotten before: the oldest record is to say when it was last.
+func (l *Log) removeForgotten(ctx context.Context, c stripeevent.Customer, before uint64) error {
+	list, err := l.sequences(ctx, topology.SyncedStream, stripeevent.SyncedSubject(c), true)
+	if err != nil {
+		return err
+	}
+	for _, seq := range list {
+		if seq >= before {
+			continue
+		}
+		if err := l.synced.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("remove message %d of %s: %w", seq, topology.SyncedStream, err)
+		}
+	}
+	return nil
 }
 
 // recordForgotten leaves a record in the place of those erased. It covers the events so far, so that coverage does not ask for
-// a sync of events that are no more.
-func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer, now time.Time) error {
+// a sync of events that are no more. It returns the record's sequence.
+func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer, now time.Time) (uint64, error) {
 	info, err := l.events.Info(ctx)
 	if err != nil {
-		return fmt.Errorf("read the end of %s: %w", topology.EventsStream, err)
+		return 0, fmt.Errorf("read the end of %s: %w", topology.EventsStream, err)
 	}
 	now = now.UTC()
 	body, err := json.Marshal(syncer.Record{
@@ -129,16 +153,16 @@ func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer, now t
 		StripeRequestIDs: []string{}, Outcome: syncer.Deleted, Cause: entitlement.Cause{Trigger: TriggerForget},
 	})
 	if err != nil {
-		return fmt.Errorf("record that %s was forgotten: %w", c, err)
+		return 0, fmt.Errorf("record that %s was forgotten: %w", c, err)
 	}
-	_, err = l.js.PublishMsg(ctx, &nats.Msg{
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{
 		Subject: stripeevent.SyncedSubject(c), Data: body,
-		Header: nats.Header{ForgottenHeader: {now.Format(time.RFC3339)}},
+		Header: nats.Header{stripeevent.ForgottenHeader: {now.Format(time.RFC3339)}},
 	})
 	if err != nil {
-		return fmt.Errorf("record that %s was forgotten: %w", c, err)
+		return 0, fmt.Errorf("record that %s was forgotten: %w", c, err)
 	}
-	return nil
+	return ack.Sequence, nil
 }
 
 // A place is where a bucket has something of a customer.
@@ -148,7 +172,7 @@ type place struct {
 }
 
 func (l *Log) places(ctx context.Context, c stripeevent.Customer) ([]place, error) {
-	list := []place{{l.state, stripeevent.ParkedKey(c)}, {l.pace, c.Key()}}
+	list := []place{{l.state, stripeevent.ParkedKey(c)}}
 	kv, err := l.entitlements(ctx, c.Mode)
 	if errors.Is(err, ErrNoPipeline) {
 		return list, nil
@@ -172,12 +196,12 @@ func eventsOf(c stripeevent.Customer) string {
 	return Slice{Mode: c.Mode, Account: account, Customer: c.ID}.filters()[0]
 }
 
-// sequences are those of the messages under a subject, but for the record that the customer was forgotten.
-func (l *Log) sequences(ctx context.Context, stream, subject string) ([]uint64, error) {
+// sequences are those of the messages under a subject: of the records that the customer was forgotten, or of all others.
+func (l *Log) sequences(ctx context.Context, stream, subject string, forgotten bool) ([]uint64, error) {
 	var list []uint64
 	r := reading{stream: stream, filters: []string{subject}, headersOnly: true}
 	err := l.read(ctx, r, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-		if msg.Headers().Get(ForgottenHeader) == "" {
+		if (msg.Headers().Get(stripeevent.ForgottenHeader) != "") == forgotten {
 			list = append(list, meta.Sequence.Stream)
 		}
 		return true, nil
@@ -188,7 +212,7 @@ func (l *Log) sequences(ctx context.Context, stream, subject string) ([]uint64, 
 // erase overwrites the messages under a subject; removing them by a purge of the subject would leave their bytes in the store
 // until the server rewrites the block.
 func (l *Log) erase(ctx context.Context, stream jetstream.Stream, name, subject string) (erased int, err error) {
-	list, err := l.sequences(ctx, name, subject)
+	list, err := l.sequences(ctx, name, subject, false)
 	if err != nil {
 		return 0, err
 	}

@@ -262,6 +262,42 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// The record that a customer was forgotten is its oldest and says when that was last, for recovery goes by it. A claim of the pace, which is of
+// no mode, is nothing to be forgotten.
+func TestForgetAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_a"}
+	pace, err := r.js.KeyValue(t.Context(), topology.PaceBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pace.Put(t.Context(), c.Key(), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if had, err := r.log.Remembered(t.Context(), c); err != nil || !had.Zero() {
+		t.Errorf("remembered of a claim: %+v, %v", had, err)
+	}
+	first := time.Date(2026, 11, 22, 14, 2, 0, 0, time.UTC)
+	for i := range 2 {
+		r.post(fmt.Sprintf("evt_%d", i), "", c.ID, "invoice.paid")
+		if erased, err := r.log.Forget(t.Context(), c, first.Add(time.Duration(i)*time.Hour)); err != nil || erased != (audit.Erased{Events: 1}) {
+			t.Errorf("forgot %+v: %v", erased, err)
+		}
+	}
+	synced, err := r.js.Stream(t.Context(), topology.SyncedStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := synced.GetMsg(t.Context(), 1, jetstream.WithGetMsgSubject(stripeevent.SyncedSubject(c)))
+	if err != nil || m.Header.Get(stripeevent.ForgottenHeader) != "2026-11-22T15:02:00Z" {
+		t.Errorf("the oldest record: %+v, %v", m, err)
+	}
+	if _, err := pace.Get(t.Context(), c.Key()); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("the claim: %v", err)
+	}
+}
+
 func TestNoPipeline(t *testing.T) {
 	t.Parallel()
 	js, err := jetstream.New(natstest.Run(t).Conn(t))

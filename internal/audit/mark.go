@@ -71,7 +71,7 @@ func (l *Log) Missing(ctx context.Context, m entitlement.Mode, marks stripeevent
 	r := reading{stream: topology.SyncedStream, filters: []string{"stripe.synced." + string(m) + ".>"}, headersOnly: true, lastPerSubject: true}
 	err := l.read(ctx, r, func(msg jetstream.Msg, _ *jetstream.MsgMetadata) (bool, error) {
 		c, err := stripeevent.ParseSyncedSubject(msg.Subject())
-		if err == nil && msg.Headers().Get(ForgottenHeader) == "" {
+		if err == nil && msg.Headers().Get(stripeevent.ForgottenHeader) == "" {
 			customers.Add(c)
 		}
 		return true, nil

@@ -143,8 +143,6 @@ func (s *Sync) Succeeded() bool {
 	return s.Record.Outcome != syncer.Failed && s.Record.Outcome != syncer.Parked
 }
 
-// ForgottenHeader is on the record that a customer was forgotten; its value is the time, in RFC 3339.
-const ForgottenHeader = "Entitled-Forgotten"
 
 // Story reads what is known of a customer. marks are the event types that mark one. It holds one line of each event, and all
 // records, of the one customer.
@@ -193,7 +191,7 @@ func (l *Log) syncs(ctx context.Context, c stripeevent.Customer) ([]*Sync, error
 	var list []*Sync
 	r := reading{stream: topology.SyncedStream, filters: []string{stripeevent.SyncedSubject(c)}}
 	err := l.read(ctx, r, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-		s := &Sync{Seq: meta.Sequence.Stream, StoredAt: meta.Timestamp.UTC(), Forgotten: msg.Headers().Get(ForgottenHeader) != ""}
+		s := &Sync{Seq: meta.Sequence.Stream, StoredAt: meta.Timestamp.UTC(), Forgotten: msg.Headers().Get(stripeevent.ForgottenHeader) != ""}
 		if err := json.Unmarshal(msg.Data(), &s.Record); err != nil {
 			return false, fmt.Errorf("record %d of %s: %w", s.Seq, topology.SyncedStream, err)
 		}

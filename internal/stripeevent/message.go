@@ -12,6 +12,10 @@ import (
 // Nats-Msg-Id, which holds the event's [MsgID].
 const DigestHeader = "Entitled-Body-Crc32c"
 
+// ForgottenHeader is the header of the record that a customer was forgotten; its value is when, in RFC 3339. That record is the oldest of the
+// customer's: those before it were erased.
+const ForgottenHeader = "Entitled-Forgotten"
+
 // MsgID is the Nats-Msg-Id of an event: "<acct>/<evt id>", with "self" for one's own account. Stripe's ids are unique per
 // account only. Bytes that a header could not hold are escaped as in subjects.
 func MsgID(account, id string) string {

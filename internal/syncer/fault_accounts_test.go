@@ -51,6 +51,7 @@ var accountsTable = []struct {
 	{op: "get STRIPE_EVENTS"},
 	{op: "get STRIPE_SYNC stripe.sync"},
 	{op: "get STRIPE_SYNC stripe.wake"},
+	{op: "get STRIPE_SYNCED"},
 	{op: "get STRIPE_SYNCED stripe.synced"},
 	{op: "STREAM.INFO.KV_entitlements_test"},
 	{op: "STREAM.INFO.KV_stripe_state"},

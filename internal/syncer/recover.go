@@ -76,6 +76,8 @@ type RecoverReport struct {
 	Listed    int `json:"listed"`
 	Recovered int `json:"recovered"`
 	Marked    int `json:"marked"`
+	// Forgotten events were missing too and were left out: their customers were forgotten after they were created.
+	Forgotten int `json:"forgotten"`
 	// Gap says that the run before was more than 30 days ago, or that this one was to begin before that: what Stripe no longer lists
 	// was not compared, and a backfill is needed.
 	Gap bool `json:"gap"`
@@ -301,12 +303,37 @@ func (r *recovery) ingest(ctx context.Context, rep *RecoverReport, absent []list
 		if known.has(e.id) {
 			continue
 		}
-		if err := r.put(ctx, rep, e); err != nil {
+		forgotten, err := r.forgotten(ctx, e.envelope)
+		switch {
+		case err != nil:
 			return err
+		case forgotten:
+			rep.Forgotten++
+		default:
+			if err := r.put(ctx, rep, e); err != nil {
+				return err
+			}
 		}
 		known.add(e.id)
 	}
 	return nil
+}
+
+// forgotten reports whether the event's customer was forgotten after the event was created: then it is missing because it was erased.
+func (r *recovery) forgotten(ctx context.Context, e stripeevent.Envelope) (bool, error) {
+	owner := e.Owner()
+	if owner.ID == "" {
+		return false, nil
+	}
+	m, err := r.synced.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(stripeevent.SyncedSubject(owner)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the oldest record of %s: %w", owner, err)
+	}
+	at, err := time.Parse(time.RFC3339, m.Header.Get(stripeevent.ForgottenHeader))
+	return err == nil && e.Created <= at.Unix(), nil
 }
 
 // put stores one event as ingest does, then marks its customer in the bulk lane. The marker follows the event's PubAck, so
