@@ -12,7 +12,7 @@ import (
 type eventsCmd struct {
 	sliceFlags
 	Follow  bool `short:"f" help:"Go on with events as they come, until interrupted."`
-	Verify  bool `help:"Check that every stored body is the one that arrived; exit with 1 if one is not."`
+	Verify  bool `help:"Check that every stored body is the one that arrived; exit with 1 if one is not, or if nothing says."`
 	Repeats bool `help:"Show repeats too: events that Stripe sent again after they had been stored."`
 	JSON    bool `name:"json" help:"One JSON object a line, with the body's exact bytes in base64."`
 	modeFlag
@@ -199,6 +199,10 @@ func (l *eventList) end(slice string) error {
 			}
 		}
 		fmt.Fprintf(to, "%s\n", to.paint(faint, text+" · "+slice))
+	}
+	if l.unrecorded > 0 && l.damaged == 0 {
+		return withHint(fmt.Errorf("%s: nothing says what arrived", count(int(l.unrecorded), "event")),
+			"ingest and recover leave a digest beside each body: who else may publish to stripe.event.>?")
 	}
 	if l.damaged > 0 {
 		return withHint(fmt.Errorf("%s: the stored body is not the one that arrived", count(int(l.damaged), "event")),

@@ -173,6 +173,12 @@ func TestEvents(t *testing.T) {
 	if out, _ := m.run(t, 0, "events", "--verify"); !strings.Contains(out, "4 events, 0 damaged") {
 		t.Errorf("verify:\n%s", out)
 	}
+	if _, err := m.js.Publish(t.Context(), stripeevent.EventSubject(who("cus_Dora"), "invoice.paid"), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs := m.run(t, 1, "events", "--verify", "--customer", "cus_Dora"); !strings.Contains(errs, "1 event: nothing says what arrived") {
+		t.Errorf("verify of a body without a digest:\n%s", errs)
+	}
 	m.post(t, "evt_5", "cus_Chloe", "invoice.paid", "00")
 	out, errs := m.run(t, 1, "events", "--verify")
 	golden(t, "events-damaged.txt", still(out+errs))

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"entitled/entitlement"
 	"entitled/internal/natstest"
 	"entitled/internal/topology"
@@ -44,5 +46,24 @@ func TestModeIsFound(t *testing.T) {
 		if !strings.Contains(out+errs, tc.want) {
 			t.Errorf("%s: no %q in\n%s%s", tc.args, tc.want, out, errs)
 		}
+	}
+}
+
+// A refusal is not an absence.
+func TestNATSRefusesTheUser(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t, func(o *server.Options) { o.Username, o.Password = "ops", "right" })
+	code, _, errs := entitled(t, map[string]string{"NATS_USER": "ops", "NATS_PASSWORD": "topsecret"}, "parked", "--nats-url", srv.URL())
+	if code != 1 || !strings.Contains(errs, "hint: NATS is there and refuses this user") || strings.Contains(errs, "topsecret") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// A slice that has an end ends there, also when nothing comes behind it that would show that it is over.
+func TestFollowEnds(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	if out, errs := m.run(t, 0, "events", "-f", "--until", "1s"); !strings.Contains(errs, "4 events") && !strings.Contains(errs, "0 events") {
+		t.Errorf("%s%s", out, errs)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,9 @@ func (f natsFlags) connect(s *session, onError func(error)) (*nats.Conn, error) 
 		NATS: settings, Name: s.Name, Log: s.Log, OnError: onError,
 		Options: []nats.Option{nats.RetryOnFailedConnect(false)},
 	})
+	if err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation") { // nats.go has no value for it while it connects
+		return nil, withHint(err, "NATS is there and refuses this user: check NATS_USER and NATS_PASSWORD, or NATS_CREDS")
+	}
 	if err != nil {
 		return nil, withHint(err, "start NATS, or `entitled dev`, or say where it is and who asks: --nats-url, --nats-user, --nats-password or --nats-creds")
 	}
@@ -108,6 +112,8 @@ type entry struct {
 	revision uint64
 }
 
+const mayRead = "NATS did not answer, or this user may not read the bucket: try the users app or ops, and `entitled doctor`"
+
 // readEntry reads a customer's entry.
 func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entry, error) {
 	js, err := jetstream.New(nc)
@@ -121,7 +127,7 @@ func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entr
 			"no syncer of mode "+string(c.Mode)+" has run here yet; look with `entitled topology`, or choose with --mode")
 	}
 	if err != nil {
-		return entry{}, fmt.Errorf("open bucket %s: %w", bucket, err)
+		return entry{}, withHint(fmt.Errorf("open bucket %s: %w", bucket, err), mayRead)
 	}
 	e, err := kv.Get(ctx, c.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -129,7 +135,7 @@ func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entr
 			fmt.Sprintf("read it from Stripe with `entitled sync %s%s`, or %s", c, asMode(c.Mode), elsewhere(c)))
 	}
 	if err != nil {
-		return entry{}, fmt.Errorf("read %s from %s: %w", c, bucket, err)
+		return entry{}, withHint(fmt.Errorf("read %s from %s: %w", c, bucket, err), mayRead)
 	}
 	return entry{customer: c, data: e.Value(), revision: e.Revision()}, nil
 }

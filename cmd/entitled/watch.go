@@ -32,6 +32,11 @@ func (watchCmd) Help() string {
 // fewEnough is how many customers' states are shown before the changes; people do not read more.
 const fewEnough = 20
 
+// openWithin bounds with --for how long the state now may take to come: 100,000 customers take seconds.
+const openWithin = time.Minute
+
+var errNotOpen = errors.New("the state now did not come within " + openWithin.String())
+
 // Run shows changes until ctx ends.
 func (w watchCmd) Run(ctx context.Context, s *session) error {
 	mode, err := w.mode(s)
@@ -78,15 +83,23 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 			p.heading(watching)
 		}
 	}
-	ctx, end := context.WithCancel(ctx)
-	defer end()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	opening := time.AfterFunc(openWithin, func() { end(errNotOpen) })
+	if w.For == 0 {
+		opening.Stop() // who waits for an end by hand sees why it takes long
+	}
 	err = f.run(ctx, func(c *entitlement.Client) {
+		opening.Stop()
 		heading(c)
 		if w.For > 0 {
 			// From here on: a slow connection would pass for a bucket in which nothing is.
-			time.AfterFunc(w.For, end)
+			time.AfterFunc(w.For, func() { end(nil) })
 		}
 	}, tell)
+	if context.Cause(ctx) == errNotOpen {
+		return withHint(fmt.Errorf("%s: %w", entitlement.Bucket(mode), errNotOpen), "does NATS answer, and may this user watch the bucket? try the users app or ops, and `entitled doctor`")
+	}
 	if errors.Is(err, entitlement.ErrNoBucket) {
 		return withHint(err, "start a syncer of mode "+string(mode)+" or `entitled dev`, or choose with --mode")
 	}

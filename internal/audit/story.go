@@ -143,7 +143,6 @@ func (s *Sync) Succeeded() bool {
 	return s.Record.Outcome != syncer.Failed && s.Record.Outcome != syncer.Parked
 }
 
-
 // Story reads what is known of a customer. marks are the event types that mark one. It holds one line of each event, and all
 // records, of the one customer.
 //
