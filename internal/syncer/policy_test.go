@@ -3,10 +3,14 @@ package syncer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
 )
 
 // A command with another policy than the syncers' is refused before it reads anything: it would take from customers what they paid for.
@@ -32,6 +36,14 @@ func TestOperatorMustAgree(t *testing.T) {
 	r.start()
 	r.mark(c)
 	r.await(c, "active", status("active"))
+	// A syncer says it beside its work.
+	state := r.operator().s.store.state
+	natstest.Eventually(t, patience, func() error {
+		if theirs, err := saidPolicy(t.Context(), state, entitlement.Test); err != nil || theirs == nil {
+			return fmt.Errorf("said %v, %v", theirs, err)
+		}
+		return nil
+	})
 	for name, tt := range map[string]struct {
 		change func(c *Config)
 		want   error
