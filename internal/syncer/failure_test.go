@@ -213,6 +213,18 @@ func TestFaultsDelayButNeverCorrupt(t *testing.T) {
 	for c := range want {
 		r.mark(c)
 	}
+	// The faults last until each has met some or come through: with them for ever, the next try of one without luck is minutes away.
+	for c := range want {
+		natstest.Eventually(t, patience, func() error {
+			if f, _ := r.failure(c); f.Attempts < 3 {
+				if _, _, written := r.snapshot(c); !written {
+					return fmt.Errorf("%s has failed %d times and has no snapshot", c, f.Attempts)
+				}
+			}
+			return nil
+		})
+	}
+	r.sim.SetFaults(stripesim.Faults{})
 	for c, n := range want {
 		s := r.await(c, fmt.Sprintf("%d subscriptions", n), func(entitlement.Snapshot) bool { return true })
 		if len(s.Subscriptions) != n {
