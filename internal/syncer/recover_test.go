@@ -45,16 +45,8 @@ func (r *rig) deliver(e stripesim.EventInfo) {
 // loggedIDs are the message ids in the log, each as often as it is there.
 func (r *rig) loggedIDs() map[string]int {
 	r.t.Helper()
-	cons, err := r.js.OrderedConsumer(r.t.Context(), topology.EventsStream, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	batch, err := cons.FetchNoWait(10_000)
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	ids := make(map[string]int)
-	for m := range batch.Messages() {
+	for _, m := range r.stored(topology.EventsStream, "stripe.event.>") {
 		ids[m.Headers().Get(jetstream.MsgIDHeader)]++
 	}
 	return ids

@@ -63,15 +63,7 @@ func TestSyncersTakeTheSweepThemselves(t *testing.T) {
 // recordsBy counts the records of a trigger.
 func (r *rig) recordsBy(trigger string) (n int) {
 	r.t.Helper()
-	cons, err := r.js.OrderedConsumer(r.t.Context(), topology.SyncedStream, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	batch, err := cons.FetchNoWait(10_000)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for m := range batch.Messages() {
+	for _, m := range r.stored(topology.SyncedStream, "stripe.synced.>") {
 		var rec Record
 		if err := json.Unmarshal(m.Data(), &rec); err != nil {
 			r.t.Fatal(err)

@@ -204,22 +204,37 @@ func (r *rig) await(c stripeevent.Customer, what string, want func(s entitlement
 // records are the customer's, oldest first.
 func (r *rig) records(c stripeevent.Customer) (all []Record) {
 	r.t.Helper()
-	cons, err := r.js.OrderedConsumer(r.t.Context(), topology.SyncedStream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{stripeevent.SyncedSubject(c)},
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	batch, err := cons.FetchNoWait(1000)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for m := range batch.Messages() {
+	for _, m := range r.stored(topology.SyncedStream, stripeevent.SyncedSubject(c)) {
 		var rec Record
 		if err := json.Unmarshal(m.Data(), &rec); err != nil {
 			r.t.Fatal(err)
 		}
 		all = append(all, rec)
+	}
+	return all
+}
+
+// stored are the messages that a stream has now under a filter, the oldest first.
+func (r *rig) stored(stream, filter string) (all []jetstream.Msg) {
+	r.t.Helper()
+	cons, err := r.js.CreateConsumer(r.t.Context(), stream, jetstream.ConsumerConfig{FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	// They are counted: FetchNoWait takes a second in which nothing comes for the end.
+	n := int(cons.CachedInfo().NumPending)
+	if n == 0 {
+		return nil
+	}
+	batch, err := cons.Fetch(n, jetstream.FetchMaxWait(patience))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		all = append(all, m)
+	}
+	if len(all) != n || batch.Error() != nil {
+		r.t.Fatalf("%d messages of %s came, want %d: %v", len(all), stream, n, batch.Error())
 	}
 	return all
 }
