@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/topology"
@@ -152,6 +153,10 @@ func TestReliefWeighs(t *testing.T) {
 			}
 		}
 	}
+	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, step := range []struct {
 		lane    stripeevent.Lane
 		account string
@@ -165,6 +170,17 @@ func TestReliefWeighs(t *testing.T) {
 		{stripeevent.Now, "", reliefFrom, stripeevent.Now, 2 * reliefFrom},
 	} {
 		mark(step.lane, step.account, step.n)
+		marked := uint64(r.pendingMarkers())
+		natstest.Eventually(t, patience, func() error { // a consumer counts a message some time after its PubAck
+			now, err := i.Lane(t.Context(), stripeevent.Now)
+			if err != nil {
+				return err
+			}
+			if bulk, err := i.Lane(t.Context(), stripeevent.Bulk); err != nil || now.Len()+bulk.Len() != marked {
+				return fmt.Errorf("%+v and %+v, %v; want %d markers", now, bulk, err, marked)
+			}
+			return nil
+		})
 		lane, dirty, _, err := o.s.weigh(t.Context())
 		if err != nil || lane != step.want || dirty != step.dirty {
 			t.Errorf("%d more of %q in %s: lane %q, %d dirty, %v; want %q, %d", step.n, step.account, step.lane, lane, dirty, err, step.want, step.dirty)
