@@ -225,7 +225,7 @@ func TestRestartOfTheOnlyServer(t *testing.T) {
 	r.await(c, "active", status("active"))
 	r.awaitIdle()
 
-	r.srv.Restart()
+	r.restart()
 	natstest.Eventually(t, patience, func() error {
 		if _, err := r.js.KeyValue(t.Context(), topology.PaceBucket); err != nil {
 			return err

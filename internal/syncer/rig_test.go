@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A rig is a pipeline without its door: a nats-server, a simulated Stripe and syncers. Markers and events are published
 // as ingest would.
@@ -52,7 +52,7 @@ func newRig(t testing.TB, configure func(*Config)) *rig {
 // rigOn is a rig on servers that conn connects to.
 func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, assets topology.Options, configure func(*Config)) *rig {
 	t.Helper()
-	js, err := jetstream.New(conn(t))
+	js, err := jetstream.New(conn(t), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +117,18 @@ func (r *rig) start() (stop func()) {
 	})
 	r.t.Cleanup(stop)
 	return stop
+}
+
+// restart restarts the server and waits until it answers the rig: what was asked of the old one at its end is answered by nobody.
+func (r *rig) restart() {
+	r.t.Helper()
+	r.srv.Restart()
+	natstest.Eventually(r.t, patience, func() error {
+		ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
+		defer cancel()
+		_, err := r.js.AccountInfo(ctx)
+		return err
+	})
 }
 
 // testWriter shows what the syncers logged beside a failing test.

@@ -1,12 +1,10 @@
 package syncer
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"entitled/internal/natstest"
 	"entitled/internal/topology"
 )
 
@@ -24,7 +22,7 @@ func TestStrayMarkerIsTakenIn(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(before, "msgs"), os.DirFS(msgs)); err != nil {
 		t.Fatal(err)
 	}
-	r.srv.Restart()
+	r.restart()
 
 	stop := r.start()
 	r.awaitRecords(c, 1)
@@ -38,14 +36,14 @@ func TestStrayMarkerIsTakenIn(t *testing.T) {
 	if err := os.CopyFS(msgs, os.DirFS(filepath.Join(before, "msgs"))); err != nil {
 		t.Fatal(err)
 	}
-	r.srv.Restart()
-	natstest.Eventually(t, patience, func() error { // a request that the restart swallowed is asked again
-		stream, err := r.js.Stream(t.Context(), topology.SyncStream)
-		if err == nil && stream.CachedInfo().State.Msgs != 1 {
-			err = fmt.Errorf("%d messages are back, want the marker", stream.CachedInfo().State.Msgs)
-		}
-		return err
-	})
+	r.restart()
+	stream, err := r.js.Stream(t.Context(), topology.SyncStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Msgs; n != 1 {
+		t.Fatalf("%d messages are back, want the marker", n)
+	}
 	r.start()
 	r.awaitIdle()
 }
