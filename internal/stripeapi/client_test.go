@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -64,11 +65,13 @@ func TestErrors(t *testing.T) {
 			fmt.Fprint(w, body)
 		}
 	}
+	const timeout = 100 * time.Millisecond
 	const html = "<html>Bad gateway, mail jenny@example.com</html>"
 	for name, tc := range map[string]struct {
 		handler http.HandlerFunc
 		want    Error
 		text    string // the whole of it, but for the part after the last colon where that is the system's
+		stalls  bool   // until the client gives up
 	}{
 		"rate limited": {
 			handler: func(w http.ResponseWriter, r *http.Request) {
@@ -121,9 +124,12 @@ func TestErrors(t *testing.T) {
 			},
 			want: Error{Status: 401, NotJSON: true},
 		},
-		"reset":      {handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: Error{}},
-		"no answer":  {handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, want: Error{}, text: "list subscriptions of acct_1: no answer: within 100ms: context deadline exceeded"},
-		"half, then": {handler: halfThenNothing, want: Error{}},
+		"reset": {handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: Error{}},
+		"no answer": {
+			handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, stalls: true,
+			want: Error{}, text: "list subscriptions of acct_1: no answer: within 100ms: context deadline exceeded",
+		},
+		"half, then": {handler: halfThenNothing, want: Error{}, stalls: true},
 		"endless": {
 			handler: func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Repeat(" ", 5000)) },
 			want:    Error{Status: 200, NotJSON: true}, text: "list subscriptions of acct_1: 200: body: longer than 4096 bytes (req_1)",
@@ -131,46 +137,57 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var calls atomic.Int32
-			var seen []Observation
-			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				calls.Add(1)
-				w.Header().Set("Request-Id", "req_1")
-				tc.handler(w, r)
-			})
-			c := newClient(t, h, func(cfg *Config) {
-				cfg.maxAnswer = 4096
-				if tc.want.Status == 0 {
-					cfg.Timeout = 100 * time.Millisecond
+			check := func(t *testing.T, connect func(*testing.T, http.Handler, func(*Config)) *Client) {
+				t.Helper()
+				var calls atomic.Int32
+				var seen []Observation
+				h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					calls.Add(1)
+					w.Header().Set("Request-Id", "req_1")
+					tc.handler(w, r)
+				})
+				c := connect(t, h, func(cfg *Config) {
+					cfg.maxAnswer = 4096
+					if tc.stalls {
+						cfg.Timeout = timeout
+					}
+					cfg.Observe = func(_ context.Context, o Observation) { seen = append(seen, o) }
+				})
+				_, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", (&places{}).take)
+				got, ok := errors.AsType[*Error](err)
+				if !ok {
+					t.Fatalf("error %v, want an *Error", err)
 				}
-				cfg.Observe = func(_ context.Context, o Observation) { seen = append(seen, o) }
-			})
-			_, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", (&places{}).take)
-			got, ok := errors.AsType[*Error](err)
-			if !ok {
-				t.Fatalf("error %v, want an *Error", err)
-			}
-			want := tc.want
-			want.Op, want.Account = OpListSubscriptions, "acct_1"
-			if want.Status != 0 || name == "half, then" {
-				want.RequestID = "req_1"
-			}
-			if d := cmp.Diff(want, *got, cmpopts.IgnoreFields(Error{}, "Err")); d != "" {
-				t.Errorf("(-want +got):\n%s", d)
-			}
-			if tc.text != "" && err.Error() != tc.text {
-				t.Errorf("text %q, want %q", err, tc.text)
-			}
-			for _, hidden := range []string{"51Secret", "jenny", "<html>", "127.0.0.1:"} {
-				if strings.Contains(err.Error(), hidden) && name != "reset" {
-					t.Errorf("error shows %q: %v", hidden, err)
+				want := tc.want
+				want.Op, want.Account = OpListSubscriptions, "acct_1"
+				if want.Status != 0 || name == "half, then" {
+					want.RequestID = "req_1"
+				}
+				if d := cmp.Diff(want, *got, cmpopts.IgnoreFields(Error{}, "Err")); d != "" {
+					t.Errorf("(-want +got):\n%s", d)
+				}
+				if tc.text != "" && err.Error() != tc.text {
+					t.Errorf("text %q, want %q", err, tc.text)
+				}
+				for _, hidden := range []string{"51Secret", "jenny", "<html>", "127.0.0.1:"} {
+					if strings.Contains(err.Error(), hidden) && name != "reset" {
+						t.Errorf("error shows %q: %v", hidden, err)
+					}
+				}
+				if errors.Is(err, ErrNotWhole) {
+					t.Errorf("%v is ErrNotWhole", err)
+				}
+				if calls.Load() != 1 || trace.Requests != 1 || len(seen) != 1 || seen[0].Endpoint != OpListSubscriptions || seen[0].Reason != want.Reason {
+					t.Errorf("%d requests, trace %+v, observed %+v", calls.Load(), trace, seen)
+				} else if tc.stalls && seen[0].Duration != timeout {
+					t.Errorf("gave up after %s, want %s", seen[0].Duration, timeout)
 				}
 			}
-			if errors.Is(err, ErrNotWhole) {
-				t.Errorf("%v is ErrNotWhole", err)
-			}
-			if calls.Load() != 1 || trace.Requests != 1 || len(seen) != 1 || seen[0].Endpoint != OpListSubscriptions || seen[0].Reason != want.Reason {
-				t.Errorf("%d requests, trace %+v, observed %+v", calls.Load(), trace, seen)
+			if tc.stalls {
+				// In a bubble, all that comes has come by the time that the client gives up.
+				synctest.Test(t, func(t *testing.T) { check(t, newPipedClient) })
+			} else {
+				check(t, newClient)
 			}
 		})
 	}
@@ -189,8 +206,14 @@ func TestRefusedConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
-	c, err := New(Config{Key: testKey, Base: "http://" + l.Addr().String()})
+	t.Cleanup(func() { _ = l.Close() })
+	// Nobody listens at the near end of a connection, and while it stands nobody else can: a port that was closed may be another test's.
+	taken, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	c, err := New(Config{Key: testKey, Base: "http://" + taken.LocalAddr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -165,6 +166,59 @@ func newClient(t *testing.T, h http.Handler, change func(*Config)) *Client {
 	t.Cleanup(c.Close)
 	return c
 }
+
+// newPipedClient is newClient over pipes, for a synctest bubble: its time does not pass while somebody waits for a network.
+func newPipedClient(t *testing.T, h http.Handler, change func(*Config)) *Client {
+	t.Helper()
+	l := pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	srv := &http.Server{Handler: h}
+	served := make(chan error)
+	go func() { served <- srv.Serve(l) }() // waited for below
+	t.Cleanup(func() {
+		_ = srv.Close()
+		<-served
+	})
+	cfg := Config{Key: testKey, Base: "http://stripe", Transport: &http.Transport{DialContext: l.dial}}
+	change(&cfg)
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// pipes listens for its own dial.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (p pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case p.conns <- far:
+		return near, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p pipes) Close() error {
+	close(p.closed)
+	return nil
+}
+
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "stripe", Net: "pipe"} }
 
 // places counts what a fetch takes beyond its first request.
 type places struct{ n int }
