@@ -2,6 +2,7 @@ package stripeapi
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,8 @@ import (
 func TestBudgetOnNATS(t *testing.T) {
 	t.Parallel()
 	s := natstest.Run(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	const patience = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const rate = 50
 	var taken atomic.Int32
@@ -42,31 +44,40 @@ func TestBudgetOnNATS(t *testing.T) {
 			})
 		}
 	}
+	more := func(n int32) {
+		t.Helper()
+		before := taken.Load()
+		natstest.Eventually(t, patience, func() error {
+			if got := taken.Load() - before; got < n {
+				return fmt.Errorf("%d places more, want %d", got, n)
+			}
+			return nil
+		})
+	}
 	for _, damage := range []func() error{
 		func() error { return kv.Delete(ctx, "budget.test") },
 		func() error { _, err := kv.PutString(ctx, "budget.test", "garbage"); return err },
 		func() error { return kv.Purge(ctx, "budget.test") },
 	} {
-		before := taken.Load()
-		natstest.Eventually(t, 5*time.Second, func() error {
-			if taken.Load() < before+5 && ctx.Err() == nil {
-				return errFake
-			}
-			return nil
-		})
+		more(5)
 		if err := damage(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := budgets[0].Throttled(ctx); err != nil {
-		t.Fatal(err)
+	more(5)
+	throttling := time.Now()
+	for _, b := range budgets[:2] {
+		if err := b.Throttled(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := budgets[1].Throttled(ctx); err != nil {
-		t.Fatal(err)
-	}
+	most := 1 + uint64(time.Since(throttling)/halveEvery) // the two may be far apart on a busy machine
+	more(rate)                                            // than a burst: half the rate is left
+	cancel()
 	wg.Wait()
 	elapsed := time.Since(start).Seconds()
-	if n := float64(taken.Load()); n > rate+rate*elapsed || n < rate*elapsed/4 {
+	// How much of the rate is used is for virtual time to say.
+	if n := float64(taken.Load()); n > rate+rate*elapsed {
 		t.Errorf("%v requests in %.1f s at %d per second", n, elapsed, rate)
 	}
 	halved, writes := uint64(0), uint64(0)
@@ -74,8 +85,8 @@ func TestBudgetOnNATS(t *testing.T) {
 		halved += b.Usage().Halved
 		writes += b.Usage().Writes
 	}
-	if halved != 1 {
-		t.Errorf("halved %d times within 500 ms", halved)
+	if halved == 0 || halved > most {
+		t.Errorf("halved %d times, want one and at most %d", halved, most)
 	}
 	if int32(writes) > taken.Load() {
 		t.Errorf("%d writes for %d requests", writes, taken.Load())
