@@ -28,7 +28,7 @@ import (
 )
 
 // patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A rig is a pipeline: a simulated Stripe whose webhooks are stored as ingest stores them, a nats-server and a syncer.
 type rig struct {
@@ -46,11 +46,13 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, srv: natstest.Run(t)}
-	r.js = r.srv.JetStream(t)
+	var err error
+	if r.js, err = jetstream.New(r.srv.Conn(t), jetstream.WithDefaultTimeout(patience)); err != nil {
+		t.Fatal(err)
+	}
 	if err := topology.Ensure(t.Context(), r.js, topology.All(topology.Options{})); err != nil {
 		t.Fatal(err)
 	}
-	var err error
 	if r.log, err = audit.Open(t.Context(), r.js); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +119,8 @@ func marks() stripeevent.Types {
 	return t
 }
 
-// start runs a syncer until stop is called or the test ends.
+// start runs a syncer until stop is called or the test ends. It waits for the jobs of its beginning: later, they would find what a test
+// means to be lost.
 func (r *rig) start() (stop func()) {
 	r.Helper()
 	s, err := syncer.New(syncer.Config{
@@ -137,6 +140,24 @@ func (r *rig) start() (stop func()) {
 		}
 	})
 	r.Cleanup(stop)
+	natstest.Eventually(r, patience, func() error {
+		stream, err := r.js.Stream(r.Context(), topology.SyncStream)
+		if err != nil {
+			return err
+		}
+		for _, job := range syncer.JobNames() {
+			// The message of a job that is to run at once comes behind its schedule, and before the next job's.
+			if _, err := stream.GetLastMsgForSubject(r.Context(), stripeevent.CronSubject(entitlement.Test, job)); err != nil {
+				return fmt.Errorf("schedule of %s: %w", job, err)
+			}
+		}
+		for _, job := range syncer.JobNames() {
+			if _, err := stream.GetLastMsgForSubject(r.Context(), stripeevent.JobSubject(entitlement.Test, job)); !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return fmt.Errorf("job %s is due or under way: %w", job, err)
+			}
+		}
+		return nil
+	})
 	return stop
 }
 
