@@ -307,7 +307,7 @@ func countAccountsCalls(t *testing.T, e errand) map[string]int {
 		t.Fatal(err)
 	}
 	e.settled(r, ids)
-	return w.calls
+	return w.made()
 }
 
 func (e errand) settled(r *rig, ids []string) {
@@ -326,7 +326,6 @@ func (r *rig) process(kill func()) (*wire, *Syncer) {
 		c.NATS = r.conn(r.t, w.options()...)
 		c.Stripe.Transport = w
 	}).s
-	s.store.ackWithin = 2 * time.Second // what is late is so for good, and what is not may take its time on a busy machine
 	w.begin(fault{})
 	return w, s
 }
@@ -340,8 +339,8 @@ func checkAccountsCell(t *testing.T, srv *natstest.Server, e errand, flt fault) 
 	w, s := r.process(kill)
 	w.begin(flt)
 	err := e.do(ctx, s)
-	if !w.hit {
-		t.Errorf("%d such calls, none went wrong", w.calls[flt.op])
+	if made := w.made(); !w.struck() {
+		t.Errorf("%d such calls, none went wrong", made[flt.op])
 	}
 	if flt.killed {
 		r.standStill()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -158,6 +159,20 @@ func (w *wire) strikes(op string) bool {
 		w.kill()
 	}
 	return true
+}
+
+// made is how often each call was made so far; a client may make some by itself at any time.
+func (w *wire) made() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.calls)
+}
+
+// struck reports whether the call has gone wrong.
+func (w *wire) struck() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.hit
 }
 
 func (w *wire) isDead() bool {
