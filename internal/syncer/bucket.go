@@ -23,6 +23,8 @@ const (
 	readAhead = 256
 	// readerGone is how long the server keeps the place of a reader that has not asked for more.
 	readerGone = 5 * time.Minute
+	// comeWithin is how long entries that are known to be left may take to come.
+	comeWithin = 5 * time.Second
 )
 
 // everybody are the keys of all customers, connected those of customers of connected accounts.
@@ -69,7 +71,7 @@ func (s *store) eachSnapshot(ctx context.Context, mode entitlement.Mode, keys st
 	err = func() error {
 		var last uint64
 		for left := cons.CachedInfo().NumPending; left > 0; {
-			msgs, err := fetch(gctx, cons, readAhead)
+			msgs, err := fetch(gctx, cons, int(min(left, readAhead)), comeWithin)
 			if err != nil {
 				return failed(err)
 			}

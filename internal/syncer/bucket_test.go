@@ -1,15 +1,20 @@
 package syncer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
@@ -99,4 +104,46 @@ func TestEachSnapshot(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "entries are left") {
 		t.Errorf("a reader of a bucket that was emptied meanwhile ends with %v", err)
 	}
+}
+
+// A server that says nothing for more than a second, which nats.go takes for the end, is waited for.
+func TestEachSnapshotOfASilentServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.putSnapshot("cus_1")
+	silent := &silence{at: "CONSUMER.MSG.NEXT.", lasts: 1200 * time.Millisecond}
+	s := r.operator(func(c *Config) { c.NATS = r.conn(t, nats.SetCustomDialer(silent)) }).s.store
+	n := 0
+	err := s.eachSnapshot(t.Context(), entitlement.Test, everybody, func(context.Context, stripeevent.Customer, []byte, uint64) error {
+		n++
+		return nil
+	})
+	if err != nil || n != 1 || !silent.fell.Load() {
+		t.Errorf("%d entries, %v; want the one there is, after a silence", n, err)
+	}
+}
+
+// A silence keeps back what a client writes, once, from the first of its requests on that is at a subject.
+type silence struct {
+	at    string
+	lasts time.Duration
+	fell  atomic.Bool
+}
+
+type silenced struct {
+	net.Conn
+	*silence
+}
+
+// Dial is nats.go's.
+func (s *silence) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return silenced{c, s}, err
+}
+
+func (c silenced) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte(c.at)) && c.fell.CompareAndSwap(false, true) {
+		<-time.After(c.lasts)
+	}
+	return c.Conn.Write(b)
 }

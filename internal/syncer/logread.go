@@ -38,7 +38,7 @@ func (s *store) openLog(ctx context.Context, stream string, cfg jetstream.Ordere
 
 // next is the next piece, empty at the end.
 func (l *logReader) next(ctx context.Context) ([]jetstream.Msg, error) {
-	msgs, err := fetch(ctx, l.cons, logChunk)
+	msgs, err := fetch(ctx, l.cons, logChunk, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", l.stream, err)
 	}
@@ -68,21 +68,30 @@ func (s *store) readLog(ctx context.Context, stream string, cfg jetstream.Ordere
 	}
 }
 
-// fetch pulls what is there, at most n messages. That none is there is no error.
-func fetch(ctx context.Context, cons jetstream.Consumer, n int) ([]jetstream.Msg, error) {
+// fetch pulls what is there, at most n messages. That none is there is no error. FetchNoWait takes a second of silence for the end: where n are
+// known to be there, within, if it is not 0, is how long they are waited for.
+func fetch(ctx context.Context, cons jetstream.Consumer, n int, within time.Duration) ([]jetstream.Msg, error) {
+	pull := func() ([]jetstream.Msg, error) {
+		if within == 0 {
+			return drain(cons.FetchNoWait(n))
+		}
+		waiting, stop := context.WithTimeout(ctx, within)
+		defer stop()
+		msgs, err := drain(cons.Fetch(n, jetstream.FetchContext(waiting)))
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil && waiting.Err() != nil:
+			return msgs, nil
+		}
+		return msgs, err
+	}
 	for try := 1; ; try++ {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		batch, err := cons.FetchNoWait(n)
-		if err != nil {
-			return nil, err
-		}
-		var msgs []jetstream.Msg
-		for msg := range batch.Messages() {
-			msgs = append(msgs, msg)
-		}
-		switch err := batch.Error(); {
+		msgs, err := pull()
+		switch {
 		case err == nil, errors.Is(err, jetstream.ErrNoMessages):
 			return msgs, nil
 		case !errors.Is(err, nats.ErrNoResponders) || len(msgs) > 0 || try == unheardTries:
@@ -92,4 +101,15 @@ func fetch(ctx context.Context, cons jetstream.Consumer, n int) ([]jetstream.Msg
 			return nil, err
 		}
 	}
+}
+
+// drain takes all messages of a pull.
+func drain(batch jetstream.MessageBatch, err error) (msgs []jetstream.Msg, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	for msg := range batch.Messages() {
+		msgs = append(msgs, msg)
+	}
+	return msgs, batch.Error()
 }
