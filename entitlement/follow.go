@@ -237,8 +237,23 @@ func (f *follower) take(e jetstream.KeyValueEntry) {
 func (f *follower) check(kv jetstream.KeyValue) error {
 	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
 	defer cancel()
+	// A request that was on its way when the connection broke gets no answer, and nothing is followed while it is waited for.
+	reconnected := make(chan bool, 1)
+	go func() { // ends with ctx at the latest, and is received from below
+		select {
+		case <-f.reconnected:
+			reconnected <- true
+			cancel()
+		case <-ctx.Done():
+			reconnected <- false
+		}
+	}()
 	had := f.view.revision
 	info, err := state(ctx, kv)
+	cancel()
+	if <-reconnected {
+		return errReconnected
+	}
 	if err != nil {
 		if errors.Is(err, ErrNoBucket) {
 			return err

@@ -2,9 +2,12 @@ package entitlement
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -42,4 +45,30 @@ func TestLoadIsCompleteWhenNothingIsPending(t *testing.T) {
 	if !f.view.snapshot("cus_b").Has("a", time.Now()) {
 		t.Error("cus_b is not in the view")
 	}
+}
+
+// unanswered is a bucket whose server went away with the request.
+type unanswered struct{ jetstream.KeyValue }
+
+func (unanswered) Status(ctx context.Context) (jetstream.KeyValueStatus, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A check whose answer was lost with the connection must not hold up what the next one brings.
+func TestReconnectEndsTheCheck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reconnected := make(chan nats.Status, 1)
+		f := &follower{Client: &Client{ctx: t.Context()}, reconnected: reconnected}
+		began := time.Now()
+		time.AfterFunc(time.Millisecond, func() { reconnected <- nats.CONNECTED })
+		if err := f.check(unanswered{}); !errors.Is(err, errReconnected) || time.Since(began) != time.Millisecond {
+			t.Errorf("%v after %s, want the reconnect at once", err, time.Since(began))
+		}
+		began = time.Now()
+		if err := f.check(unanswered{}); err != nil || time.Since(began) != askWithin {
+			t.Errorf("%v after %s, want the check given up", err, time.Since(began))
+		}
+	})
 }
