@@ -138,9 +138,12 @@ func TestBucketGoneForAWhile(t *testing.T) {
 	}
 	put(t, createBucket(t, js), snapshot("cus_1", "new"))
 	grants(t, c, "cus_1", "new")
-	if st := c.Status(); st.Err != nil || st.Restarts == 0 {
-		t.Errorf("status %+v", st)
-	}
+	natstest.Eventually(t, patience, func() error { // the view moves first
+		if st := c.Status(); st.Err != nil || st.Restarts == 0 {
+			return fmt.Errorf("status %+v", st)
+		}
+		return nil
+	})
 }
 
 func TestBucketEmptied(t *testing.T) {

@@ -110,7 +110,7 @@ func grants(tb testing.TB, c *entitlement.Client, key, feature string) {
 // serveSync answers Sync as a syncer does: write, then reply.
 func serveSync(tb testing.TB, nc *nats.Conn, write func(customer, account string) (entitlement.Snapshot, uint64, error)) {
 	tb.Helper()
-	_, err := nc.Subscribe(entitlement.SyncSubject(entitlement.Live), func(m *nats.Msg) {
+	sub, err := nc.Subscribe(entitlement.SyncSubject(entitlement.Live), func(m *nats.Msg) {
 		var q struct{ Customer, Account string }
 		reply := nats.NewMsg(m.Reply)
 		if err := json.Unmarshal(m.Data, &q); err != nil {
@@ -134,4 +134,14 @@ func serveSync(tb testing.TB, nc *nats.Conn, write func(customer, account string
 	if err := nc.Flush(); err != nil {
 		tb.Fatal(err)
 	}
+	// An answer that is late may not meet the connection closed, nor the test over.
+	answered := make(chan struct{})
+	sub.SetClosedHandler(func(string) { close(answered) })
+	tb.Cleanup(func() {
+		if err := sub.Drain(); err != nil {
+			tb.Error(err)
+			return
+		}
+		<-answered
+	})
 }

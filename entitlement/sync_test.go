@@ -77,7 +77,8 @@ func TestSyncErrors(t *testing.T) {
 	if _, err := c.Sync(t.Context(), "cus 1"); err == nil {
 		t.Error("a key that is none: no error")
 	}
-	hang := make(chan struct{})
+	asked, hang := make(chan struct{}), make(chan struct{})
+	defer close(hang)
 	serveSync(t, s.Conn(t), func(customer, _ string) (entitlement.Snapshot, uint64, error) {
 		switch customer {
 		case "cus_other":
@@ -87,6 +88,7 @@ func TestSyncErrors(t *testing.T) {
 			snap.Schema++
 			return snap, 1, nil
 		case "cus_hang":
+			close(asked)
 			<-hang
 		}
 		return entitlement.Snapshot{}, 0, &entitlement.SyncError{Code: 504, Text: "no snapshot within 10s"}
@@ -106,9 +108,9 @@ func TestSyncErrors(t *testing.T) {
 		_, err := c.Sync(context.Background(), "cus_hang")
 		result <- err
 	}()
+	<-asked
 	c.Close()
 	if err := <-result; !errors.Is(err, entitlement.ErrClosed) {
 		t.Errorf("closed meanwhile: %v", err)
 	}
-	close(hang)
 }
