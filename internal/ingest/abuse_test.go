@@ -48,7 +48,7 @@ func underAttack(t *testing.T, change func(*Config), streams ...func(events, mar
 // real sends n webhooks of Stripe's, each of which must be stored and answered so.
 func (a *attacked) real(t *testing.T, n int) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
+	client := &http.Client{Transport: &http.Transport{}, Timeout: gathering}
 	defer client.CloseIdleConnections()
 	for range n {
 		a.sent++
@@ -288,7 +288,7 @@ func TestFullStreamRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, i := range refused {
-		natstest.Eventually(t, 10*time.Second, func() error {
+		natstest.Eventually(t, patience, func() error {
 			if status := p.post(event(i)); status != http.StatusOK {
 				return fmt.Errorf("event %d was answered %d with room again", i, status)
 			}

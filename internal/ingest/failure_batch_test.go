@@ -49,7 +49,7 @@ func checkBatchCell(t *testing.T, how failing, killed bool) {
 	f := &faultyConn{failing: how, killed: killed, met: make(chan struct{}), dead: make(chan struct{})}
 	b := setup(t, nil, atomicEvents)
 	var g *gate
-	first := runProcess(t, b.nats, func(p Publisher) Publisher { g = newGate(p); return g }, f)
+	first := runProcess(t, b.nats, gathering, func(p Publisher) Publisher { g = newGate(p); return g }, f)
 	prove(first.in)
 	webhooks := webhooksNumbered(t, 10)
 	answered := make(chan []int, 1)
@@ -67,7 +67,7 @@ func checkBatchCell(t *testing.T, how failing, killed bool) {
 	}
 	again := first
 	if killed {
-		again = runProcess(t, b.nats, func(p Publisher) Publisher { return p }, nil)
+		again = runProcess(t, b.nats, gathering, func(p Publisher) Publisher { return p }, nil)
 	}
 	for i, status := range <-answered {
 		switch {

@@ -24,8 +24,11 @@ func prove(in *Ingest) {
 	in.store.events.choice = choice{together: true, proven: true, alone: time.Hour, until: time.Now().Add(time.Hour)}
 }
 
-// gathering is a PublishTimeout that leaves a crowd time to gather.
+// gathering is a PublishTimeout that leaves a crowd time to gather, and a busy machine time for its PubAcks.
 const gathering = time.Minute
+
+// patience bounds what a test waits for; it is long because tests share their machine.
+const patience = 30 * time.Second
 
 // A gate holds the first publish of an event until it is opened: those that come after wait.
 type gate struct {
@@ -77,7 +80,7 @@ func (g *gate) send(webhooks []string, post func(body string) int, settled func(
 func settled(t *testing.T, in *Ingest) func(waiting int) {
 	return func(want int) {
 		t.Helper()
-		natstest.Eventually(t, 10*time.Second, func() error {
+		natstest.Eventually(t, patience, func() error {
 			if out, waiting := in.crowd(); out != 1 || waiting != want {
 				return fmt.Errorf("%d on their way and %d waiting, want 1 and %d", out, waiting, want)
 			}
@@ -106,7 +109,7 @@ func crowdBench(t *testing.T, streams ...func(events, markers *jetstream.StreamC
 // crowd puts another ingest in the place of the bench's.
 func (b *bench) crowd(t *testing.T) *gate {
 	t.Helper()
-	js, err := NewPublisher(b.nc, 5*time.Second)
+	js, err := NewPublisher(b.nc, gathering)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,10 +131,11 @@ func (b *bench) expectStored(t *testing.T, webhooks []string) {
 		want[w] = true
 	}
 	for seq := range uint64(len(webhooks)) {
-		m, err := b.events.GetMsg(t.Context(), seq+1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var m *jetstream.RawStreamMsg
+		natstest.Eventually(t, patience, func() (err error) { // a replica that lags may be who is asked
+			m, err = b.events.GetMsg(t.Context(), seq+1)
+			return err
+		})
 		if !want[string(m.Data)] {
 			t.Errorf("message %d is not what was sent, or was stored before", seq+1)
 		}
@@ -167,9 +171,7 @@ func TestCrowdInACluster(t *testing.T) {
 	b := &bench{nc: c.Conn(t)}
 	js := c.JetStream(t)
 	events := topology.Ingest(topology.Options{Replicas: 3})
-	if err := topology.Ensure(t.Context(), js, events); err != nil {
-		t.Fatal(err)
-	}
+	natstest.Eventually(t, patience, func() error { return topology.Ensure(t.Context(), js, events) })
 	var err error
 	if b.events, err = js.Stream(t.Context(), topology.EventsStream); err != nil {
 		t.Fatal(err)

@@ -56,7 +56,7 @@ func setup(t *testing.T, change func(*Config), streams ...func(events, markers *
 	if b.markers, err = js.CreateStream(t.Context(), markers); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Secrets: []string{secret, otherSecret}, Types: defaultTypes(t), PublishTimeout: 5 * time.Second}
+	cfg := Config{Secrets: []string{secret, otherSecret}, Types: defaultTypes(t), PublishTimeout: gathering}
 	if change != nil {
 		change(&cfg)
 	}

@@ -206,17 +206,19 @@ func TestMessageTooLargeForNATS(t *testing.T) {
 
 func TestNATSAway(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(c *Config) { c.PublishTimeout = 300 * time.Millisecond })
+	b := setup(t, nil)
 	body := fixture(t, "invoice.paid")
 	expect(t, b.handler, signed(body), 200, `{"received":true}`)
 	b.nats.Shutdown()
+	b.in.store.timeout = 300 * time.Millisecond // from here on it must be over
 	start := time.Now()
 	expect(t, b.handler, signed(fixture(t, "checkout.session.completed")), 503, notStoredAnswer)
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > patience {
 		t.Errorf("503 after %v", took)
 	}
 	b.nats.Restart()
-	natstest.Eventually(t, 10*time.Second, func() error {
+	b.in.store.timeout = 5 * time.Second
+	natstest.Eventually(t, patience, func() error {
 		w := httptest.NewRecorder()
 		b.handler.ServeHTTP(w, signed(fixture(t, "checkout.session.completed")))
 		if w.Code != http.StatusOK {
