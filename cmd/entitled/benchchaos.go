@@ -105,16 +105,11 @@ type breakableNATS struct {
 }
 
 func newBreakableNATS(dir string) (*breakableNATS, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	srv, err := startNATS(dir, true, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		return nil, fmt.Errorf("find a free port for NATS: %w", err)
+		return nil, err
 	}
-	n := &breakableNATS{dir: dir, at: l.Addr()}
-	if err := l.Close(); err != nil {
-		return nil, fmt.Errorf("find a free port for NATS: %w", err)
-	}
-	n.srv, err = startNATS(dir, true, n.at)
-	return n, err
+	return &breakableNATS{dir: dir, at: srv.Addr(), srv: srv}, nil
 }
 
 func (n *breakableNATS) URL() string { return "nats://" + n.at.String() }

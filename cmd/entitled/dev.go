@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,6 +137,8 @@ type dev struct {
 	nc       *nats.Conn
 	tally    tally
 	closers  []func() error
+	// over, if not nil, is told when to end, as when --for is over; tests end what they have seen enough of.
+	over <-chan time.Time
 	// atRest, if not nil, is called between the coming to rest and the check; tests change things then.
 	atRest func()
 	// over, if not nil, ends the run in the place of --for; tests say when, by what has happened.
@@ -173,9 +176,10 @@ func (d *dev) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.admin, err = freeAddr("ADMIN_ADDR", d.cmd.Admin, "127.0.0.1:8081"); err != nil {
+	if p.admin, err = listenAt("ADMIN_ADDR", d.cmd.Admin, "127.0.0.1:8081"); err != nil {
 		return err
 	}
+	d.onClose(func() error { p.admin.Close(); return nil }) //nolint:errcheck // the daemons close it, unless something failed before
 	p.ingest, p.syncer, p.tracing = d.plan.ingest, d.plan.syncer, d.plan.tracing
 	p.log, p.ready = d.daemonLogs()
 	// The daemons outlive ctx: at its end they stop in their turn.
@@ -196,13 +200,9 @@ func (d *dev) start(ctx context.Context) error {
 }
 
 func (d *dev) startNATS() error {
-	addr, err := freeAddr("NATS_ADDR", d.cmd.NATS, "127.0.0.1:4222")
+	at, err := freeAddr("NATS_ADDR", d.cmd.NATS, "127.0.0.1:4222")
 	if err != nil {
 		return err
-	}
-	at, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("NATS_ADDR: %w", err)
 	}
 	srv, err := startNATS(d.store.dir, d.store.kept, at)
 	if err != nil {
@@ -394,12 +394,21 @@ func (d *dev) shower() func(change) error {
 	}
 }
 
-// freeAddr is addr, or where that is only a default and taken, one with a port that is free.
-func freeAddr(setting, addr, fallback string) (string, error) {
+// freeAddr is addr, or where that is only a default and taken, port 0: which port is free then shows when it is opened, for
+// one that was found free a moment before may have been taken.
+func freeAddr(setting, addr, fallback string) (*net.TCPAddr, error) {
 	l, err := listenAt(setting, addr, fallback)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer l.Close() //nolint:errcheck // it was open for its address only
-	return l.Addr().String(), nil
+	wanted, err := net.ResolveTCPAddr("tcp", cmp.Or(addr, fallback))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
+	}
+	free := *l.Addr().(*net.TCPAddr)
+	if wanted.Port != free.Port {
+		free.Port = 0
+	}
+	return &free, nil
 }

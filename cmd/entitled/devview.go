@@ -28,7 +28,7 @@ func (d *dev) banner() {
 	}
 	v.row("webhooks", webhooks)
 	v.row("NATS", natsURL)
-	v.row("metrics", "http://"+d.pipeline.admin+"/metrics")
+	v.row("metrics", "http://"+d.pipeline.admin.Addr().String()+"/metrics")
 	if d.sim != nil {
 		v.row("Stripe", d.sim.url+" (simulated, answers at once)")
 	} else {

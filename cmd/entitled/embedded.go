@@ -24,6 +24,9 @@ func startNATS(dir string, durable bool, at net.Addr) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if number == 0 {
+		number = server.RANDOM_PORT
+	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "entitled-dev",
 		Host:       host,

@@ -18,7 +18,7 @@ import (
 type pipeline struct {
 	nats    *server.Server
 	public  net.Listener // where webhooks are taken
-	admin   string       // address of the admin listener
+	admin   net.Listener // where /healthz, /readyz and /metrics are
 	ingest  wiring.Ingest
 	syncer  wiring.Syncer
 	tracing daemon.Tracing
@@ -40,14 +40,14 @@ func (p *pipeline) start(ctx context.Context) error {
 		return err
 	}
 	svc := daemon.Service{
-		Name:      "entitled dev",
-		NATS:      daemon.NATS{URL: p.nats.ClientURL()},
-		AdminAddr: p.admin,
-		Ready:     p.ready,
-		Metrics:   daemon.NewRegistry(),
-		Traces:    traces,
-		Log:       p.log,
-		Options:   []nats.Option{nats.InProcessServer(p.nats)},
+		Name:    "entitled dev",
+		NATS:    daemon.NATS{URL: p.nats.ClientURL()},
+		Admin:   p.admin,
+		Ready:   p.ready,
+		Metrics: daemon.NewRegistry(),
+		Traces:  traces,
+		Log:     p.log,
+		Options: []nats.Option{nats.InProcessServer(p.nats)},
 	}
 	go func() { // whoever calls start receives from running
 		p.running <- svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,6 +20,8 @@ type Service struct {
 	NATS NATS
 	// AdminAddr is where /healthz, /readyz and /metrics are served (setting ADMIN_ADDR).
 	AdminAddr string
+	// Admin, if not nil, is that listener already open; Run closes it.
+	Admin net.Listener
 	// Ready is shared with the work, which sets conditions of its own.
 	Ready *Readiness
 	// Metrics is what /metrics shows; see [NewRegistry].
@@ -57,9 +60,12 @@ var errStopping = errors.New("stopping")
 // Work gets the connection whether it is established or not. It must return once its context has ended, nil if it stopped in order.
 // That context also ends when the admin listener or the connection is lost for good; Run then returns why.
 func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn) error) error {
-	l, err := Listen("ADMIN_ADDR", s.AdminAddr)
-	if err != nil {
-		return err
+	l := s.Admin
+	if l == nil {
+		var err error
+		if l, err = Listen("ADMIN_ADDR", s.AdminAddr); err != nil {
+			return err
+		}
 	}
 	s.Metrics.MustRegister(s.Ready)
 	ctx, lose := context.WithCancelCause(ctx)
@@ -76,7 +82,7 @@ func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn)
 	}()
 	s.Log.Info("admin listener is open", "addr", l.Addr().String())
 
-	err = s.connected(ctx, lose, work)
+	err := s.connected(ctx, lose, work)
 	s.Traces.close(ctx)
 	stopAdmin()
 	if adminErr := <-adminDone; !errors.Is(err, adminErr) {

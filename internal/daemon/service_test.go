@@ -21,27 +21,24 @@ import (
 	"entitled/internal/natstest"
 )
 
-const soon = 10 * time.Second
+const soon = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck
-	return l.Addr().String()
-}
+// nowhere is a port that nobody listens on.
+const nowhere = "nats://127.0.0.1:1"
 
 func service(t *testing.T, url string) Service {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return Service{
-		Name: t.Name(), NATS: NATS{URL: url}, AdminAddr: freeAddr(t), Log: log,
+		Name: t.Name(), NATS: NATS{URL: url}, Admin: l, Log: log,
 		Ready: NewReadiness(log, "nats", "work"), Metrics: NewRegistry(),
 	}
 }
@@ -64,7 +61,7 @@ func TestServiceLife(t *testing.T) {
 	s := service(t, srv.URL())
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	admin := "http://" + s.AdminAddr
+	admin := "http://" + s.Admin.Addr().String()
 
 	var conn *nats.Conn
 	begun, release, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
@@ -140,7 +137,7 @@ func TestServiceWaitsForNATS(t *testing.T) {
 		name, want string
 		nats       NATS
 	}{
-		{"away", "connection refused", NATS{URL: "nats://" + freeAddr(t)}},
+		{"away", "connection refused", NATS{URL: nowhere}},
 		{"refused", "Authorization Violation", NATS{URL: authorized.URL(), User: "bob", Password: "topsecret"}},
 		{"refused-in-url", "Authorization Violation", NATS{URL: strings.Replace(authorized.URL(), "//", "//topsecret@", 1)}},
 	} {
@@ -153,7 +150,7 @@ func TestServiceWaitsForNATS(t *testing.T) {
 			err := s.Run(ctx, func(ctx context.Context, _ *nats.Conn) error {
 				defer stop()
 				natstest.Eventually(t, soon, func() error {
-					_, body, err := get("http://" + s.AdminAddr + "/readyz")
+					_, body, err := get("http://" + s.Admin.Addr().String() + "/readyz")
 					if err == nil && !strings.Contains(body, tc.want) {
 						err = errors.New(body)
 					}
@@ -281,7 +278,7 @@ func TestServiceDrains(t *testing.T) {
 // A command, unlike a daemon, wants to know at once.
 func TestConnectFailsIfAskedTo(t *testing.T) {
 	t.Parallel()
-	url := "nats://topsecret@" + freeAddr(t)
+	url := strings.Replace(nowhere, "//", "//topsecret@", 1)
 	_, err := Connect(Connection{NATS: NATS{URL: url}, Name: t.Name(), Options: []nats.Option{nats.RetryOnFailedConnect(false)}})
 	if !errors.Is(err, nats.ErrNoServers) || strings.Contains(err.Error(), "topsecret") {
 		t.Errorf("got %v", err)
@@ -337,12 +334,10 @@ func TestServiceReturnsWhatEndedTheWork(t *testing.T) {
 		t.Errorf("got %v from work that is done", err)
 	}
 	s = service(t, srv.URL())
-	taken, err := net.Listen("tcp", s.AdminAddr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	taken := s.Admin
 	defer taken.Close() //nolint:errcheck
-	err = s.Run(t.Context(), func(context.Context, *nats.Conn) error { t.Error("work was begun"); return nil })
+	s.Admin, s.AdminAddr = nil, taken.Addr().String()
+	err := s.Run(t.Context(), func(context.Context, *nats.Conn) error { t.Error("work was begun"); return nil })
 	if err == nil || !strings.HasPrefix(err.Error(), "ADMIN_ADDR: ") || !strings.Contains(err.Error(), "--admin-addr") {
 		t.Errorf("got %v, want it to name ADMIN_ADDR", err)
 	}
