@@ -141,8 +141,6 @@ type dev struct {
 	over <-chan time.Time
 	// atRest, if not nil, is called between the coming to rest and the check; tests change things then.
 	atRest func()
-	// over, if not nil, ends the run in the place of --for; tests say when, by what has happened.
-	over <-chan time.Time
 }
 
 func (d *dev) onClose(f func() error) { d.closers = append(d.closers, f) }

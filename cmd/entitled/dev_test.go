@@ -97,6 +97,15 @@ func (d *dev) runUntil(t *testing.T, out *screen, enough func(printed string) er
 	return <-ended
 }
 
+func shows(text string) func(printed string) error {
+	return func(printed string) error {
+		if !strings.Contains(printed, text) {
+			return fmt.Errorf("%q is not printed:\n%s", text, printed)
+		}
+		return nil
+	}
+}
+
 // The last line of each customer is what the simulator holds at the end. The simulator's own account of the truth is asked,
 // not the reducer.
 func TestDevEndsWithTheTruth(t *testing.T) {
@@ -194,12 +203,7 @@ func TestDevCheckCanFail(t *testing.T) {
 		}
 		t.Error("no customer to change")
 	}
-	err := d.runUntil(t, out, func(printed string) error {
-		if !strings.Contains(printed, "✓ cus_Amelia") {
-			return errors.New("nobody has come yet")
-		}
-		return nil
-	})
+	err := d.runUntil(t, out, shows("✓ cus_Amelia"))
 	if !errors.Is(err, errSilent) {
 		t.Errorf("ended with %v, want a failure", err)
 	}
@@ -427,17 +431,18 @@ func TestCommandsReadTheSimulator(t *testing.T) {
 func TestDataIsKept(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	// It ends by itself, so that no marker is left of customers whom the next run's simulator does not know.
-	code, out, errs := entitled(t, nil, append([]string{"dev", "--for=1s", "--pace=30ms", "--data", dir}, anywhere...)...)
-	if code != 0 || !strings.Contains(out, "✓ cus_Amelia ") {
-		t.Fatalf("exit code %d:\n%s%s", code, out, errs)
+	// It comes to rest at its end, so that no marker is left of customers whom the next run's simulator does not know.
+	first := &screen{}
+	d := newDev(t, devCmd{Pace: 30 * time.Millisecond, Data: dir}, first)
+	if err := errors.Join(d.runUntil(t, first, shows("✓ cus_Amelia ")), d.close()); err != nil {
+		t.Fatalf("%v:\n%s", err, first)
 	}
 	r := startDev(t, "--pace=30ms", "--data", dir)
 	r.waitFor(t, "✓ cus_Amelia_r2 ")
 	if strings.Contains(r.out.String(), "✓ cus_Amelia ") {
 		t.Errorf("the state that was found is shown as a change:\n%s", r.out)
 	}
-	code, out, errs = entitled(t, nil, "get", "cus_Amelia", "--nats-url", r.nats)
+	code, out, errs := entitled(t, nil, "get", "cus_Amelia", "--nats-url", r.nats)
 	if code != 0 || !strings.Contains(out, "access, active") {
 		t.Errorf("exit code %d:\n%s%s", code, out, errs)
 	}

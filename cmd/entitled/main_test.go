@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A screen is an output that may be read while it is written.
 type screen struct {
@@ -49,7 +49,12 @@ func process(env map[string]string, args ...string) (p daemon.Process, stdout, s
 // entitled runs the tool to its end.
 func entitled(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	return entitledWithin(t, patience, env, args...)
+}
+
+func entitledWithin(t *testing.T, limit time.Duration, env map[string]string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	p, out, errs := process(env, args...)
 	code = run(ctx, p)
