@@ -300,7 +300,7 @@ func TestDeliveryTimeoutAndRemoval(t *testing.T) {
 		select {
 		case <-done:
 			t.Fatal("quiet while a retry is pending")
-		default:
+		case <-time.After(time.Millisecond):
 		}
 	}
 	if a := b.Attempts()[0]; a.Status != 0 || !strings.Contains(a.Error, "Timeout") {
