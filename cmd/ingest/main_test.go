@@ -86,7 +86,7 @@ func start(t *testing.T, natsURL string, args ...string) started {
 func startWith(t *testing.T, natsURL string, more map[string]string, args ...string) started {
 	t.Helper()
 	env := map[string]string{
-		"NATS_URL": natsURL, "STRIPE_WEBHOOK_SECRETS": "whsec_old," + secret, "PUBLISH_TIMEOUT": "2s",
+		"NATS_URL": natsURL, "STRIPE_WEBHOOK_SECRETS": "whsec_old," + secret, "PUBLISH_TIMEOUT": "15s",
 		"LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0",
 	}
 	maps.Copy(env, more)
