@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,24 @@ type delay struct {
 	event    string
 	acked    time.Time
 	delay    time.Duration
+	// leaderless is how much of it something in the cluster had no leader: how long elections take, and how many there are, is
+	// up to the servers and the machine.
+	leaderless time.Duration
+}
+
+// worst is the longest delay, without the time in which nobody could have done anything, and without as much again: a sync that
+// fails again and again is tried after twice the time.
+func (s sum) worst() (d time.Duration) {
+	for _, x := range s.delays {
+		d = max(d, x.delay-2*x.leaderless)
+	}
+	return d
+}
+
+// A stored is an event in the stream.
+type stored struct {
+	customer stripeevent.Customer
+	seq      uint64
 }
 
 func (s sum) at(share float64) time.Duration {
@@ -56,7 +75,7 @@ func (r *rig) settle() sum {
 	js := r.cluster.JetStream(r.t)
 	r.deliverAll()
 	quiet := time.Now()
-	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), js) })
+	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), js, "*") })
 	out := sum{
 		changes: int(r.changes.Load()), acked: len(r.acked), statuses: r.statuses, slowest: r.slowest,
 		settled: time.Since(quiet), requests: r.sim.Stats().Requests,
@@ -93,7 +112,7 @@ func (r *rig) deliverAll() {
 			r.mu.Lock()
 			_, acked := r.acked[e.ID]
 			r.mu.Unlock()
-			if !acked && !r.before[e.ID] && r.sim.Redeliver(e.ID) {
+			if !acked && r.sim.Redeliver(e.ID) {
 				missing++
 			}
 		}
@@ -103,21 +122,29 @@ func (r *rig) deliverAll() {
 	}
 }
 
-func noMarkers(ctx context.Context, js jetstream.JetStream) error {
+// noMarkers is an error while a lane, or * for both, has markers.
+func noMarkers(ctx context.Context, js jetstream.JetStream, lane stripeevent.Lane) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	stream, err := js.Stream(ctx, topology.SyncStream)
 	if err != nil {
 		return err
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter("stripe.sync.>"))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(fmt.Sprintf("stripe.sync.%s.%s.>", mode, lane)))
 	if err != nil {
 		return err
 	}
-	if n := len(info.State.Subjects); n != 0 {
-		return fmt.Errorf("%d markers left", n)
+	n := len(info.State.Subjects)
+	if n == 0 {
+		return nil
 	}
-	return nil
+	cons, err := js.Consumer(ctx, topology.SyncStream, topology.LaneConsumer(mode, stripeevent.Now))
+	if err != nil {
+		return fmt.Errorf("%d markers left; %w", n, err)
+	}
+	i := cons.CachedInfo()
+	return fmt.Errorf("%d markers left, of %s first; %d to be handed out, %d in hand, %d of them again, %d pulls wait", n,
+		slices.Min(slices.Collect(maps.Keys(info.State.Subjects))), i.NumPending, i.NumAckPending, i.NumRedelivered, i.NumWaiting)
 }
 
 // read calls each with every message of a stream.
@@ -155,16 +182,16 @@ func (r *rig) read(js jetstream.JetStream, stream string, each func(jetstream.Ms
 	}
 }
 
-// events are the stored ones by id, and whose they are.
-func (r *rig) events(js jetstream.JetStream) map[string]stripeevent.Customer {
-	all := map[string]stripeevent.Customer{}
-	r.read(js, topology.EventsStream, func(m jetstream.Msg, _ *jetstream.MsgMetadata) {
+// events are the stored ones by id.
+func (r *rig) events(js jetstream.JetStream) map[string]stored {
+	all := map[string]stored{}
+	r.read(js, topology.EventsStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 		c, _, err := stripeevent.ParseEventSubject(m.Subject())
 		if err != nil {
 			r.t.Errorf("stored event: %v", err)
 		}
 		_, id, _ := strings.Cut(m.Headers().Get(nats.MsgIdHdr), "/")
-		all[id] = c
+		all[id] = stored{c, meta.Sequence.Stream}
 	})
 	return all
 }
@@ -185,7 +212,7 @@ func (r *rig) records(js jetstream.JetStream) map[string][]written {
 	return all
 }
 
-func (r *rig) checkLost(events map[string]stripeevent.Customer) {
+func (r *rig) checkLost(events map[string]stored) {
 	r.t.Helper()
 	for id := range r.acked {
 		if _, stored := events[id]; !stored {
@@ -282,11 +309,11 @@ func (r *rig) snapshot(js jetstream.JetStream, customer string) []byte {
 }
 
 // delays tells for every acknowledged event when a sync had read Stripe after it and said so.
-func (r *rig) delays(events map[string]stripeevent.Customer, records map[string][]written) []delay {
+func (r *rig) delays(events map[string]stored, records map[string][]written) []delay {
 	r.t.Helper()
 	var all []delay
 	for id, at := range r.acked {
-		c := events[id]
+		e, c := events[id], events[id].customer
 		if c.ID == "" {
 			continue
 		}
@@ -298,19 +325,21 @@ func (r *rig) delays(events map[string]stripeevent.Customer, records map[string]
 				break
 			}
 		}
-		if d.delay < 0 && !d.earlier(records[c.ID]) {
+		if d.delay < 0 && !d.earlier(records[c.ID], e.seq) {
 			r.t.Errorf("event %s of %s was answered 200 and no sync read Stripe after it", id, c)
 		}
+		d.leaderless = r.leaderless(at, at.Add(d.delay))
 		all = append(all, d)
 	}
 	slices.SortFunc(all, func(a, b delay) int { return cmp.Compare(a.delay, b.delay) })
 	return all
 }
 
-// earlier says that the marker was stored, taken and fetched for before the 200 had left.
-func (d *delay) earlier(all []written) bool {
+// earlier says that the marker, or a newer one in its place, was taken and fetched for before the 200 had left: with the event
+// already in its stream, at seq.
+func (d *delay) earlier(all []written, seq uint64) bool {
 	for _, w := range all {
-		if w.Revision != 0 && w.Event == d.event {
+		if w.Revision != 0 && (w.Event == d.event || w.EventsSeq >= seq) {
 			d.delay = max(w.at.Sub(d.acked), 0)
 			return true
 		}

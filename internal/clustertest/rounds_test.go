@@ -6,12 +6,16 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"entitled/internal/natstest"
+	"entitled/internal/stripeevent"
 )
 
 // worstDelay bounds the time from a 200 to the end of a sync that read Stripe after it, whatever happens to one node at a
-// time: to notice a dead leader and elect another (9 s at most), to hand out again what the dead one had (10 s), a pace
-// of a busy customer (8 s), and what piled up meanwhile.
-const worstDelay = 40 * time.Second
+// time: to notice a dead leader and elect another (9 s at most where nothing else keeps the machine busy, and not counted as far
+// as it shows), to hand out again what the dead one had (10 s), and a pace of a busy customer (8 s). What piled up meanwhile
+// comes on top: see pile.
+const worstDelay = 30 * time.Second
 
 // recovery is what the pipeline gets between two faults: AckWait and the pace of a busy customer.
 const recovery = 12 * time.Second
@@ -52,9 +56,7 @@ func TestRounds(t *testing.T) {
 	s := r.settle()
 	t.Logf("%d rounds", *rounds)
 	r.tell(s)
-	if worst := s.at(1); worst > worstDelay {
-		t.Errorf("somebody waited %s for a sync, want %s at most", worst, worstDelay)
-	}
+	r.checkDelays(s)
 }
 
 // isolate cuts node i off from the others, and from its clients too or not.
@@ -65,4 +67,40 @@ func (r *rig) isolate(what string, i int, clients bool, d time.Duration) {
 		r.pass(d)
 		r.cluster.Heal(i)
 	})
+}
+
+// checkDelays fails the test if somebody waited for too long.
+func (r *rig) checkDelays(s sum) {
+	r.t.Helper()
+	worst := s.worst()
+	r.t.Logf("the worst while everything had a leader: %s", worst.Round(time.Millisecond))
+	if worst <= worstDelay {
+		return
+	}
+	if most := worstDelay + r.pile(s); worst > most {
+		r.t.Errorf("somebody waited %s for a sync while everything had a leader, want %s at most", worst, most)
+	}
+}
+
+// pile is how long it takes here, with all nodes well, until those who changed in a run are synced when all of them change at once.
+func (r *rig) pile(s sum) time.Duration {
+	r.t.Helper()
+	changed := map[string]bool{}
+	for _, d := range s.delays {
+		changed[d.customer.ID] = true
+	}
+	js := r.cluster.JetStream(r.t)
+	began := time.Now()
+	for _, sub := range r.subs {
+		of, _ := r.sim.Subscription(sub)
+		if !changed[of.Customer] {
+			continue
+		}
+		if err := r.sim.UpdateSubscription(sub, map[string]string{"n": "once more"}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.deliverAll()
+	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), js, stripeevent.Now) })
+	return time.Since(began)
 }
