@@ -36,7 +36,7 @@ func TestCustomersOfConnectedAccounts(t *testing.T) {
 			{"get cus_Gus --account acct_EU", "✓ acct_EU/cus_Gus  access, active"},
 			{"get --account acct_EU " + name, "✓ acct_EU/cus_Gus  access, active"},
 			{"sync " + name, "✓ acct_EU/cus_Gus  access, active"},
-			{"watch --for 300ms " + name + " acct_EU/cus_Gus", "watching 1 of them"},
+			{"watch --for 300ms " + name + " acct_EU/cus_Gus", "watching 1 customer by name of mode test"},
 			{"watch --for 300ms " + name, "✓ acct_EU/cus_Gus  "},
 			{"explain " + name, "✓ acct_EU/cus_Gus  access, active"},
 			{"events --customer " + name, "1 event · test mode · account acct_EU · cus_Gus"},

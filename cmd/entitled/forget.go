@@ -31,7 +31,8 @@ func (forgetCmd) Help() string {
 check and failures are removed. Apps see the snapshot vanish: access ends. What stays is one record that the customer was forgotten, and when.
 
 It does not touch Stripe. As long as the customer exists there, it comes back: with its next event, with a request for it, and with the next
-sweep, which syncers make every night, or backfill. Delete it in Stripe first, let that event come, then forget it. Backups of NATS, and what your
+sweep, which syncers make every night, or backfill. Delete it in Stripe first, let that event come, then forget it. What Stripe still lists of its
+past events is not recovered. Backups of NATS, and what your
 apps copied, are yours to erase.
 
 	entitled forget cus_NffrFeUfNV2Hib

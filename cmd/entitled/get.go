@@ -23,7 +23,9 @@ func (getCmd) Help() string {
 
 	entitled get cus_NffrFeUfNV2Hib
 	entitled get cus_NffrFeUfNV2Hib --json | jq .subscriptions
-	entitled get cus_NffrFeUfNV2Hib --feature sso && echo welcome`
+	entitled get cus_NffrFeUfNV2Hib --feature sso && echo welcome
+
+In --json, "access" is as of "as_of": it has ended once "access_until" (unix seconds) has passed. --feature takes that into account.`
 }
 
 // answerWithin bounds what a command asks of NATS when nobody has to wait for Stripe.

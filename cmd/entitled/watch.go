@@ -76,11 +76,11 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 		heading = func(c *entitlement.Client) {
 			n := c.Status().Snapshots
 			p.brief = len(keys) == 0 && n > fewEnough
-			watching := count(n, "customer") + " of mode " + string(mode)
+			watching := count(n, "customer")
 			if len(keys) > 0 {
-				watching = fmt.Sprintf("%d of them", len(keys))
+				watching = count(len(keys), "customer") + " by name"
 			}
-			p.heading(watching)
+			p.heading(watching + " of mode " + string(mode))
 		}
 	}
 	ctx, end := context.WithCancelCause(ctx)
