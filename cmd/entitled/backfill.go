@@ -40,7 +40,7 @@ func (b backfillCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 		if err != nil {
-			return withHint(fmt.Errorf("after %s of %s: %w", count(report.Pages, "page"), count(report.Subscriptions, "subscription"), err),
+			return ended(ctx, count(report.Pages, "page")+" of "+count(report.Subscriptions, "subscription"), err,
 				"start it again: it goes on where it was; with --restart it reads all anew")
 		}
 		if b.JSON {
@@ -76,7 +76,7 @@ func (c sweepCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 		if err != nil {
-			return withHint(fmt.Errorf("after %s: %w", count(report.Pages, "page"), err), "say it again: what it marked is synced anyway")
+			return ended(ctx, count(report.Pages, "page"), err, "say it again: what it marked is synced anyway")
 		}
 		if c.JSON {
 			return s.printReport(report)

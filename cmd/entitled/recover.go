@@ -36,7 +36,7 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 	return c.operate(ctx, s, false, func(o *syncer.Operator) error {
 		r, err := o.Recover(ctx, c.Account, since)
 		if err != nil {
-			return withHint(fmt.Errorf("after %s: %w", count(r.Recovered, "event"), err), "say it again: what is stored already is not stored twice")
+			return ended(ctx, count(r.Recovered, "event"), err, "say it again: what is stored already is not stored twice")
 		}
 		if c.JSON {
 			return errors.Join(s.printReport(r), gap(r, since))

@@ -78,6 +78,9 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	var done replayed
 	done.DryRun = r.DryRun
 	customers, err := r.collect(ctx, s, log, slice, marks, &done)
+	if ctx.Err() != nil {
+		return withHint(errors.New("interrupted while reading events: nobody is marked"), "say it again")
+	}
 	if err != nil {
 		return explainLog(err)
 	}

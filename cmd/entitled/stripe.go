@@ -11,6 +11,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/daemon"
+	"entitled/internal/stripeapi"
 	"entitled/internal/syncer"
 	"entitled/internal/wiring"
 )
@@ -77,4 +78,15 @@ func inUse(ctx context.Context, nc *nats.Conn, mode entitlement.Mode) error {
 		return withHint(fmt.Errorf("look for bucket %s: %w", entitlement.Bucket(mode), err), "is JetStream on? this needs the NATS user ops")
 	}
 	return nil
+}
+
+// ended is err of a reading of Stripe that came as far as done says. again is what to do where nothing else needs to be done.
+func ended(ctx context.Context, done string, err error, again string) error {
+	if ctx.Err() != nil {
+		return withHint(errors.New("interrupted after "+done), again)
+	}
+	if e, ok := errors.AsType[*stripeapi.Error](err); ok {
+		again = adviceOn(e.Status) + "; then " + again
+	}
+	return withHint(fmt.Errorf("after %s: %w", done, err), again)
 }

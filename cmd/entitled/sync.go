@@ -116,21 +116,30 @@ func nextStep(code string, data []byte) string {
 }
 
 func aboutStripe(data []byte) string {
-	const refused, trouble = "check the key's permissions and mode, and the account", "try again in a minute; https://status.stripe.com says how Stripe is"
 	var detail struct {
 		Status *int `json:"stripe_status"`
 	}
 	if json.Unmarshal(data, &detail) != nil || detail.Status == nil {
 		// A syncer of an earlier version, which does not tell them apart.
-		return "if Stripe refused, " + refused + "; if it had trouble, " + trouble
+		return "if Stripe refused, " + stripeRefused + "; if it had trouble, " + stripeTrouble
 	}
-	switch status := *detail.Status; {
+	return adviceOn(*detail.Status)
+}
+
+const (
+	stripeRefused = "check the key's permissions and mode, and the account"
+	stripeTrouble = "try again in a minute; https://status.stripe.com says how Stripe is"
+)
+
+// adviceOn is what can be done about an answer of Stripe, by its status; 0 for none.
+func adviceOn(status int) string {
+	switch {
 	case status == http.StatusTooManyRequests:
 		return "Stripe has had too many requests: try again in a minute; a lower STRIPE_RATE leaves room for what else reads the account"
 	case status == 0:
-		return "Stripe did not answer: can the syncer reach STRIPE_API_BASE? then " + trouble
+		return "Stripe did not answer: is STRIPE_API_BASE right, and within reach? then " + stripeTrouble
 	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusConflict:
-		return "Stripe refused: " + refused
+		return "Stripe refused: " + stripeRefused
 	}
-	return "Stripe has trouble: " + trouble
+	return "Stripe has trouble: " + stripeTrouble
 }

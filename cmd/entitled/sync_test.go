@@ -23,7 +23,7 @@ func TestSyncSaysWhatToDo(t *testing.T) {
 		{"502", `{"stripe_status":500}`, "hint: Stripe has trouble: try again in a minute", "permissions"},
 		{"502", `{"stripe_status":200}`, "hint: Stripe has trouble: try again in a minute", "permissions"},
 		{"502", `{"stripe_status":409}`, "hint: Stripe has trouble: try again in a minute", "permissions"},
-		{"502", `{"stripe_status":0}`, "hint: Stripe did not answer: can the syncer reach STRIPE_API_BASE?", "permissions"},
+		{"502", `{"stripe_status":0}`, "hint: Stripe did not answer: is STRIPE_API_BASE right, and within reach?", "permissions"},
 		{"502", `{"stripe_status":429}`, "hint: Stripe has had too many requests: try again", "permissions"},
 		{"502", `{"stripe_status":401}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},
 		{"502", `{"stripe_status":403}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},

@@ -126,6 +126,9 @@ type topologyApplyCmd struct {
 	topologyFlags
 }
 
+// noReplicas is the server's code for more replicas than it can have (JSStreamReplicasNotSupportedErr; nats.go has no name for it).
+const noReplicas = 10074
+
 // Run creates and mends, then shows what there is.
 func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 	nc, js, assets, err := t.open(ctx, s)
@@ -140,7 +143,10 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 			return perr
 		}
 	} else {
-		showApplied(s.out, changes)
+		showApplied(s.out, changes, err == nil)
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == noReplicas {
+		return withHint(err, "REPLICAS says on how many servers of a cluster each stream is: no more than there are")
 	}
 	var left *topology.NotAppliedError
 	if !errors.As(err, &left) {
@@ -235,14 +241,14 @@ func readable(value string) string {
 	return printable(value)
 }
 
-func showApplied(out terminal, changes []topology.Change) {
+func showApplied(out terminal, changes []topology.Change, all bool) {
 	for _, c := range changes {
 		fmt.Fprintf(out, "%s %s %s\n", out.paint(grants, "✓"), c.Action, printable(c.Asset))
 		for _, d := range c.Differences {
 			fmt.Fprintf(out, "    %s %s → %s\n", d.Field, readable(d.Have), readable(d.Want))
 		}
 	}
-	if len(changes) == 0 {
+	if len(changes) == 0 && all {
 		fmt.Fprintln(out, "nothing to do")
 	}
 }
