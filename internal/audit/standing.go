@@ -23,11 +23,14 @@ type Standing struct {
 	// the time of a record, or, without one, when the reading of Stripe began whose content it was.
 	Since        *time.Time `json:"since"`
 	AtLeastSince *time.Time `json:"at_least_since,omitempty"`
-	// Was and Became are the status before and after the sync that changed access; Was is empty where that is not recorded, and where
-	// First says that there was no snapshot before.
+	// Was and Became are the status before and after the sync that changed access; Was is empty where that is not recorded, where
+	// First says that there was no snapshot before, and where it had vanished.
 	Was    string `json:"was,omitempty"`
 	Became string `json:"became,omitempty"`
 	First  bool   `json:"first,omitempty"`
+	// Vanished is there where access is what it is because the snapshot had vanished from the bucket: until the sync that wrote it again,
+	// or to this day. Where the instant is within the gap, Known is false unless there was no access with the snapshot either.
+	Vanished *Gap `json:"vanished,omitempty"`
 	// Record is the sequence in STRIPE_SYNCED of the record that this is read off; 0 for none.
 	Record   uint64 `json:"record,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
@@ -52,7 +55,7 @@ const (
 	Forgotten How = "forgotten"
 	// Never: the records begin with the first snapshot, or there is none, and none had access.
 	Never How = "never"
-	// Unrecorded: access changed between two records, or between the last one and the bucket.
+	// Unrecorded: access changed between two records, or between the last one and the bucket, as where the snapshot vanished.
 	Unrecorded How = "unrecorded"
 	// Unkept: no record that is kept changed it, and they do not reach back to the first.
 	Unkept How = "unkept"
@@ -110,11 +113,13 @@ func (s *Story) Standing() Standing {
 		// The bucket is read a little later than the instant that it counts for.
 		return !y.at.After(now.At) || now.Revision != 0 && !y.Forgotten && y.Record.Revision <= now.Revision
 	})
-	switch p := now.Snapshot; {
+	switch p, gone := now.Snapshot, s.Gone(); {
 	case now.Unreadable != "":
 		return Standing{At: now.At, How: Unreadable, Revision: now.Revision}
+	case gone != nil:
+		return missing(now.At, gone)
 	case p == nil && w.wrote:
-		// Somebody removed it by other means than forgetting.
+		// It is being forgotten, and the record of that came after this instant.
 		return Standing{At: now.At, Known: true, How: Unrecorded, Record: w.seq, Revision: w.revision}
 	case p == nil, w.snapshot != nil && w.snapshot.Equal(p):
 	case w.Known:
@@ -126,9 +131,21 @@ func (s *Story) Standing() Standing {
 	return w.Standing
 }
 
+// missing is how a customer stands whose snapshot is gone from the bucket.
+func missing(at time.Time, g *Gap) Standing {
+	return Standing{At: at.UTC(), Known: true, How: Unrecorded, Record: g.Record, Revision: g.Revision, Vanished: g}
+}
+
 // StandingAt is how the customer stood at an instant, as [Story.Told] has it.
 func (s *Story) StandingAt(at time.Time) Standing {
 	w := s.walk(at, func(y write) bool { return !y.at.After(at) })
+	if g := s.gapAt(at); g != nil {
+		if g.over(at, s.Now.At) {
+			return missing(at, g)
+		}
+		w.within(g, at)
+		return w.Standing
+	}
 	if !w.Known {
 		switch t := s.Told(at); {
 		case t.Known && t.Snapshot != nil:
@@ -147,13 +164,17 @@ type walk struct {
 	wrote         bool                  // there is a write that no forgetting followed
 	snapshot      *entitlement.Snapshot // the last one recorded; nil for none
 	seq, revision uint64                // of the last write, 0 for none
+	gaps          map[*Sync]*Gap        // those that are over, by the syncs that ended them
 	events        []*Heard              // those that mark
 	covered       uint64                // events up to this sequence are covered by a write so far
 }
 
 // walk goes through the writes up to the first that does not count.
 func (s *Story) walk(at time.Time, counts func(write) bool) *walk {
-	w := &walk{Standing: Standing{At: at.UTC(), How: Unkept}}
+	w := &walk{Standing: Standing{At: at.UTC(), How: Unkept}, gaps: map[*Sync]*Gap{}}
+	for _, g := range gaps(s.syncs(), false) {
+		w.gaps[g.ended] = g
+	}
 	for _, step := range s.Steps {
 		if e := step.Event; e != nil && e.Fate != Kept {
 			w.events = append(w.events, e)
@@ -195,7 +216,7 @@ func (w *walk) atLeastSince(t time.Time) {
 
 // write takes one record into account.
 func (w *walk) write(y write) {
-	r, next := &y.Record, y.Record.Snapshot
+	r, next, gap := &y.Record, y.Record.Snapshot, w.gaps[y.Sync]
 	switch {
 	case y.Forgotten:
 		w.reset(Forgotten)
@@ -207,8 +228,11 @@ func (w *walk) write(y write) {
 		w.pass(y.at)
 	case r.Outcome == syncer.Unchanged && w.Known && w.missing(y):
 		w.unrecorded(next, y.Seq, r.Revision)
+	case gap != nil:
+		w.restore(y, gap)
 	default:
-		first := r.Outcome == syncer.Created || r.Outcome == syncer.Deleted && len(r.Changed) == 0
+		// A first one, but not if there was a write before: what that had made was there.
+		first := !w.wrote && (r.Outcome == syncer.Created || r.Outcome == syncer.Deleted && len(r.Changed) == 0)
 		w.pass(y.at)
 		w.before(y, first)
 		w.after(y, first)
@@ -245,13 +269,6 @@ func (w *walk) before(y write, first bool) {
 	flipped, moved := slices.Contains(y.Record.Changed, "access"), slices.Contains(y.Record.Changed, "access_until")
 	how := Unkept
 	switch {
-	case first && w.wrote:
-		// The one before was removed, and nothing says when.
-		if w.Access || !w.Known {
-			w.reset(Unrecorded)
-		}
-		w.Known, w.Access, w.Status = true, false, ""
-		return
 	case first && !w.Known:
 		w.reset(Never)
 		w.atLeastSince(y.at)
@@ -275,6 +292,38 @@ func (w *walk) before(y write, first bool) {
 	w.Access = next.Allowed(y.at) && !flipped
 	w.atLeastSince(y.at)
 	w.Record, w.Revision = y.Seq, y.Record.Revision
+}
+
+// restore takes into account a write that found the snapshot vanished: there was no access just before it, whatever there was until then.
+func (w *walk) restore(y write, g *Gap) {
+	lost := w.Access || !w.Known
+	w.Known, w.Access, w.Status = true, false, ""
+	w.after(y, false)
+	if lost && !w.Access {
+		w.reset(Unrecorded)
+		w.atLeastSince(y.at)
+		w.Became, w.Record, w.Revision = w.Status, y.Seq, y.Record.Revision
+		w.Cause = entitlement.Cause{Trigger: y.Record.Trigger, Event: y.Record.Event, Type: y.Record.Type}
+	}
+	if lost || w.Access {
+		w.Vanished = g
+	}
+}
+
+// within settles what is known of an instant in a gap, after the last write before it.
+func (w *walk) within(g *Gap, at time.Time) {
+	if w.Known && !w.Access {
+		return // there was none with the snapshot, and none without
+	}
+	w.pass(at)
+	end := w.Since // if it ended by itself, had it not vanished before
+	known := w.Known && !w.Access
+	w.reset(Unrecorded)
+	w.Known, w.Access, w.Status, w.Vanished = known, false, "", g
+	w.Record, w.Revision = g.Record, g.Revision
+	if known {
+		w.atLeastSince(*end)
+	}
 }
 
 // after settles how access stands since the write.

@@ -158,9 +158,28 @@ func TestStanding(t *testing.T) {
 		"the gain is kept":             {func(p *past) { p.write(10, "canceled", -1, false); p.write(20, "active", -1, false) }, 1, audit.BySync, 20, never, true, " → active"},
 		"no change of access kept":     {func(p *past) { p.write(10, "canceled", -1, false); p.write(20, "unpaid", -1, false) }, 1, audit.Unkept, never, 20, false, " → "},
 		// Hands.
-		"removed":                        {func(p *past) { p.write(10, "active", -1, false); p.remove(20) }, 0, audit.Unrecorded, never, never, false, " → "},
-		"removed, made again":            {func(p *past) { p.write(10, "active", -1, false); p.remove(20); p.write(30, "active", -1, false) }, 0, audit.BySync, 30, never, true, " → active"},
-		"removed, then none":             {func(p *past) { p.write(10, "active", -1, false); p.remove(20); p.write(30, "canceled", -1, false) }, 0, audit.Unrecorded, never, never, false, " → "},
+		"removed":             {func(p *past) { p.write(10, "active", -1, false); p.remove(20) }, 0, audit.Unrecorded, never, never, false, " → "},
+		"removed, made again": {func(p *past) { p.write(10, "active", -1, false); p.remove(20); p.write(30, "active", -1, false) }, 0, audit.BySync, 30, never, true, " → active"},
+		"removed, then none":  {func(p *past) { p.write(10, "active", -1, false); p.remove(20); p.write(30, "canceled", -1, false) }, 0, audit.Unrecorded, never, 30, false, " → canceled"},
+		"ended maybe by itself, removed, then none": {func(p *past) { p.write(10, "active", 20, false); p.remove(15); p.write(30, "canceled", -1, false) }, 0, audit.Unrecorded, never, 30, false, " → canceled"},
+		"none, removed, then none": {func(p *past) {
+			p.write(10, "active", -1, false)
+			p.write(20, "canceled", -1, false)
+			p.remove(25)
+			p.write(30, "canceled", -1, false)
+		}, 0, audit.BySync, 20, never, false, "active → canceled"},
+		"removed after one that is not kept": {func(p *past) {
+			p.write(10, "active", -1, false)
+			p.write(20, "active", -1, false)
+			p.remove(25)
+			p.write(30, "canceled", -1, false)
+		}, 1, audit.Unrecorded, never, 30, false, " → canceled"},
+		"removed, made again, lost": {func(p *past) {
+			p.write(10, "active", -1, false)
+			p.remove(15)
+			p.write(20, "active", -1, false)
+			p.write(30, "canceled", -1, false)
+		}, 0, audit.BySync, 30, never, false, "active → canceled"},
 		"forgotten":                      {func(p *past) { p.write(10, "active", -1, false); p.forget(20) }, 0, audit.Forgotten, 20, never, false, " → "},
 		"forgotten, back":                {func(p *past) { p.write(10, "active", -1, false); p.forget(20); p.write(30, "active", -1, false) }, 0, audit.BySync, 30, never, true, " → active"},
 		"forgotten, back with no record": {func(p *past) { p.write(10, "active", -1, false); p.forget(20); p.write(30, "active", -1, true) }, 0, audit.Unrecorded, never, 30, true, " → "},
@@ -259,20 +278,24 @@ func TestToldWithoutRecords(t *testing.T) {
 func TestStandingNeverGuesses(t *testing.T) {
 	t.Parallel()
 	const end = 60
-	known, dated := 0, 0
-	for seed := range uint64(600) {
+	known, dated, vanished := 0, 0, 0
+	for seed := range uint64(800) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		p := newPast()
 		for n := 5; n < end; n += 3 + rng.IntN(10) {
+			last := len(p.writes) - 1
+			there := last >= 0 && p.snapshots[last] != nil
 			switch luck := rng.IntN(40); {
-			case luck == 0 && len(p.writes) > 0 && p.snapshots[len(p.snapshots)-1] != nil:
+			case luck == 0 && there:
 				p.forget(n)
+			case luck < 4 && there && !p.lost[last]:
+				p.remove(n)
 			default:
 				until := -1
 				if rng.IntN(3) == 0 {
 					until = n - 5 + rng.IntN(30)
 				}
-				p.write(n, []string{"active", "active", "past_due", "canceled"}[rng.IntN(4)], until, !p.lostAt(n) && rng.IntN(5) == 0)
+				p.write(n, []string{"active", "active", "past_due", "canceled"}[rng.IntN(4)], until, !(last >= 0 && p.lost[last]) && rng.IntN(5) == 0)
 			}
 		}
 		if p.traceless() {
@@ -281,6 +304,9 @@ func TestStandingNeverGuesses(t *testing.T) {
 		for gone := 0; gone <= len(p.writes); gone++ {
 			if gone > 0 && p.writes[gone-1].Forgotten {
 				break // that there was something before is forgotten too
+			}
+			if gone > 0 && (p.removed(gone-1) || gone < len(p.writes) && p.removed(gone)) {
+				continue // what is kept begins with the snapshot that was made again, as if it were the first
 			}
 			s := p.story(end, gone)
 			standings := []audit.Standing{s.Standing()}
@@ -295,6 +321,9 @@ func TestStandingNeverGuesses(t *testing.T) {
 			for i, st := range standings {
 				n := p.tickOf(st.At)
 				now := i == 0
+				if st.Vanished != nil {
+					vanished++
+				}
 				if !st.Known {
 					if now {
 						t.Fatalf("seed %d, %d gone: the bucket is there, and access is not known", seed, gone)
@@ -329,8 +358,8 @@ func TestStandingNeverGuesses(t *testing.T) {
 			}
 		}
 	}
-	if known < 10_000 || dated < 10_000 {
-		t.Errorf("%d known, %d dated: too few to say anything", known, dated)
+	if known < 10_000 || dated < 10_000 || vanished < 1000 {
+		t.Errorf("%d known, %d dated, %d of a snapshot that vanished: too few to say anything", known, dated, vanished)
 	}
 }
 
@@ -354,13 +383,16 @@ func (p *past) traceless() bool {
 	return false
 }
 
-// lostAt says that the last write before left no record.
+// lostAt says that the last write before left no record, and none after it tells of it.
 func (p *past) lostAt(n int) bool {
 	lost := false
 	for i, y := range p.writes {
 		if !y.StoredAt.After(p.at(n)) {
-			lost = p.lost[i]
+			lost = p.lost[i] && !p.removed(i)
 		}
 	}
 	return lost
 }
+
+// removed says that the write was a hand that removed the snapshot.
+func (p *past) removed(i int) bool { return p.snapshots[i] == nil && !p.writes[i].Forgotten }

@@ -82,6 +82,8 @@ type Sync struct {
 	Changes []Change `json:"changes,omitempty"`
 	// Unannounced says that the customer had changed and no event that had arrived told of it.
 	Unannounced bool `json:"unannounced,omitempty"`
+	// Vanished is there where the sync found that the snapshot had vanished from the bucket since the write before.
+	Vanished *Gap `json:"vanished,omitempty"`
 	// Forgotten says that this is no sync: all that was recorded before was erased, see [Log.Forget].
 	Forgotten bool `json:"forgotten,omitempty"`
 }
@@ -160,7 +162,14 @@ func (l *Log) Story(ctx context.Context, c stripeevent.Customer, marks stripeeve
 	if err != nil {
 		return nil, err
 	}
-	return tell(c, events, syncs, present), nil
+	s := tell(c, events, syncs, present)
+	if s.Gone() != nil {
+		// The first snapshot may have been written after the bucket was read. Look again before crying for help.
+		if err := l.snapshot(ctx, c, &s.Now); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // heard reads the customer's events, with no fate but [Kept] yet.

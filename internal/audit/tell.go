@@ -28,8 +28,11 @@ func tell(c stripeevent.Customer, events []*Heard, syncs []*Sync, now Present) *
 	return s
 }
 
-// follow finds what each sync changed.
+// follow finds what each sync changed, and which found that the snapshot had vanished.
 func follow(syncs []*Sync) {
+	for _, g := range gaps(syncs, false) {
+		g.ended.Vanished = g
+	}
 	var before *entitlement.Snapshot
 	for _, s := range writes(syncs) {
 		if s.Forgotten {
@@ -95,9 +98,13 @@ func triedAt(syncs []*Sync, now Present) time.Time {
 
 // Uncovered are the events that nothing covers or will.
 func (s *Story) Uncovered() []*Heard {
+	return s.withFate(Uncovered)
+}
+
+func (s *Story) withFate(f Fate) []*Heard {
 	var list []*Heard
 	for _, step := range s.Steps {
-		if step.Event != nil && step.Event.Fate == Uncovered {
+		if step.Event != nil && step.Event.Fate == f {
 			list = append(list, step.Event)
 		}
 	}
@@ -128,6 +135,9 @@ type Told struct {
 	Failing *Sync `json:"failing,omitempty"`
 	// Sync is the one that made the content; nil where the records do not reach back to it.
 	Sync *Sync `json:"-"`
+	// Vanished is there where the instant is in a time in which the snapshot vanished from the bucket. Known is then false, unless the
+	// snapshot gave no access either or was gone for certain.
+	Vanished *Gap `json:"vanished,omitempty"`
 }
 
 // settled is how long after its reading a snapshot was written for certain, be it by a backfill of many millions.
@@ -172,6 +182,14 @@ func (s *Story) Told(at time.Time) Told {
 	default:
 		// The first record made the first snapshot, or it did not and those before are gone.
 		t.Known = t.Revision == 0 && oldest.Record.Outcome == syncer.Created
+	}
+	if t.Vanished = s.gapAt(at); t.Vanished != nil {
+		switch {
+		case t.Vanished.over(at, s.Now.At):
+			t.Known, t.Snapshot, t.Sync = true, nil, nil
+		case t.Snapshot == nil || t.Snapshot.Allowed(at):
+			t.Known, t.Snapshot, t.Sync = false, nil, nil
+		}
 	}
 	if t.Snapshot != nil {
 		t.Allowed = t.Snapshot.Allowed(at)
