@@ -54,7 +54,7 @@ func TestGone(t *testing.T) {
 	p.write(10, "active", -1, false)
 	p.remove(20)
 	s := p.story(40, 0)
-	if g := s.Gone(); g == nil || g.Until != nil {
+	if g := s.Gone(); g == nil || g.Until != nil || !s.Waits() {
 		t.Fatalf("gone: %+v, want a gap that is not over", g)
 	}
 	if st := s.Standing(); !st.Known || st.Access || st.Vanished == nil || st.Revision != 1 {
@@ -69,7 +69,7 @@ func TestGone(t *testing.T) {
 	for name, is := range map[string]func(*past){"nothing": func(*past) {}, "forgotten": func(p *past) { p.write(10, "active", -1, false); p.forget(20) }, "there": func(p *past) { p.write(10, "active", -1, false) }} {
 		p := newPast()
 		is(p)
-		if s := p.story(40, 0); s.Gone() != nil {
+		if s := p.story(40, 0); s.Gone() != nil || s.Waits() {
 			t.Errorf("%s: %+v, want nothing gone", name, s.Gone())
 		}
 	}

@@ -28,6 +28,8 @@ type Present struct {
 	Markers []Marker `json:"markers"`
 	// Failure is there while syncs fail; the customer is parked if ParkedAt is set.
 	Failure *syncer.Failure `json:"failure"`
+	// Running says whether a syncer of the mode answers; nil where nobody asked, see [Log.Running], or none can tell.
+	Running *bool `json:"syncer_running,omitempty"`
 	// Fresh is a reading of Stripe, if one was asked for.
 	Fresh *Fresh `json:"fresh,omitempty"`
 }

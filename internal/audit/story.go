@@ -84,6 +84,8 @@ type Sync struct {
 	Unannounced bool `json:"unannounced,omitempty"`
 	// Vanished is there where the sync found that the snapshot had vanished from the bucket since the write before.
 	Vanished *Gap `json:"vanished,omitempty"`
+	// Retry says that a sync for the same marker had failed before: what it waited for is another try.
+	Retry bool `json:"retry,omitempty"`
 	// Forgotten says that this is no sync: all that was recorded before was erased, see [Log.Forget].
 	Forgotten bool `json:"forgotten,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
 	"entitled/internal/syncer"
@@ -214,4 +215,61 @@ func TestStoryOfARace(t *testing.T) {
 	if last.Record.Conflicts != 1 || last.Record.Outcome != syncer.Unchanged || last.Record.StripeRequests != 2 {
 		t.Errorf("last sync: %+v, want one conflict, two requests and nothing changed", last)
 	}
+}
+
+// A syncer answers, or the server says at once that there is none.
+func TestRunning(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if is := r.log.Running(t.Context(), entitlement.Test); is == nil || *is {
+		t.Errorf("without a syncer: %v, want false", is)
+	}
+	r.start()
+	c, _ := r.buy()
+	r.settle()
+	r.ask(c)
+	if is := r.log.Running(t.Context(), entitlement.Test); is == nil || !*is {
+		t.Errorf("with one: %v, want true", is)
+	}
+	if is := r.log.Running(t.Context(), entitlement.Live); is == nil || *is {
+		t.Errorf("of the other mode: %v, want false", is)
+	}
+}
+
+// What a marker waited for after a failure is another try.
+func TestStoryOfARetry(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.buy()
+	r.settle()
+	c, sub := r.buy()
+	r.settle()
+	r.fail(c)
+	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	var failed bool
+	for _, y := range syncs(r.story(c)) {
+		if y.Retry != failed {
+			t.Errorf("sync %d, %s: retry %t, want %t", y.Seq, y.Record.Outcome, y.Retry, failed)
+		}
+		failed = y.Record.Outcome == syncer.Failed
+	}
+	if list := syncs(r.story(c)); !list[len(list)-1].Retry {
+		t.Error("the last sync is not told as a retry")
+	}
+}
+
+// fail has Stripe answer the next request for the customer with 500.
+func (r *rig) fail(c stripeevent.Customer) {
+	hook := func(customer string, next http.Handler) http.Handler {
+		if customer != c.ID {
+			return next
+		}
+		r.stripe.Store(nil)
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	}
+	r.stripe.Store(&hook)
 }

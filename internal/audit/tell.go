@@ -15,6 +15,7 @@ const underWay = 5 * time.Second
 // tell puts events and syncs of one customer, each in the order of its stream, into one story. It is pure.
 func tell(c stripeevent.Customer, events []*Heard, syncs []*Sync, now Present) *Story {
 	follow(syncs)
+	retries(syncs)
 	cover(events, syncs, now)
 	s := &Story{Customer: c, Steps: make([]Step, 0, len(events)+len(syncs)), Now: now}
 	for _, e := range events {
@@ -46,6 +47,23 @@ func follow(syncs []*Sync) {
 			}
 			before = next
 		}
+	}
+}
+
+// retries finds the syncs whose marker came back after a failure. The time tells a marker from that of a stream that was made anew.
+func retries(syncs []*Sync) {
+	type marker struct {
+		seq      uint64
+		received int64
+	}
+	failed := make(map[marker]bool)
+	for _, s := range syncs {
+		if s.Record.MarkerSeq == 0 || s.Record.ReceivedAt == nil {
+			continue
+		}
+		m := marker{s.Record.MarkerSeq, s.Record.ReceivedAt.UnixNano()}
+		s.Retry = failed[m]
+		failed[m] = failed[m] || s.Record.Outcome == syncer.Failed
 	}
 }
 
@@ -101,6 +119,11 @@ func (s *Story) Uncovered() []*Heard {
 	return s.withFate(Uncovered)
 }
 
+// Waiting are the events that a sync is still to cover: their marker is pending, or so young that it may be on its way.
+func (s *Story) Waiting() []*Heard {
+	return s.withFate(Waiting)
+}
+
 func (s *Story) withFate(f Fate) []*Heard {
 	var list []*Heard
 	for _, step := range s.Steps {
@@ -109,6 +132,11 @@ func (s *Story) withFate(f Fate) []*Heard {
 		}
 	}
 	return list
+}
+
+// Waits says that something is left for a syncer to do.
+func (s *Story) Waits() bool {
+	return len(s.Now.Markers) > 0 || len(s.Waiting()) > 0 || len(s.Uncovered()) > 0 || s.Gone() != nil
 }
 
 // Empty says that nothing is known of the customer.
