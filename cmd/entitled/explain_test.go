@@ -11,6 +11,7 @@ import (
 	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
+	"entitled/internal/syncer"
 )
 
 // loadStory reads a story that `explain --json` printed of a pipeline that ran.
@@ -149,5 +150,20 @@ func TestWaitingWhileParked(t *testing.T) {
 	storyView{view: view{plain(&b)}, story: story}.show()
 	if want := "waits: the customer is parked, and this event has it tried\n                 again\n"; !strings.Contains(b.String(), want) {
 		t.Errorf("printed:\n%s\nwant %q", b.String(), want)
+	}
+}
+
+// A marker that came back after a failure did not wait in the queue.
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	started := time.Date(2026, 11, 24, 14, 2, 0, 0, time.UTC)
+	received := started.Add(-48 * time.Second)
+	y := &audit.Sync{Record: syncer.Record{MarkerSeq: 7, ReceivedAt: &received, StartedAt: started, AsOf: started.Add(3 * time.Millisecond), Outcome: syncer.Changed}}
+	if got, want := waits(y), "waited 48 s in the queue, 3 ms for the budget"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	y.Retry = true
+	if got, want := waits(y), "waited 48 s, tried again after a failure, 3 ms for the budget"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

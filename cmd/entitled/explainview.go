@@ -267,34 +267,6 @@ func foundBy(r *syncer.Record) string {
 	return r.Trigger + " found it"
 }
 
-// waits says where the time went.
-func waits(s *audit.Sync) string {
-	var parts []string
-	for _, w := range []struct {
-		d    time.Duration
-		what string
-	}{{s.Queued(), "in the queue"}, {s.Paced(), "for its pace"}, {s.Held(), heldFor(s)}} {
-		if w.d >= time.Millisecond {
-			parts = append(parts, short(w.d)+" "+w.what)
-		}
-	}
-	text := "no wait"
-	if len(parts) > 0 {
-		text = "waited " + strings.Join(parts, ", ")
-	}
-	if s.Record.StripeRequests > 0 || s.Working() > 0 {
-		text += fmt.Sprintf(" · worked %s, %s to Stripe", short(s.Working()), count(s.Record.StripeRequests, "request"))
-	}
-	return text
-}
-
-func heldFor(s *audit.Sync) string {
-	if s.Record.Conflicts > 0 {
-		return "for the budget and the readings thrown away"
-	}
-	return "for the budget"
-}
-
 // changes shows what a sync changed; of a first snapshot, what it says.
 func (v storyView) changes(s *audit.Sync) {
 	next := s.Record.Snapshot
