@@ -25,6 +25,7 @@ type explainCmd struct {
 	At       string `narrows:"" placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: ${times}."`
 	Since    string `narrows:"" placeholder:"TIME" help:"Leave out what came before this time, as for --at."`
 	JSON     bool   `name:"json" help:"Print the story as JSON."`
+	Coverage string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it, to say when an event without a sync is marked again."`
 	checkFlags
 	wiring.MarkSettings
 	modeFlag
@@ -53,7 +54,8 @@ somebody asks why a customer was locked out at 14:02.
 	entitled explain cus_NffrFeUfNV2Hib --json | jq -r .headline.text
 	entitled explain cus_NffrFeUfNV2Hib --json | jq .uncovered
 
-Exits with 1 if an event has no sync, or if --check finds a difference.`
+Exits with 1 if an event has no sync and none is coming, if the snapshot is gone from the bucket, or if --check finds a difference. An event that
+waits, for a marker that is pending or on its way, is none of these.`
 }
 
 // Run tells the story.
@@ -74,6 +76,7 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 	}
 	check := daemon.Checker{Program: s.Name}
 	marks := e.MarkSettings.Check(&check)
+	coverage := check.Duration("COVERAGE_EVERY", e.Coverage, daemon.Between(time.Second, 24*time.Hour))
 	stripe := e.settings(s, &check)
 	if err := check.Err(); err != nil {
 		return err
@@ -101,14 +104,16 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	if story.Empty() && story.Now.Fresh == nil {
-		return withHint(fmt.Errorf("nothing is known of %s in %s mode", printable(c.String()), mode),
-			fmt.Sprintf("no event named it, and no sync read it; read it with `entitled sync %s`, or %s", printable(c.String()), elsewhere(c)))
+	if story.Empty() && (story.Now.Fresh == nil || unknownToBoth(story.Now)) {
+		return nobody(c, story.Now.Fresh)
 	}
 	if e.At != "" {
 		return e.printAt(s, c, story.Told(at), story.StandingAt(at))
 	}
-	return e.print(s, story, since)
+	if story.Waits() {
+		story.Now.Running = log.Running(ctx, mode)
+	}
+	return e.print(s, story, since, coverage)
 }
 
 // excluded says which flags make no sense together.
@@ -178,17 +183,18 @@ type storyLine struct {
 	storyHead
 	Headline headline `json:"headline"`
 	*audit.Story
-	// Uncovered are the sequences of the events that nothing covers.
+	// Uncovered are the sequences of the events that nothing covers, Waiting those of the events that a sync is still to cover.
 	Uncovered []uint64 `json:"uncovered"`
+	Waiting   []uint64 `json:"waiting"`
 }
 
-func (e explainCmd) print(s *session, story *audit.Story, since time.Time) error {
+func (e explainCmd) print(s *session, story *audit.Story, since time.Time, coverageEvery time.Duration) error {
 	lost := story.Uncovered()
 	if e.JSON {
 		c := story.Customer
-		line := storyLine{storyHead: storyHead{c.ID, c.Account, string(c.Mode)}, Headline: newHeadline(story.Standing(), caveat(story)), Uncovered: []uint64{}}
-		for _, h := range lost {
-			line.Uncovered = append(line.Uncovered, h.Seq)
+		line := storyLine{
+			storyHead: storyHead{c.ID, c.Account, string(c.Mode)}, Headline: newHeadline(story.Standing(), caveat(story)),
+			Uncovered: sequences(lost), Waiting: sequences(story.Waiting()),
 		}
 		shown := *story
 		shown.Steps = after(story.Steps, since)
@@ -197,12 +203,20 @@ func (e explainCmd) print(s *session, story *audit.Story, since time.Time) error
 			return err
 		}
 	} else {
-		storyView{view: view{s.out}, story: story, since: since}.show()
+		storyView{view: view{s.out}, story: story, since: since, coverageEvery: coverageEvery}.show()
 	}
-	if len(lost) > 0 || story.Now.Fresh != nil && len(story.Now.Fresh.Changes) > 0 {
+	if len(lost) > 0 || story.Gone() != nil || differs(story.Now) {
 		return errSilent
 	}
 	return nil
+}
+
+func sequences(events []*audit.Heard) []uint64 {
+	list := make([]uint64, 0, len(events))
+	for _, e := range events {
+		list = append(list, e.Seq)
+	}
+	return list
 }
 
 func (e explainCmd) printAt(s *session, c stripeevent.Customer, told audit.Told, standing audit.Standing) error {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,14 +38,14 @@ func plain(b *bytes.Buffer) terminal {
 	return newTerminal(b, func(string) string { return "" })
 }
 
-// The three stories a person on call must be able to read, and two of trouble that is not over.
+// The three stories a person on call must be able to read, two of trouble that is not over, and two of a snapshot that vanished.
 func TestStories(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"lost", "parked", "raced", "uncovered", "set-aside"} {
+	for _, name := range []string{"lost", "parked", "raced", "uncovered", "set-aside", "gone", "restored"} {
 		var b bytes.Buffer
 		out := plain(&b)
 		out.clips = true
-		storyView{view: view{out}, story: loadStory(t, name)}.show()
+		storyView{view: view{out}, story: loadStory(t, name), coverageEvery: 5 * time.Minute}.show()
 		for i, line := range strings.Split(b.String(), "\n") {
 			if columns(line) > plainWidth {
 				t.Errorf("%s: line %d is %d columns wide: %q", name, i+1, columns(line), line)
@@ -83,6 +85,25 @@ func TestTold(t *testing.T) {
 	parked := loadStory(t, "set-aside")
 	showTold(plain(&b), parked.Customer, parked.Told(parked.Now.At), parked.StandingAt(parked.Now.At))
 	golden(t, "told-parked.txt", b.String())
+	// Between the purchase and the sync that found the bucket emptied, nobody knows.
+	restored, gone := loadStory(t, "restored"), loadStory(t, "gone")
+	for name, at := range map[string]time.Time{"vanished": restored.Steps[len(restored.Steps)-1].At().Add(-time.Millisecond), "gone": gone.Now.At} {
+		story := map[string]*audit.Story{"vanished": restored, "gone": gone}[name]
+		var b bytes.Buffer
+		showTold(plain(&b), story.Customer, story.Told(at), story.StandingAt(at))
+		golden(t, "told-"+name+".txt", b.String())
+	}
+	for _, step := range restored.Steps {
+		if y := step.Sync; y != nil && y.Record.Snapshot != nil {
+			y.Record.Snapshot.Access, y.Record.Snapshot.Status = false, "canceled"
+		}
+	}
+	at := restored.Steps[len(restored.Steps)-1].At().Add(-time.Millisecond)
+	b.Reset()
+	showTold(plain(&b), restored.Customer, restored.Told(at), restored.StandingAt(at))
+	if text := b.String(); !strings.Contains(text, "no access: canceled") || !strings.Contains(text, "  vanished      the snapshot may have been gone") {
+		t.Errorf("what gave no access before it vanished:\n%s", text)
+	}
 }
 
 // Every way in which access can have come to be as it is, in words.
@@ -91,6 +112,9 @@ func TestHeadlines(t *testing.T) {
 	now := time.Date(2026, 11, 24, 14, 2, 0, 0, time.UTC)
 	since := now.Add(-90 * time.Minute)
 	webhook := entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: "evt_1", Type: "invoice.voided"}
+	access, before := true, since.Add(-time.Hour)
+	over, still := &audit.Gap{After: before, Revision: 6, Access: &access, Status: "active", Until: &since}, &audit.Gap{After: before, Revision: 6}
+	denied := &audit.Gap{After: before, Revision: 6, Access: new(bool), Status: "canceled", Until: &since}
 	var b strings.Builder
 	for _, st := range []audit.Standing{
 		{How: audit.BySync, Since: &since, Was: "active", Became: "canceled", Revision: 7, Cause: webhook, Events: []string{"invoice.voided", "a", "b", "customer.subscription.deleted", "c"}},
@@ -109,11 +133,17 @@ func TestHeadlines(t *testing.T) {
 		{How: audit.Unrecorded},
 		{How: audit.Unkept, AtLeastSince: &since, Access: true, Cause: webhook},
 		{How: audit.Unkept, AtLeastSince: &since, Record: 3},
+		{How: audit.BySync, Since: &since, Access: true, Became: "active", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerReplay}, Vanished: over},
+		{How: audit.BySync, Since: &since, Access: true, Became: "active", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerBackfill}, Vanished: denied},
+		{How: audit.Unrecorded, AtLeastSince: &since, Became: "canceled", Record: 3, Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRequest}, Vanished: over},
+		{How: audit.Unrecorded, AtLeastSince: &since, Record: 2, Revision: 6, Vanished: over},
+		{How: audit.Unrecorded, Record: 2, Revision: 6, Vanished: still},
 	} {
 		st.At, st.Known = now, true
 		b.WriteString(answer(st) + "\n")
 	}
 	b.WriteString(answer(audit.Standing{How: audit.Unreadable}) + "\n" + answer(audit.Standing{How: audit.Unkept}) + "\n")
+	b.WriteString(answer(audit.Standing{How: audit.Unrecorded, Vanished: over}) + "\n" + answer(audit.Standing{How: audit.Unrecorded, Vanished: &audit.Gap{After: before, Revision: 6, Access: &access, Status: "active"}}) + "\n")
 	golden(t, "headlines.txt", b.String())
 }
 
@@ -153,6 +183,29 @@ func TestWaitingWhileParked(t *testing.T) {
 	}
 }
 
+// An event without a sync is marked again by the coverage check: before its time has passed, that it should have been is untrue.
+func TestUncoveredUntilCoverageHasRun(t *testing.T) {
+	t.Parallel()
+	story := loadStory(t, "uncovered")
+	came := story.Uncovered()[0].StoredAt
+	stopped := false
+	for _, tc := range []struct {
+		age     time.Duration
+		running *bool
+		want    string
+	}{
+		{10 * time.Second, nil, "1 EVENT WITHOUT A SYNC: the coverage check, every COVERAGE_EVERY (5m0s), will mark the customer again. Mark it now with `entitled replay --customer cus_uLSniVOXELFCMy`"},
+		{5 * time.Minute, nil, "will mark the customer again."},
+		{7 * time.Minute, nil, "1 EVENT WITHOUT A SYNC: the coverage check should have marked the customer again."},
+		{7 * time.Minute, &stopped, "nothing marks the customer again while no syncer runs the coverage check."},
+	} {
+		story.Now.At, story.Now.Running = came.Add(tc.age), tc.running
+		if list := verdicts(story, 5*time.Minute); !strings.Contains(list[0].text, tc.want) {
+			t.Errorf("after %s: %q, want %q", tc.age, list[0].text, tc.want)
+		}
+	}
+}
+
 // A marker that came back after a failure did not wait in the queue.
 func TestWaits(t *testing.T) {
 	t.Parallel()
@@ -165,5 +218,40 @@ func TestWaits(t *testing.T) {
 	y.Retry = true
 	if got, want := waits(y), "waited 48 s, tried again after a failure, 3 ms for the budget"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+var backquoted = regexp.MustCompile("`[^`]+`")
+
+// A command to copy is about the customer that was asked for, and that is of mode test unless it says otherwise.
+func TestCommandsNameTheMode(t *testing.T) {
+	t.Parallel()
+	differing := loadStory(t, "lost")
+	differing.Now.Fresh = &audit.Fresh{Snapshot: differing.Now.Snapshot, Changes: []audit.Change{{Path: "access"}}}
+	bought := loadStory(t, "gone")
+	bought.Steps = slices.DeleteFunc(bought.Steps, func(step audit.Step) bool { return step.Event != nil }) // by a backfill
+	for want, story := range map[string]*audit.Story{
+		"`entitled replay --customer cus_uLSniVOXELFCMy`, `entitled doctor`":           loadStory(t, "uncovered"),
+		"`entitled parked --redrive cus_FFYqsR8to1vZJH`":                               loadStory(t, "set-aside"),
+		"`entitled replay --customer cus_uLSniVOXELFCMy`, `entitled replay --rebuild`": loadStory(t, "gone"),
+		"`entitled sync cus_uLSniVOXELFCMy`, `entitled replay --rebuild`":              bought,
+		"`entitled sync cus_uLSniVOXELFCMy`":                                           differing,
+	} {
+		for _, mode := range []entitlement.Mode{entitlement.Test, entitlement.Live} {
+			story.Customer.Mode = mode
+			if mode == entitlement.Live {
+				want = strings.ReplaceAll(strings.ReplaceAll(want, "`, `", " --mode live`, `")+"|", "`|", " --mode live`")
+			}
+			var list []string
+			for _, x := range verdicts(story, 5*time.Minute) {
+				list = append(list, backquoted.FindAllString(x.text, -1)...)
+			}
+			if got := strings.Join(list, ", "); got != want {
+				t.Errorf("in mode %s: %s, want %s", mode, got, want)
+			}
+		}
+	}
+	if err := nobody(stripeevent.Customer{Mode: entitlement.Live, ID: "cus_X"}, nil); !strings.Contains(err.(hinted).hint, "`entitled sync cus_X --mode live`") {
+		t.Errorf("of somebody unknown: %v", err)
 	}
 }

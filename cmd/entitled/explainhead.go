@@ -39,6 +39,9 @@ func answer(st audit.Standing) string {
 	if st.How == audit.Unreadable {
 		return "Unknown: what the bucket has is no snapshot that this version can read."
 	}
+	if st.Vanished != nil && st.How == audit.Unrecorded {
+		return answerInGap(st)
+	}
 	if !st.Known {
 		return "Unknown: the records that are kept do not reach back so far."
 	}
@@ -58,7 +61,11 @@ func answer(st audit.Standing) string {
 		if came := cameWith(st); came != "" {
 			text += "; with it came " + came
 		}
-		return text + "."
+		text += "."
+		if st.Vanished != nil {
+			text += " " + vanishedBefore(st.Vanished)
+		}
+		return text
 	case audit.ByItself:
 		text = "Lost access" + sinceWhen(st) + " by itself: that was the access_until of the snapshot"
 		if st.Revision != 0 {
@@ -116,7 +123,7 @@ func sinceWhen(st audit.Standing) string {
 		return " at " + moment(*t) + " (" + since(*t, st.At) + ")"
 	case st.AtLeastSince != nil && !st.AtLeastSince.IsZero():
 		text := " since "
-		if st.Record == 0 || st.How == audit.Unrecorded {
+		if st.Record == 0 || st.How == audit.Unrecorded && st.Vanished == nil {
 			text += "the reading of " // its write came a little later
 		}
 		return text + moment(*st.AtLeastSince) + " (" + since(*st.AtLeastSince, st.At) + ") at least"
@@ -131,6 +138,8 @@ func became(st audit.Standing) string {
 	switch is := printable(st.Became); {
 	case st.First:
 		return "first seen, " + is
+	case st.Vanished != nil:
+		return "brought back, " + is
 	case st.Was == "":
 		return is + ", and what it was is not kept"
 	case st.Was == is:
@@ -170,11 +179,11 @@ func ledTo(trigger, typ, event string) string {
 func caveat(story *audit.Story) string {
 	p := story.Now
 	read := "Stripe was never read"
-	if p.Snapshot != nil {
-		read = "Stripe was last read at " + clock(p.Snapshot.AsOf) + ", and what changed since is not known here"
+	if at := lastRead(story); !at.IsZero() {
+		read = "Stripe was last read at " + clock(at) + ", and what changed since is not known here"
 	}
 	switch n := len(story.Uncovered()); {
-	case p.Fresh != nil && len(p.Fresh.Changes) > 0:
+	case differs(p):
 		return "Stripe says otherwise now: see below."
 	case p.Failure != nil && p.Failure.ParkedAt != nil:
 		return fmt.Sprintf("PARKED since %s: %s.", clock(*p.Failure.ParkedAt), read)
@@ -182,8 +191,26 @@ func caveat(story *audit.Story) string {
 		return fmt.Sprintf("Syncs fail since %s: %s.", clock(p.Failure.FirstAt), read)
 	case n > 0:
 		return fmt.Sprintf("%s WITHOUT A SYNC: %s.", strings.ToUpper(count(n, "event")), read)
+	case story.Waits() && p.Running != nil && !*p.Running:
+		return fmt.Sprintf("No syncer of mode %s is running: %s.", story.Customer.Mode, read)
 	case len(p.Markers) > 0:
 		return "A sync is pending."
+	case len(story.Waiting()) > 0:
+		return waitFor(len(story.Waiting())) + " for a sync."
 	}
 	return ""
+}
+
+// lastRead is when the last reading of Stripe began that was written; zero for never.
+func lastRead(story *audit.Story) time.Time {
+	if s := story.Now.Snapshot; s != nil {
+		return s.AsOf
+	}
+	var at time.Time
+	for _, step := range story.Steps {
+		if y := step.Sync; y != nil && y.Succeeded() && !y.Forgotten {
+			at = y.Record.AsOf
+		}
+	}
+	return at
 }

@@ -21,6 +21,8 @@ func (v storyView) present() {
 		}
 	case p.Unreadable != "":
 		v.row("snapshot", fmt.Sprintf("revision %d cannot be read: %s", p.Revision, p.Unreadable))
+	case v.story.Gone() != nil:
+		v.row("snapshot", "GONE from the bucket: apps are told no access")
 	default:
 		v.row("snapshot", "none: apps deny")
 	}
@@ -51,6 +53,10 @@ func (v storyView) present() {
 func (v storyView) fresh(f *audit.Fresh) {
 	text := "the same as the snapshot"
 	switch {
+	case unknownToBoth(v.story.Now):
+		v.row("Stripe", "does not know the customer either, or has deleted it")
+		v.row("", fmt.Sprintf("%s: %s", count(f.Requests, "request"), strings.Join(f.RequestIDs, " ")))
+		return
 	case len(f.Changes) > 0 && len(v.story.Now.Markers) > 0:
 		text = "differs, and a sync is pending:"
 	case len(f.Changes) > 0:
@@ -61,22 +67,11 @@ func (v storyView) fresh(f *audit.Fresh) {
 	v.row("", fmt.Sprintf("%s: %s", count(f.Requests, "request"), strings.Join(f.RequestIDs, " ")))
 }
 
-// verdict says in a line whether what was promised holds, and what to do if not.
+// verdict says what it all comes to.
 func (v storyView) verdict() {
-	n := len(v.story.Uncovered())
-	p := v.story.Now
-	switch {
-	case n > 0:
-		v.say(denies, "✗", fmt.Sprintf("%s WITHOUT A SYNC: the coverage check should have marked the customer again. Mark it now with `entitled replay --customer %s`, then look at `entitled doctor`.",
-			strings.ToUpper(count(n, "event")), v.who()))
-	case p.Failure != nil && p.Failure.ParkedAt != nil:
-		v.say(denies, "✗", fmt.Sprintf("Parked: mend the reason, then `entitled parked --redrive %s`.", v.who()))
-	case p.Fresh != nil && len(p.Fresh.Changes) > 0:
-		v.say(denies, "✗", fmt.Sprintf("Stripe says otherwise: `entitled sync %s` reads it now.", v.who()))
-	case len(p.Markers) > 0:
-		v.say(ending, "~", "A sync is pending.")
-	default:
-		v.say(grants, "✓", "Every event that marks this customer is covered by a sync.")
+	fmt.Fprintln(v.out)
+	for _, x := range verdicts(v.story, v.coverageEvery) {
+		v.say(x.tone, x.mark, x.text)
 	}
 }
 
@@ -84,8 +79,6 @@ func (v storyView) say(c tone, mark, text string) {
 	for i, line := range wrap(printable(text), max(20, v.out.width()-2)) {
 		if i > 0 {
 			mark = " "
-		} else {
-			fmt.Fprintln(v.out)
 		}
 		fmt.Fprintf(v.out, "%s %s\n", v.out.paint(c, mark), v.out.paint(c, line))
 	}
@@ -96,11 +89,19 @@ func showTold(out terminal, c stripeevent.Customer, t audit.Told, standing audit
 	v := storyView{view: view{out}}
 	fmt.Fprintf(out, "%s\n", out.paint(strong, "At "+clock(t.At)+" an app was told"))
 	switch {
+	case !t.Known && t.Vanished != nil:
+		fmt.Fprintf(out, "%s %s  %s  %s\n", out.paint(ending, "?"), out.paint(strong, printable(c.String())),
+			out.paint(ending, "unknown: the snapshot vanished"), out.paint(faint, string(c.Mode)+" mode"))
+		v.headline(standing, "")
 	case !t.Known:
 		fmt.Fprintf(out, "%s %s  %s\n", out.paint(ending, "?"), out.paint(strong, printable(c.String())), "unknown: the records that are kept do not reach back so far")
 		return
 	case t.Snapshot == nil:
-		fmt.Fprintf(out, "%s %s  %s  %s\n", out.paint(denies, "✗"), out.paint(strong, printable(c.String())), out.paint(denies, "no access: no snapshot yet"), out.paint(faint, string(c.Mode)+" mode"))
+		why := "no access: no snapshot yet"
+		if t.Vanished != nil {
+			why = "no access: the snapshot is gone"
+		}
+		fmt.Fprintf(out, "%s %s  %s  %s\n", out.paint(denies, "✗"), out.paint(strong, printable(c.String())), out.paint(denies, why), out.paint(faint, string(c.Mode)+" mode"))
 		v.headline(standing, "")
 	default:
 		s := *t.Snapshot
@@ -108,6 +109,9 @@ func showTold(out terminal, c stripeevent.Customer, t audit.Told, standing audit
 		v.first(&s, t.At)
 		v.headline(standing, "")
 		v.rest(&s, t.Revision, t.At)
+		if t.Vanished != nil {
+			v.row("vanished", "the snapshot may have been gone from the bucket by then: no access either way")
+		}
 	}
 	for _, e := range t.Underway {
 		text := fmt.Sprintf("%s %s: ", e.Type, e.ID)

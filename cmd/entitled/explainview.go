@@ -20,6 +20,8 @@ type storyView struct {
 	story *audit.Story
 	since time.Time
 	day   string
+	// coverageEvery is how often the syncers check that every event has led to a sync.
+	coverageEvery time.Duration
 }
 
 // stepIndent, in columns, is where what belongs to a step begins: behind the time and the mark.
@@ -31,7 +33,11 @@ func (v storyView) show() {
 		mark, c := standing(s, now.At)
 		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(c, mark), v.out.paint(strong, v.who()), v.out.paint(c, access(s, now.At)), v.out.paint(faint, v.mode()))
 	} else {
-		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(denies, "✗"), v.out.paint(strong, v.who()), v.out.paint(denies, "no snapshot"), v.out.paint(faint, v.mode()))
+		what := "no snapshot"
+		if v.story.Gone() != nil {
+			what = "no access: the snapshot is gone"
+		}
+		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(denies, "✗"), v.out.paint(strong, v.who()), v.out.paint(denies, what), v.out.paint(faint, v.mode()))
 	}
 	v.headline(v.story.Standing(), caveat(v.story))
 	fmt.Fprintf(v.out, "\n%s\n", v.out.paint(faint, "  ← came  · came and marks nobody  ✓ = ! ✗ what a sync came to"))
@@ -143,7 +149,10 @@ func (v storyView) event(e *audit.Heard) {
 	case audit.Uncovered:
 		v.note(denies, fmt.Sprintf("✗✗ NO SYNC COVERS THIS EVENT (%d), AND NONE IS PENDING", e.Seq))
 	case audit.Waiting:
-		text := "waits for a sync"
+		text := "waits for the sync that is pending"
+		if len(v.story.Now.Markers) == 0 {
+			text = "waits for a sync: it has just come, and its marker may be on its way"
+		}
 		if f := v.story.Now.Failure; f != nil && f.ParkedAt != nil {
 			text = "waits: the customer is parked, and this event has it tried again"
 		}
@@ -180,6 +189,9 @@ func (v storyView) sync(s, last *audit.Sync, n int) {
 		mark, c = "✗", denies
 	}
 	v.head(s.StoredAt, c, mark, printable(text))
+	if s.Vanished != nil {
+		v.note(ending, restored(s.Vanished))
+	}
 	if covered := v.covered(s); covered != "" {
 		v.note(normal, "covers "+covered)
 	}
@@ -271,7 +283,7 @@ func foundBy(r *syncer.Record) string {
 func (v storyView) changes(s *audit.Sync) {
 	next := s.Record.Snapshot
 	switch {
-	case next != nil && s.Before == nil && s.Record.Outcome == syncer.Created:
+	case next != nil && (s.Vanished != nil || s.Before == nil && s.Record.Outcome == syncer.Created):
 		v.snapshot(next, s.StoredAt)
 	case len(s.Changes) > 0:
 		v.differences(s.Changes, s.StoredAt)
