@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
 )
@@ -105,14 +104,6 @@ func differs(p audit.Present) bool {
 // unknownToBoth says that Stripe was read, and that neither it nor the bucket has the customer.
 func unknownToBoth(p audit.Present) bool {
 	return p.Fresh != nil && p.Fresh.Snapshot.Deleted && p.Snapshot == nil && p.Unreadable == ""
-}
-
-// command is one to copy, of this tool. It is of mode test unless it says otherwise.
-func command(m entitlement.Mode, text string) string {
-	if m == entitlement.Live {
-		text += " --mode live"
-	}
-	return "`" + text + "`"
 }
 
 // nobody is the answer where nothing is known of the customer.

@@ -97,6 +97,9 @@ func asMode(m entitlement.Mode) string {
 	return ""
 }
 
+// command is one of this tool to copy, about the mode.
+func command(m entitlement.Mode, text string) string { return "`" + text + asMode(m) + "`" }
+
 func parseMode(flag string) (entitlement.Mode, error) {
 	m, err := entitlement.ParseMode(flag)
 	if err != nil {
@@ -132,7 +135,7 @@ func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entr
 	e, err := kv.Get(ctx, c.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return entry{}, withHint(fmt.Errorf("no snapshot of %s in %s", c, bucket),
-			fmt.Sprintf("read it from Stripe with `entitled sync %s%s`, or %s", c, asMode(c.Mode), elsewhere(c)))
+			fmt.Sprintf("read it from Stripe with %s, or %s", command(c.Mode, "entitled sync "+c.String()), elsewhere(c)))
 	}
 	if err != nil {
 		return entry{}, withHint(fmt.Errorf("read %s from %s: %w", c, bucket, err), mayRead)

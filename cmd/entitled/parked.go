@@ -95,7 +95,7 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 	}
 	showFailing(s, mode, list, p.All)
 	if redriven && len(list) > 0 {
-		fmt.Fprintf(s.out, "%s to be tried again: `%s parked%s` shows who stays\n", count(len(list), "customer"), s.Self, asMode(mode))
+		fmt.Fprintf(s.out, "%s to be tried again: %s shows who stays\n", count(len(list), "customer"), command(mode, s.Self+" parked"))
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func chosen(list []audit.Failing, wanted []stripeevent.Customer, mode entitlemen
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, withHint(err, fmt.Sprintf("nobody was redriven; `entitled parked%s` lists who is parked, `entitled sync%s` reads any customer now", asMode(mode), asMode(mode)))
+		return nil, withHint(err, fmt.Sprintf("nobody was redriven; %s lists who is parked, `entitled sync` reads any customer now", command(mode, "entitled parked")))
 	}
 	return out, nil
 }

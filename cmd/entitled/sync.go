@@ -83,7 +83,7 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 	now := s.now()
 	show(s.out, &snapshot, e.revision, now)
 	if snapshot.Deleted {
-		fmt.Fprintf(s.out, "  Never a customer of yours? `entitled forget %s%s` removes what was written.\n", printable(customer.String()), asMode(mode))
+		fmt.Fprintf(s.out, "  Never a customer of yours? %s removes what was written.\n", command(mode, "entitled forget "+printable(customer.String())))
 	}
 	fmt.Fprintln(s.out, s.out.paint(faint, fmt.Sprintf("  read from Stripe and written in %s", short(now.Sub(began)))))
 	return nil
