@@ -34,7 +34,8 @@ type doctorCmd struct {
 // Help is shown below the usage.
 func (doctorCmd) Help() string {
 	return `Looks at everything that keeps snapshots right, writes nothing, and says for each line that is not ok what to do next. With STRIPE_API_KEY
-set it also makes the four requests to Stripe that a syncer makes, one each. Exits with 1 when a line fails; warnings exit with 0.
+set it also tries the kinds of request that a syncer makes: three, and with FEATURES=entitlements a fourth. Exits with 1 when a line fails;
+warnings exit with 0.
 
 	entitled doctor
 	NATS_USER=ops NATS_PASSWORD=… STRIPE_API_KEY=rk_live_… entitled doctor --json | jq '.checks[] | select(.state != "ok")'`
