@@ -97,6 +97,9 @@ func Examine(ctx context.Context, cfg Config) Report {
 	}
 	usable, check := drift(ctx, js, cfg)
 	r.add(check)
+	if usable {
+		r.add(logLimits(ctx, js, cfg.Now()))
+	}
 	for _, m := range cfg.Modes {
 		r.add(syncers(ctx, cfg.NATS, m))
 		if usable {
@@ -149,6 +152,61 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool
 	return !missing, c
 }
 
+// logLimits looks for limits that the topology leaves to the operator, and that keep less of the log than one expects.
+func logLimits(ctx context.Context, js jetstream.JetStream, now time.Time) Check {
+	c := Check{Name: "log limits", State: OK, Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep"}
+	limits, err := topology.LogLimits(ctx, js)
+	if err != nil {
+		c.State, c.Text = Fail, "not looked at: "+err.Error()
+		c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one"
+		return c
+	}
+	if len(limits) == 0 {
+		return c
+	}
+	c.State = Warn
+	var texts, edits []string
+	for _, l := range limits {
+		texts = append(texts, limitText(l, now))
+		edits = append(edits, fmt.Sprintf("`nats stream edit %s --%s=-1`", l.Stream, strings.ReplaceAll(l.Field, "_", "-")))
+		if l.Full && l.Refuses {
+			c.State = Fail
+		}
+	}
+	c.Text = strings.Join(texts, "; ")
+	c.Next = strings.Join(edits, ", ") + " takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower"
+	return c
+}
+
+func limitText(l topology.LogLimit, now time.Time) string {
+	lost := map[string]string{topology.EventsStream: "webhooks are answered 503", topology.SyncedStream: "no sync can end"}[l.Stream]
+	text := fmt.Sprintf("%s has %d of %s %d (%d %%)", l.Stream, l.Has, l.Field, l.Limit, l.Has*100/l.Limit)
+	if !l.Oldest.IsZero() {
+		text += ", the oldest from " + ago(l.Oldest, now) + " ago"
+	}
+	switch {
+	case l.Full && l.Refuses:
+		return text + ": it is full and takes no more: " + lost
+	case l.Full:
+		return text + ": it is full and drops the oldest for each that comes, whatever EVENTS_MAX_AGE (" + age(l.MaxAge) + ") promises"
+	case l.Refuses:
+		return text + ": once full it takes no more, and " + lost
+	}
+	return text + ": once full it drops the oldest, whatever EVENTS_MAX_AGE (" + age(l.MaxAge) + ") promises"
+}
+
+// age is a limit of age as one sets it.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d == 0:
+		return "none"
+	case d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
+}
+
 // ago is how long ago t was, in the largest unit that is whole to the reader: 12s, 5m, 3h, 2d.
 func ago(t, now time.Time) string { return span(now.Sub(t)) }
 
@@ -167,9 +225,11 @@ func span(d time.Duration) string {
 	}
 }
 
-func customers(n uint64) string {
+func customers(n uint64) string { return count(int(n), "customer") }
+
+func count(n int, what string) string {
 	if n == 1 {
-		return "1 customer"
+		return "1 " + what
 	}
-	return fmt.Sprintf("%d customers", n)
+	return fmt.Sprintf("%d %ss", n, what)
 }

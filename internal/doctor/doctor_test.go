@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -77,9 +78,90 @@ func admit(t *testing.T, options ...natstest.Option) *patient {
 
 func (p *patient) topology() {
 	p.t.Helper()
-	if err := topology.Ensure(p.t.Context(), p.js, topology.Syncer(p.cfg.Topology, entitlement.Test)); err != nil {
+	if err := topology.Ensure(p.t.Context(), p.js, topology.Syncer(p.cfg.Topology, p.cfg.Modes[0])); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// examination is that of the patient's mode, for a check alone.
+func (p *patient) examination() examination {
+	p.t.Helper()
+	m := p.cfg.Modes[0]
+	i, err := syncer.Inspect(p.t.Context(), p.js, m)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if p.cfg.Now == nil {
+		p.cfg.Now = time.Now
+	}
+	return examination{Inspector: i, cfg: p.cfg, mode: m}
+}
+
+// synced leaves what a sync does: a snapshot, of which the doctor reads no more than that it is there, and a record.
+func (p *patient) synced(c stripeevent.Customer) {
+	p.t.Helper()
+	p.put(entitlement.Bucket(c.Mode), c.Key(), `{}`)
+	p.publish(stripeevent.SyncedSubject(c), `{"outcome":"created","revision":1,"events_seq":1}`)
+}
+
+func (p *patient) put(bucket, key string, value any) {
+	p.t.Helper()
+	b, ok := value.(string)
+	if !ok {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		b = string(encoded)
+	}
+	kv, err := p.js.KeyValue(p.t.Context(), bucket)
+	if err == nil {
+		_, err = kv.PutString(p.t.Context(), key, b)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// empty purges a stream, as somebody might by mistake.
+func (p *patient) empty(stream string) {
+	p.t.Helper()
+	s, err := p.js.Stream(p.t.Context(), stream)
+	if err == nil {
+		err = s.Purge(p.t.Context())
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// edit changes a stream's configuration by hand.
+func (p *patient) edit(stream string, change func(*jetstream.StreamConfig)) {
+	p.t.Helper()
+	s, err := p.js.Stream(p.t.Context(), stream)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	change(&c)
+	if _, err := p.js.UpdateStream(p.t.Context(), c); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// expect waits until a check comes out so: what is younger than a second is left out.
+func expect(t *testing.T, look func(context.Context) (Check, error), want Check) {
+	t.Helper()
+	natstest.Eventually(t, patience, func() error {
+		got, err := look(t.Context())
+		if err != nil {
+			return err
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			return errors.New("(-want +got):\n" + diff)
+		}
+		return nil
+	})
 }
 
 // syncer runs one until the test ends.
@@ -190,37 +272,21 @@ func TestEverythingBroken(t *testing.T) {
 	p := admit(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
 	p.topology()
 	ctx := t.Context()
-	// Drift.
+	// Drift, and a limit.
+	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.MaxAge, c.MaxMsgs = 24*time.Hour, 1000 })
 	events, err := p.js.Stream(ctx, topology.EventsStream)
 	if err != nil {
-		t.Fatal(err)
-	}
-	drifted := events.CachedInfo().Config
-	drifted.MaxAge = 24 * time.Hour
-	if _, err := p.js.UpdateStream(ctx, drifted); err != nil {
 		t.Fatal(err)
 	}
 	// An event without a marker, a marker without a syncer, a parked and a failing customer.
 	p.publish(stripeevent.EventSubject(customer("cus_lost"), "customer.subscription.updated"), `{}`)
 	p.publish(stripeevent.SyncSubject(stripeevent.Now, customer("cus_waits")), `{"trigger":"webhook"}`)
 	p.publish(stripeevent.SyncSubject(stripeevent.Bulk, customer("cus_waits_too")), `{"trigger":"replay"}`)
-	kv, err := p.js.KeyValue(ctx, topology.StateBucket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	parked := time.Now().UTC()
-	for id, f := range map[string]syncer.Failure{
-		"cus_parked":  {Failures: 20, Error: "400", ParkedAt: &parked},
-		"cus_failing": {Failures: 3, Error: "500"},
-	} {
-		b, err := json.Marshal(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := kv.Put(ctx, stripeevent.ParkedKey(customer(id)), b); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_parked")), syncer.Failure{Failures: 20, Error: "400", ParkedAt: &parked})
+	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_failing")), syncer.Failure{Failures: 3, Error: "500"})
+	// A snapshot that was lost.
+	p.publish(stripeevent.SyncedSubject(customer("cus_locked_out")), `{"outcome":"created"}`)
 	// Coverage leaves out the last second.
 	natstest.Eventually(t, patience, func() error {
 		if m, err := events.GetMsg(ctx, 1); err != nil || time.Since(m.Time) < 1200*time.Millisecond {
@@ -343,4 +409,42 @@ func TestSyncersDisagree(t *testing.T) {
 	if want := "3 answering, and they do not agree: FEATURES=off PAST_DUE_GRACE=1h0m0s; FEATURES=off PAST_DUE_GRACE=72h0m0s"; c.State != Fail || c.Text != want {
 		t.Errorf("%s %s\nwant %s", c.State, c.Text, want)
 	}
+}
+
+// TestLogLimits: the topology leaves the size of the logs to the operator, who may have forgotten it.
+func TestLogLimits(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	look := func(ctx context.Context) (Check, error) {
+		return logLimits(ctx, p.js, time.Now().Add(3*time.Hour)), nil
+	}
+	event := func() { p.publish(stripeevent.EventSubject(customer("cus_1"), "customer.updated"), `{}`) }
+	expect(t, look, Check{Name: "log limits", State: OK, Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep"})
+
+	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.MaxMsgs = 2 })
+	p.edit(topology.SyncedStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 100_000 })
+	event()
+	want := Check{
+		Name: "log limits", State: Warn, Text: "STRIPE_EVENTS has 1 of max_msgs 2 (50 %), the oldest from 3h ago: once full it drops the oldest, whatever EVENTS_MAX_AGE (90d) promises; " +
+			"STRIPE_SYNCED has 0 of max_bytes 100000 (0 %): once full it drops the oldest, whatever EVENTS_MAX_AGE (90d) promises",
+		Next: "`nats stream edit STRIPE_EVENTS --max-msgs=-1`, `nats stream edit STRIPE_SYNCED --max-bytes=-1` takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower",
+	}
+	expect(t, look, want)
+	event()
+	event()
+	want.Text = strings.Replace(want.Text, "1 of max_msgs 2 (50 %), the oldest from 3h ago: once full it drops the oldest,", "2 of max_msgs 2 (100 %), the oldest from 3h ago: it is full and drops the oldest for each that comes,", 1)
+	expect(t, look, want)
+
+	// One that refuses: Stripe's webhooks bounce.
+	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardNew })
+	p.edit(topology.SyncedStream, func(c *jetstream.StreamConfig) { c.MaxBytes = -1 })
+	want = Check{
+		Name: "log limits", State: Fail, Text: "STRIPE_EVENTS has 2 of max_msgs 2 (100 %), the oldest from 3h ago: it is full and takes no more: webhooks are answered 503",
+		Next: "`nats stream edit STRIPE_EVENTS --max-msgs=-1` takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower",
+	}
+	expect(t, look, want)
+	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.MaxMsgs = 3 })
+	want.State, want.Text = Warn, "STRIPE_EVENTS has 2 of max_msgs 3 (66 %), the oldest from 3h ago: once full it takes no more, and webhooks are answered 503"
+	expect(t, look, want)
 }
