@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/audit"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
@@ -408,6 +409,94 @@ func TestSyncersDisagree(t *testing.T) {
 	}
 	if want := "3 answering, and they do not agree: FEATURES=off PAST_DUE_GRACE=1h0m0s; FEATURES=off PAST_DUE_GRACE=72h0m0s"; c.State != Fail || c.Text != want {
 		t.Errorf("%s %s\nwant %s", c.State, c.Text, want)
+	}
+}
+
+// TestSnapshots: whoever had a sync has a snapshot, or apps deny access and nothing else tells.
+func TestSnapshots(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	look := p.examination().snapshots
+	expect(t, look, Check{State: OK, Text: "0 snapshots, none is missing"})
+
+	// One who is as he should be, one who was forgotten, and one whose syncs have failed from the first on.
+	p.synced(customer("cus_1"))
+	p.synced(customer("cus_forgotten"))
+	log, err := audit.Open(t.Context(), p.js)
+	if err == nil {
+		_, err = log.Forget(t.Context(), customer("cus_forgotten"), time.Now())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.publish(stripeevent.SyncedSubject(customer("cus_fails")), `{"outcome":"failed"}`)
+	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_fails")), syncer.Failure{Failures: 1, Attempts: 1})
+	expect(t, look, Check{State: OK, Text: "1 snapshot; none for 1 customer that a record or an event names: 1 failing"})
+
+	// The bucket is emptied: nothing would bring the snapshot back but the customer's next event.
+	p.empty("KV_" + entitlement.Bucket(entitlement.Test))
+	lost := Check{
+		State: Fail, Text: "0 snapshots; none for 2 customers that a record or an event names: 1 with nothing that brings one, 1 failing",
+		Next: "apps see no access for them: `entitled replay --rebuild --mode test` has them read from Stripe; `entitled backfill` also finds whom no log names any more",
+	}
+	expect(t, look, lost)
+
+	// So it is without records: coverage has found the customer's event covered, and does not look at it again. Later events are its affair, and
+	// some types mark nobody.
+	events, err := p.js.Stream(t.Context(), topology.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.publish(stripeevent.EventSubject(customer("cus_1"), "customer.subscription.updated"), `{}`)
+	p.publish(stripeevent.EventSubject(customer("cus_other"), "radar.early_fraud_warning.created"), `{}`)
+	p.publish(stripeevent.EventSubject(customer("cus_later"), "customer.subscription.updated"), `{}`)
+	p.put(topology.StateBucket, "cursor.test.coverage", map[string]any{"seq": 3, "stream": events.CachedInfo().Created})
+	p.empty(topology.SyncedStream)
+	expect(t, look, Check{State: Fail, Text: "0 snapshots; none for 1 customer that a record or an event names: 1 with nothing that brings one", Next: lost.Next})
+
+	// A replay is under way. New customers may wait as long as they like.
+	p.publish(stripeevent.SyncSubject(stripeevent.Bulk, customer("cus_1")), `{"trigger":"replay"}`)
+	expect(t, look, Check{State: OK, Text: "0 snapshots; none for 1 customer that a record or an event names: 1 marked for the first sync"})
+	p.publish(stripeevent.SyncedSubject(customer("cus_1")), `{"outcome":"created"}`)
+	expect(t, look, Check{
+		State: Warn, Text: "0 snapshots; none for 1 customer that a record or an event names: 1 marked for a sync",
+		Next: "apps see no access for them until they are synced: the lanes above say how many wait; look again",
+	})
+	p.synced(customer("cus_1"))
+	expect(t, look, Check{State: OK, Text: "1 snapshot, none is missing"})
+}
+
+// What could not be compared is said.
+func TestSnapshotsOfMany(t *testing.T) {
+	t.Parallel()
+	e := examination{mode: entitlement.Live}
+	for _, tt := range []struct {
+		found syncer.Snapshots
+		want  Check
+	}{
+		{
+			syncer.Snapshots{Entries: 2_000_000, Recorded: 1_000_000, Counted: true},
+			Check{State: OK, Text: "2000000 snapshots; both modes together have as many as customers with a record (1000000): so many are counted, and not compared one by one"},
+		},
+		{
+			syncer.Snapshots{Entries: 600_000, Recorded: 1_000_000, Unread: "the records"},
+			Check{
+				State: Warn, Text: "600000 snapshots; the records could not be read to their end in 20s, so not all are looked for: both modes have records of 1000000 customers",
+				Next: "`entitled replay --rebuild --dry-run --mode live` counts those without a snapshot, however long it takes",
+			},
+		},
+		{
+			syncer.Snapshots{Entries: 600_000, Recorded: 1_000_000, Missing: 300_000, Unread: "the events", Looked: 1000, Lost: 990, Failing: 10},
+			Check{
+				State: Fail, Text: "600000 snapshots; none for at least 300000 customers that a record or an event names, of 1000 looked at: 990 with nothing that brings one, 10 failing",
+				Next: "apps see no access for them: `entitled replay --rebuild --mode live` has them read from Stripe; `entitled backfill` also finds whom no log names any more",
+			},
+		},
+	} {
+		if diff := cmp.Diff(tt.want, e.compared(tt.found)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 

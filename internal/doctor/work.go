@@ -29,6 +29,9 @@ const (
 	jobLate = 15 * time.Minute
 	// An account without any event for so long has no customers, or no endpoint.
 	silent = 24 * time.Hour
+	// How long the logs and the bucket of a mode are read to find out who lacks a snapshot; a million customers take about
+	// half of it.
+	comparing = 20 * time.Second
 	// The servers' clocks order nothing here: they date schedules and records.
 	natsSkewed, natsWrong = 5 * time.Second, time.Minute
 )
@@ -100,6 +103,7 @@ func work(ctx context.Context, js jetstream.JetStream, cfg Config, m entitlement
 		e.one(ctx, "webhook lane", e.lane(stripeevent.Now)),
 		e.one(ctx, "bulk lane", e.lane(stripeevent.Bulk)),
 		e.one(ctx, "failing customers", e.failing),
+		e.bounded(ctx, comparing+2*within, "snapshots", e.snapshots),
 		e.one(ctx, "coverage", e.coverage),
 		e.one(ctx, "jobs", e.jobs),
 		e.one(ctx, "webhooks", e.silence),
@@ -120,7 +124,11 @@ type examination struct {
 }
 
 func (e examination) one(ctx context.Context, name string, look func(context.Context) (Check, error)) Check {
-	ctx, cancel := context.WithTimeout(ctx, 2*within)
+	return e.bounded(ctx, 2*within, name, look)
+}
+
+func (e examination) bounded(ctx context.Context, limit time.Duration, name string, look func(context.Context) (Check, error)) Check {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c, err := look(ctx)
 	if err != nil {
@@ -167,6 +175,65 @@ func (e examination) failing(ctx context.Context) (Check, error) {
 			Next: "the syncers' log says why; they are parked after 20 failures while others succeed"}, nil
 	}
 	return Check{State: OK, Text: "none, and none parked"}, nil
+}
+
+// snapshots looks for customers that apps know nothing of: to them, these have no access.
+func (e examination) snapshots(ctx context.Context) (Check, error) {
+	s, err := e.Snapshots(ctx, e.cfg.Marks, comparing)
+	return e.compared(s), err
+}
+
+func (e examination) compared(s syncer.Snapshots) Check {
+	c := Check{State: OK, Text: count(s.Entries, "snapshot")}
+	if s.Counted {
+		c.Text += fmt.Sprintf("; both modes together have as many as customers with a record (%d): so many are counted, and not compared one by one", s.Recorded)
+		return c
+	}
+	if s.Missing > 0 {
+		c.Text += "; none for " + lackers(s)
+	}
+	switch {
+	case s.Lost > 0:
+		c.State = Fail
+		c.Next = "apps see no access for them: " + e.command("replay --rebuild") + " has them read from Stripe; `entitled backfill` also finds whom no log names any more"
+	case s.Marked > 0:
+		c.State, c.Next = Warn, "apps see no access for them until they are synced: the lanes above say how many wait; look again"
+	case s.Unread != "":
+		c.State = Warn
+		c.Text += fmt.Sprintf("; %s could not be read to their end in %s, so not all are looked for: both modes have records of %s", s.Unread, span(comparing), customers(uint64(s.Recorded)))
+		c.Next = e.command("replay --rebuild --dry-run") + " counts those without a snapshot, however long it takes"
+	case s.Missing == 0:
+		c.Text += ", none is missing"
+	}
+	return c
+}
+
+// lackers says how many have no snapshot, and what is to be expected for them.
+func lackers(s syncer.Snapshots) string {
+	text := customers(uint64(s.Missing)) + " that a record or an event names"
+	if s.Unread != "" {
+		text = "at least " + text
+	}
+	if s.Looked < s.Missing {
+		text += fmt.Sprintf(", of %d looked at", s.Looked)
+	}
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{
+		{s.Lost, "with nothing that brings one"}, {s.Marked, "marked for a sync"}, {s.First, "marked for the first sync"}, {s.Failing, "failing"},
+	} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	return text + ": " + strings.Join(parts, ", ")
+}
+
+// command is one of this tool's for the mode, as one types it.
+func (e examination) command(line string) string {
+	return "`entitled " + line + " --mode " + string(e.mode) + "`"
 }
 
 func (e examination) coverage(ctx context.Context) (Check, error) {
