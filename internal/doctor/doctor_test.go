@@ -537,3 +537,50 @@ func TestLogLimits(t *testing.T) {
 	want.State, want.Text = Warn, "STRIPE_EVENTS has 2 of max_msgs 3 (66 %), the oldest from 3h ago: once full it takes no more, and webhooks are answered 503"
 	expect(t, look, want)
 }
+
+// TestFailing tells a customer's trouble from everybody's.
+func TestFailing(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	look := p.examination().failing
+	now := time.Now().UTC()
+	fails := func(id string, since time.Duration) {
+		p.put(topology.StateBucket, stripeevent.ParkedKey(customer(id)), syncer.Failure{
+			Attempts: 3, FirstAt: now.Add(-since), LastAt: now.Add(-since / 2), Error: "list subscriptions: 503 of " + id,
+		})
+	}
+	has := func(state State, text, next string) {
+		t.Helper()
+		c, err := look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.State != state || !strings.Contains(c.Text, text) || !strings.Contains(c.Next, next) {
+			t.Errorf("%+v\nwant %s, %q and %q", c, state, text, next)
+		}
+	}
+	has(OK, "none, and none parked", "")
+	// One customer on a quiet account may have a trouble of its own.
+	fails("cus_1", 48*time.Second)
+	has(Warn, "1 customer tried again after a failure, none parked; nobody's sync has succeeded since 1 customer began to fail, the first 48s ago; the last error: list subscriptions: 503 of cus_1", "`entitled parked --all --mode test`")
+	// Two are Stripe's.
+	fails("cus_2", 40*time.Second)
+	has(Fail, "nobody's sync has succeeded since 2 customers began to fail, the first 48s ago; the last error: list subscriptions: 503 of cus_2", "`entitled parked --all --mode test` shows all reasons; status.stripe.com")
+	// Where somebody has been written since, they are not everybody.
+	p.synced(customer("cus_3"))
+	has(Warn, "2 customers tried again after a failure, none parked", "`entitled parked --all --mode test` shows why")
+	if c, _ := look(t.Context()); strings.Contains(c.Text, "nobody") {
+		t.Errorf("somebody has succeeded: %+v", c)
+	}
+	// Nor are those who have failed for moments only.
+	now = now.Add(time.Minute)
+	p.cfg.Now = func() time.Time { return now }
+	look = p.examination().failing
+	fails("cus_1", 5*time.Second)
+	fails("cus_2", 5*time.Second)
+	has(Warn, "2 customers tried again after a failure, none parked", "")
+	if c, _ := look(t.Context()); strings.Contains(c.Text, "nobody") {
+		t.Errorf("too early to say: %+v", c)
+	}
+}

@@ -29,6 +29,8 @@ const (
 	jobLate = 15 * time.Minute
 	// An account without any event for so long has no customers, or no endpoint.
 	silent = 24 * time.Hour
+	// Within so long after the first failure several more tries have failed.
+	stalled = 15 * time.Second
 	// How long the logs and the bucket of a mode are read to find out who lacks a snapshot; a million customers take about
 	// half of it.
 	comparing = 20 * time.Second
@@ -150,7 +152,7 @@ func (e examination) lane(l stripeevent.Lane) func(context.Context) (Check, erro
 		}
 		age := e.cfg.Now().Sub(b.Oldest)
 		c.Text += ", the oldest for " + span(age)
-		const next = "is a syncer there and ready (/readyz), does Stripe answer, is the budget large enough (STRIPE_RATE)? the syncers' log names who fails"
+		next := "is a syncer there and ready (/readyz), does Stripe answer, is the budget large enough (STRIPE_RATE)? " + e.command("parked --all") + " shows who fails, and why"
 		switch {
 		case l == stripeevent.Now && age > nowStuck:
 			c.State, c.Next = Fail, next
@@ -166,15 +168,27 @@ func (e examination) failing(ctx context.Context) (Check, error) {
 	if err != nil {
 		return Check{}, err
 	}
-	switch {
-	case f.Parked > 0:
-		return Check{State: Warn, Text: fmt.Sprintf("%s parked, the first %s ago; %d more tried again by themselves", customers(uint64(f.Parked)), ago(f.OldestParked, e.cfg.Now()), f.Retried),
-			Next: "`entitled parked --mode " + string(e.mode) + "` shows why, and with --redrive-all tries them again"}, nil
-	case f.Retried > 0:
-		return Check{State: Warn, Text: customers(uint64(f.Retried)) + " tried again after a failure, none parked",
-			Next: "the syncers' log says why; they are parked after 20 failures while others succeed"}, nil
+	if f.Parked+f.Retried == 0 {
+		return Check{State: OK, Text: "none, and none parked"}, nil
 	}
-	return Check{State: OK, Text: "none, and none parked"}, nil
+	c := Check{State: Warn, Text: customers(uint64(f.Retried)) + " tried again after a failure, none parked",
+		Next: e.command("parked --all") + " shows why; they are parked after 20 failures while others succeed"}
+	if f.Parked > 0 {
+		c.Text = fmt.Sprintf("%s parked, the first %s ago; %d more tried again by themselves", customers(uint64(f.Parked)), ago(f.OldestParked, e.cfg.Now()), f.Retried)
+		c.Next = e.command("parked") + " shows why, and with --redrive-all tries them again"
+		if f.Retried > 0 {
+			c.Next = e.command("parked --all") + " shows why, and " + e.command("parked --redrive-all") + " tries those again that are parked"
+		}
+	}
+	if f.Stalled == 0 || e.cfg.Now().Sub(f.StalledAt) < stalled {
+		return c, nil
+	}
+	c.Text += fmt.Sprintf("; nobody's sync has succeeded since %s began to fail, the first %s ago; the last error: %s", customers(uint64(f.Stalled)), ago(f.StalledAt, e.cfg.Now()), f.Error)
+	if f.Stalled > 1 { // one alone may be its own fault, on a quiet account
+		c.State = Fail
+		c.Next = e.command("parked --all") + " shows all reasons; status.stripe.com, the network, STRIPE_API_BASE? the syncers try again by themselves, and an outage parks nobody"
+	}
+	return c, nil
 }
 
 // snapshots looks for customers that apps know nothing of: to them, these have no access.

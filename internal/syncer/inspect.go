@@ -79,16 +79,27 @@ type Failing struct {
 	Retried, Parked int
 	// OldestParked is when the first of the parked was, zero if there is none.
 	OldestParked time.Time
+	// Stalled are those of the retried that began to fail after the newest success of anybody, StalledAt when the first of them did. More than one
+	// of them, for more than moments, are no customer's own trouble.
+	Stalled   int
+	StalledAt time.Time
+	// Error is that of the newest failure among the retried.
+	Error string
 }
 
 // Failing reads the entries of all failing customers, one after the other.
 func (i *Inspector) Failing(ctx context.Context) (Failing, error) {
+	success, err := i.NewestSnapshot(ctx)
+	if err != nil {
+		return Failing{}, err
+	}
 	w, err := i.state.Watch(ctx, "parked."+string(i.mode)+".>", jetstream.IgnoreDeletes())
 	if err != nil {
 		return Failing{}, fmt.Errorf("read the failing customers: %w", err)
 	}
 	defer w.Stop()
 	var f Failing
+	var newest time.Time
 	for {
 		select {
 		case e := <-w.Updates():
@@ -99,13 +110,22 @@ func (i *Inspector) Failing(ctx context.Context) (Failing, error) {
 			if json.Unmarshal(e.Value(), &entry) != nil {
 				continue // not an entry of ours
 			}
-			if entry.ParkedAt == nil {
-				f.Retried++
+			if entry.ParkedAt != nil {
+				f.Parked++
+				if f.OldestParked.IsZero() || entry.ParkedAt.Before(f.OldestParked) {
+					f.OldestParked = *entry.ParkedAt
+				}
 				continue
 			}
-			f.Parked++
-			if f.OldestParked.IsZero() || entry.ParkedAt.Before(f.OldestParked) {
-				f.OldestParked = *entry.ParkedAt
+			f.Retried++
+			if entry.LastAt.After(newest) {
+				newest, f.Error = entry.LastAt, entry.Error
+			}
+			if entry.FirstAt.After(success) {
+				f.Stalled++
+				if f.StalledAt.IsZero() || entry.FirstAt.Before(f.StalledAt) {
+					f.StalledAt = entry.FirstAt
+				}
 			}
 		case <-ctx.Done():
 			return Failing{}, fmt.Errorf("read the failing customers: %w", context.Cause(ctx))
