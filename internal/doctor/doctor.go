@@ -148,7 +148,11 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool
 		return true, c
 	}
 	c.State, c.Text = Fail, strings.Join(list, "; ")
-	c.Next = "`entitled topology` shows it and `entitled topology apply` mends it; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them"
+	mode := "" // by default the tool looks at all modes that are in use, as this did
+	if len(cfg.Modes) == 1 {
+		mode = " --mode " + string(cfg.Modes[0])
+	}
+	c.Next = fmt.Sprintf("`entitled topology%s` shows it and `entitled topology apply%[1]s` mends it; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them", mode)
 	return !missing, c
 }
 

@@ -482,7 +482,7 @@ func TestSnapshotsOfMany(t *testing.T) {
 		{
 			syncer.Snapshots{Entries: 600_000, Recorded: 1_000_000, Unread: "the records"},
 			Check{
-				State: Warn, Text: "600000 snapshots; the records could not be read to their end in 20s, so not all are looked for: both modes have records of 1000000 customers",
+				State: Warn, Text: "600000 snapshots; the records could not be read to their end in 30s, so not all are looked for: both modes have records of 1000000 customers",
 				Next: "`entitled replay --rebuild --dry-run --mode live` counts those without a snapshot, however long it takes",
 			},
 		},
@@ -583,4 +583,73 @@ func TestFailing(t *testing.T) {
 	if c, _ := look(t.Context()); strings.Contains(c.Text, "nobody") {
 		t.Errorf("too early to say: %+v", c)
 	}
+}
+
+// TestCoverageEvery: the syncers' schedule counts, not what this program was told.
+func TestCoverageEvery(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	look := p.examination().coverage
+	p.publish(stripeevent.EventSubject(customer("cus_lost"), "customer.subscription.updated"), `{}`)
+	check := func(want string) {
+		t.Helper()
+		natstest.Eventually(t, patience, func() error {
+			c, err := look(t.Context())
+			if err != nil {
+				return err
+			}
+			if c.State != Warn || c.Next != want {
+				return fmt.Errorf("%+v, want %q", c, want)
+			}
+			return nil
+		})
+	}
+	check("the job coverage marks them within 5m0s (COVERAGE_EVERY); look for what lost their markers")
+	schedule := nats.NewMsg(stripeevent.CronSubject(entitlement.Test, "coverage"))
+	schedule.Header.Set(jetstream.ScheduleHeader, "@every 1h")
+	schedule.Header.Set(jetstream.ScheduleTargetHeader, stripeevent.JobSubject(entitlement.Test, "coverage"))
+	if _, err := p.js.PublishMsg(t.Context(), schedule); err != nil {
+		t.Fatal(err)
+	}
+	check("the job coverage marks them within 1h0m0s (its schedule); look for what lost their markers")
+}
+
+// TestNextSaysTheMode: a command that is shown is typed as it stands, and by default most look at mode test.
+func TestNextSaysTheMode(t *testing.T) {
+	t.Parallel()
+	live := func(id string) stripeevent.Customer { return stripeevent.Customer{Mode: entitlement.Live, ID: id} }
+	p := admit(t)
+	p.cfg.Modes = []entitlement.Mode{entitlement.Live}
+	p.topology()
+	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.MaxAge = 24 * time.Hour })
+	p.publish(stripeevent.EventSubject(live("cus_uncovered"), "customer.subscription.updated"), `{}`)
+	p.publish(stripeevent.SyncSubject(stripeevent.Now, live("cus_waits")), `{"trigger":"webhook"}`)
+	p.publish(stripeevent.SyncedSubject(live("cus_locked_out")), `{"outcome":"created"}`)
+	parked := time.Now().UTC()
+	p.put(topology.StateBucket, stripeevent.ParkedKey(live("cus_parked")), syncer.Failure{Failures: 20, Error: "400", ParkedAt: &parked})
+	p.cfg.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	commands := regexp.MustCompile("`entitled ([a-z]+)([^`]*)`")
+	shown := func() map[string]bool {
+		found := map[string]bool{}
+		for _, c := range Examine(t.Context(), p.cfg).Checks {
+			for _, m := range commands.FindAllStringSubmatch(c.Next, -1) {
+				found[m[1]] = true
+				// These know the mode by the key that they need.
+				if byKey := m[1] == "backfill" || m[1] == "recover"; !byKey && !strings.HasSuffix(m[2], " --mode live") {
+					t.Errorf("%s: %s", c.Name, c.Next)
+				}
+			}
+		}
+		return found
+	}
+	natstest.Eventually(t, patience, func() error {
+		if found := shown(); !found["topology"] || !found["parked"] || !found["replay"] || !found["backfill"] {
+			return fmt.Errorf("shown: %v", found)
+		}
+		return nil
+	})
+	p.put(topology.StateBucket, stripeevent.ParkedKey(live("cus_1")), syncer.Failure{Attempts: 1, FirstAt: parked})
+	p.put(topology.StateBucket, stripeevent.ParkedKey(live("cus_2")), syncer.Failure{Attempts: 1, FirstAt: parked})
+	shown()
 }
