@@ -432,7 +432,10 @@ func TestSnapshots(t *testing.T) {
 	}
 	p.publish(stripeevent.SyncedSubject(customer("cus_fails")), `{"outcome":"failed"}`)
 	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_fails")), syncer.Failure{Failures: 1, Attempts: 1})
-	expect(t, look, Check{State: OK, Text: "1 snapshot; none for 1 customer that a record or an event names: 1 failing"})
+	expect(t, look, Check{
+		State: Warn, Text: "1 snapshot; none for 1 customer that a record or an event names: 1 failing",
+		Next: "apps see no access for them until a sync succeeds: the lines above say how many wait, and how many fail",
+	})
 
 	// The bucket is emptied: nothing would bring the snapshot back but the customer's next event.
 	p.empty("KV_" + entitlement.Bucket(entitlement.Test))
@@ -461,7 +464,7 @@ func TestSnapshots(t *testing.T) {
 	p.publish(stripeevent.SyncedSubject(customer("cus_1")), `{"outcome":"created"}`)
 	expect(t, look, Check{
 		State: Warn, Text: "0 snapshots; none for 1 customer that a record or an event names: 1 marked for a sync",
-		Next: "apps see no access for them until they are synced: the lanes above say how many wait; look again",
+		Next: "apps see no access for them until a sync succeeds: the lines above say how many wait, and how many fail",
 	})
 	p.synced(customer("cus_1"))
 	expect(t, look, Check{State: OK, Text: "1 snapshot, none is missing"})
@@ -483,7 +486,7 @@ func TestSnapshotsOfMany(t *testing.T) {
 			syncer.Snapshots{Entries: 600_000, Recorded: 1_000_000, Unread: "the records"},
 			Check{
 				State: Warn, Text: "600000 snapshots; the records could not be read to their end in 30s, so not all are looked for: both modes have records of 1000000 customers",
-				Next: "`entitled replay --rebuild --dry-run --mode live` counts those without a snapshot, however long it takes",
+				Next: "`entitled replay --rebuild --dry-run --mode live` counts those without a snapshot, and takes longer",
 			},
 		},
 		{

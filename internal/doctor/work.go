@@ -210,12 +210,12 @@ func (e examination) compared(s syncer.Snapshots) Check {
 	case s.Lost > 0:
 		c.State = Fail
 		c.Next = "apps see no access for them: " + e.command("replay --rebuild") + " has them read from Stripe; `entitled backfill` also finds whom no log names any more"
-	case s.Marked > 0:
-		c.State, c.Next = Warn, "apps see no access for them until they are synced: the lanes above say how many wait; look again"
+	case s.Marked+s.Failing > 0:
+		c.State, c.Next = Warn, "apps see no access for them until a sync succeeds: the lines above say how many wait, and how many fail"
 	case s.Unread != "":
 		c.State = Warn
 		c.Text += fmt.Sprintf("; %s could not be read to their end in %s, so not all are looked for: both modes have records of %s", s.Unread, span(comparing), customers(uint64(s.Recorded)))
-		c.Next = e.command("replay --rebuild --dry-run") + " counts those without a snapshot, however long it takes"
+		c.Next = e.command("replay --rebuild --dry-run") + " counts those without a snapshot, and takes longer"
 	case s.Missing == 0:
 		c.Text += ", none is missing"
 	}
