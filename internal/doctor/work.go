@@ -164,7 +164,12 @@ func (e examination) lane(l stripeevent.Lane) func(context.Context) (Check, erro
 }
 
 func (e examination) failing(ctx context.Context) (Check, error) {
-	f, err := e.Failing(ctx)
+	// Read first: what succeeds from now on shows as fewer who fail.
+	success, err := e.NewestSnapshot(ctx)
+	if err != nil {
+		return Check{}, err
+	}
+	f, err := e.Failing(ctx, success)
 	if err != nil {
 		return Check{}, err
 	}

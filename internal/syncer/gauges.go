@@ -159,6 +159,6 @@ func (i *Inspector) standings(ctx context.Context) (standings, error) {
 	if st.jobs, err = i.Jobs(ctx); err != nil {
 		return st, err
 	}
-	st.failing, err = i.Failing(ctx)
+	st.failing, err = i.Failing(ctx, time.Time{})
 	return st, err
 }

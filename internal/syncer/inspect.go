@@ -79,20 +79,16 @@ type Failing struct {
 	Retried, Parked int
 	// OldestParked is when the first of the parked was, zero if there is none.
 	OldestParked time.Time
-	// Stalled are those of the retried that began to fail after the newest success of anybody, StalledAt when the first of them did. More than one
-	// of them, for more than moments, are no customer's own trouble.
+	// Stalled are those of the retried that began to fail after the success that was given, StalledAt when the first of them did. If that was
+	// anybody's newest, more than one of them, for more than moments, are no customer's own trouble.
 	Stalled   int
 	StalledAt time.Time
 	// Error is that of the newest failure among the retried.
 	Error string
 }
 
-// Failing reads the entries of all failing customers, one after the other.
-func (i *Inspector) Failing(ctx context.Context) (Failing, error) {
-	success, err := i.NewestSnapshot(ctx)
-	if err != nil {
-		return Failing{}, err
-	}
+// Failing reads the entries of all failing customers, one after the other. [Inspector.NewestSnapshot] tells the newest success.
+func (i *Inspector) Failing(ctx context.Context, success time.Time) (Failing, error) {
 	w, err := i.state.Watch(ctx, "parked."+string(i.mode)+".>", jetstream.IgnoreDeletes())
 	if err != nil {
 		return Failing{}, fmt.Errorf("read the failing customers: %w", err)

@@ -72,7 +72,7 @@ func TestInspector(t *testing.T) {
 	if at, err := i.NewestEvent(ctx); err != nil || at.Before(before) {
 		t.Errorf("newest event: %v, %v", at, err)
 	}
-	if f, err := i.Failing(ctx); err != nil || f != (Failing{Retried: 1, Parked: 1, OldestParked: parkedAt}) {
+	if f, err := i.Failing(ctx, time.Now()); err != nil || f != (Failing{Retried: 1, Parked: 1, OldestParked: parkedAt}) {
 		t.Errorf("failing: %+v, %v", f, err)
 	}
 	natstest.Eventually(t, patience, func() error { // what is younger than a second is left out
