@@ -90,6 +90,9 @@ type reading struct {
 	total func(uint64)
 }
 
+// openWithin bounds the making of a consumer: where a million subjects are, the newest of each take the server seconds to find, and nats.go waits for five.
+const openWithin = time.Minute
+
 // buffered bounds the messages that the client holds ahead of its reader, in bytes: more than the largest message.
 const buffered = 8 << 20
 
@@ -106,7 +109,9 @@ func (l *Log) read(ctx context.Context, r reading, each func(jetstream.Msg, *jet
 	case !r.since.IsZero():
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &r.since
 	}
-	cons, err := l.js.OrderedConsumer(ctx, r.stream, cfg)
+	opening, opened := context.WithTimeout(ctx, openWithin)
+	defer opened()
+	cons, err := l.js.OrderedConsumer(opening, r.stream, cfg)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", r.stream, err)
 	}

@@ -13,9 +13,6 @@ import (
 	"entitled/internal/topology"
 )
 
-// ForgottenHeader is on the record that a customer was forgotten.
-const ForgottenHeader = "Entitled-Forgotten"
-
 // Snapshots is the bucket of a mode beside the customers that a record, or an event of a type that marks, names. Each of them must have
 // an entry, but for those that were forgotten and those whose first sync is to come or fails. One that has none has no access.
 type Snapshots struct {
@@ -126,7 +123,7 @@ func (i *Inspector) lacking(ctx context.Context, marks stripeevent.Types, few in
 		if meta.Timestamp.After(start) {
 			return false
 		}
-		if c, err := stripeevent.ParseSyncedSubject(msg.Subject()); err == nil && msg.Headers().Get(ForgottenHeader) == "" {
+		if c, err := stripeevent.ParseSyncedSubject(msg.Subject()); err == nil && msg.Headers().Get(stripeevent.ForgottenHeader) == "" {
 			note(c, true)
 		}
 		return true
@@ -172,7 +169,7 @@ func (s *store) skim(ctx context.Context, stream, filter string, policy jetstrea
 	defer func() { _ = s.js.DeleteConsumer(context.WithoutCancel(ctx), stream, cons.CachedInfo().Name) }() // readerGone ends it too
 	var last uint64
 	for left := cons.CachedInfo().NumPending; left > 0; {
-		msgs, err := fetch(ctx, cons, logChunk)
+		msgs, err := fetch(ctx, cons, logChunk, 0)
 		if err != nil {
 			return failed(err)
 		}
