@@ -125,11 +125,12 @@ func (v view) metadata(m map[string]string) {
 	v.row("metadata", strings.Join(list, " · "))
 }
 
-// wrap breaks text between words into lines of at most width columns; a longer word has a line of its own.
+// wrap breaks text between words into lines of at most width columns; a longer word has a line of its own. What stands between backticks, a
+// command to copy, is one word.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range words(text) {
 		if line != "" && columns(line)+1+columns(word) > width {
 			lines = append(lines, line)
 			line = ""
@@ -140,6 +141,20 @@ func wrap(text string, width int) []string {
 		line += word
 	}
 	return append(lines, line)
+}
+
+func words(text string) []string {
+	var list []string
+	open := false
+	for word := range strings.FieldsSeq(text) {
+		if open {
+			list[len(list)-1] += " " + word
+		} else {
+			list = append(list, word)
+		}
+		open = open != (strings.Count(word, "`")%2 == 1)
+	}
+	return list
 }
 
 // instant is a time given by Stripe, in unix seconds: the day, and how far it is.
