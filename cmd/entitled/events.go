@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"entitled/internal/audit"
 )
 
@@ -72,7 +74,11 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	nc, err := e.connect(s, nil)
+	var more []nats.Option
+	if e.Follow {
+		more = absences(s)
+	}
+	nc, err := e.connect(s, nil, more...)
 	if err != nil {
 		return err
 	}

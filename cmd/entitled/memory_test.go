@@ -216,7 +216,10 @@ func TestReplay(t *testing.T) {
 	if got := m.markers(t); got != "" {
 		t.Errorf("a dry run marks %s", got)
 	}
-	out, _ = m.run(t, 0, "replay", "--customer", "cus_Amelia", "--json")
+	out, errs := m.run(t, 0, "replay", "--customer", "cus_Amelia", "--json")
+	if !strings.Contains(errs, "No syncer of mode test is running") {
+		t.Errorf("nobody reads whom it marked, and it says: %q", errs)
+	}
 	if out != `{"events":2,"customers":1,"marked":1,"dry_run":false}`+"\n" || m.markers(t) != "cus_Amelia" {
 		t.Errorf("replay of Amelia: %s and markers of %s", out, m.markers(t))
 	}

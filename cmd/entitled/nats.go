@@ -23,7 +23,7 @@ type natsFlags struct {
 
 // connect makes a connection that is there, and comes back when it is lost later. onError, if not nil, is told what NATS
 // refuses.
-func (f natsFlags) connect(s *session, onError func(error)) (*nats.Conn, error) {
+func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option) (*nats.Conn, error) {
 	check := daemon.Checker{Program: s.Name}
 	settings := f.NATS.Check(&check)
 	if err := check.Err(); err != nil {
@@ -31,7 +31,7 @@ func (f natsFlags) connect(s *session, onError func(error)) (*nats.Conn, error) 
 	}
 	nc, err := daemon.Connect(daemon.Connection{
 		NATS: settings, Name: s.Name, Log: s.Log, OnError: onError,
-		Options: []nats.Option{nats.RetryOnFailedConnect(false)},
+		Options: append(more, nats.RetryOnFailedConnect(false)),
 	})
 	if err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation") { // nats.go has no value for it while it connects
 		return nil, withHint(err, "NATS is there and refuses this user: check NATS_USER and NATS_PASSWORD, or NATS_CREDS")
@@ -40,6 +40,18 @@ func (f natsFlags) connect(s *session, onError func(error)) (*nats.Conn, error) 
 		return nil, withHint(err, "start NATS, or `entitled dev`, or say where it is and who asks: --nats-url, --nats-user, --nats-password or --nats-creds")
 	}
 	return nc, nil
+}
+
+// absences tells somebody who waits for news that NATS is away, and when it is back: without that, nothing would seem to happen.
+func absences(s *session) []nats.Option {
+	return []nats.Option{
+		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) {
+			if !nc.IsClosed() && !nc.IsDraining() {
+				s.err.note("NATS is away: what happens meanwhile is shown when it is back")
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { s.err.note("NATS is back") }),
+	}
 }
 
 // modeFlag says which of Stripe's two worlds is meant.

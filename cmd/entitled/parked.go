@@ -89,6 +89,9 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 		if err := redrive(ctx, log, list); err != nil {
 			return err
 		}
+		if len(list) > 0 {
+			warnIfIdle(ctx, s, log, mode)
+		}
 	}
 	if p.JSON {
 		return printFailing(s, list, redriven)

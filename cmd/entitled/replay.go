@@ -9,6 +9,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
 	"entitled/internal/stripeevent"
@@ -89,6 +90,9 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 		done.Marked, err = markAll(ctx, s, log, customers)
 	}
 	err = errors.Join(r.report(s, done, slice), err)
+	if done.Marked > 0 {
+		warnIfIdle(ctx, s, log, slice.Mode)
+	}
 	if err != nil || done.Events == nil || *done.Events > 0 {
 		return err
 	}
@@ -127,6 +131,13 @@ func markAll(ctx context.Context, s *session, log *audit.Log, customers *audit.C
 		return n, withHint(fmt.Errorf("interrupted: %d of %s marked", n, count(customers.Len(), "customer")), "those are synced; say it again for the rest: marking twice is harmless")
 	}
 	return n, withHint(fmt.Errorf("%d of %s marked: %w", n, count(customers.Len(), "customer"), err), "say it again: marking twice is harmless")
+}
+
+// warnIfIdle says so if nobody is there to read whom a command has marked.
+func warnIfIdle(ctx context.Context, s *session, log *audit.Log, m entitlement.Mode) {
+	if running := log.Running(ctx, m); running != nil && !*running {
+		s.err.note("No syncer of mode " + string(m) + " is running: whoever is marked waits until one is.")
+	}
 }
 
 func (r replayCmd) report(s *session, done replayed, slice audit.Slice) error {

@@ -61,7 +61,7 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			f.unrecorded.Store(true)
 		}
-	})
+	}, absences(s)...)
 	if err != nil {
 		return err
 	}
