@@ -71,7 +71,7 @@ func (f forgetCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	erased, err := log.Forget(ctx, c, s.now())
+	erased, err := log.Forget(ctx, c)
 	if err != nil {
 		return withHint(fmt.Errorf("forget %s: after %s: %w", printable(c.String()), amounts(erased), err), "say it again: it goes on with what is left")
 	}

@@ -70,14 +70,23 @@ func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, e
 }
 
 // Forget erases a customer: its events and records are overwritten in the store, its markers and its scheduled check removed, its
-// entries purged, so that watchers see the snapshot vanish. Then it records that it did, under the customer's id and with nothing else of it.
+// entries purged, so that watchers see the snapshot vanish. What stays is a record that it was forgotten, under the customer's id and with
+// nothing else of it. That record comes first. Recovery and coverage go by it from then on, so that neither undoes what is erased next; it is
+// there if this is interrupted; and the record of a sync that is under way comes behind it.
 //
 // A sync that is under way may write once more, and an event, a request, a sweep or a backfill that comes later brings the customer
 // back, as long as Stripe has it. Events that were created before are not recovered. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
 // overwritten.
-func (l *Log) Forget(ctx context.Context, c stripeevent.Customer, now time.Time) (Erased, error) {
+func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error) {
 	var n Erased
-	// Markers first: what they would start would bring back what is erased next.
+	at, err := l.recordForgotten(ctx, c)
+	if err != nil {
+		return n, err
+	}
+	if err := l.removeForgotten(ctx, c, at); err != nil {
+		return n, err
+	}
+	// Markers before the rest: what they would start would bring back what is erased next.
 	for _, subject := range pending(c) {
 		m, err := last(ctx, l.sync, subject)
 		if err != nil {
@@ -113,14 +122,8 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer, now time.Time)
 	if n.Events, err = l.erase(ctx, l.events, topology.EventsStream, eventsOf(c)); err != nil {
 		return n, err
 	}
-	if n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c)); err != nil {
-		return n, err
-	}
-	at, err := l.recordForgotten(ctx, c, now)
-	if err != nil {
-		return n, err
-	}
-	return n, l.removeForgotten(ctx, c, at)
+	n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c))
+	return n, err
 }
 
 // removeForgotten removes the records that the customer was forgotten before: the oldest record is to say when it was last.
@@ -140,14 +143,15 @@ func (l *Log) removeForgotten(ctx context.Context, c stripeevent.Customer, befor
 	return nil
 }
 
-// recordForgotten leaves a record in the place of those erased. It covers the events so far, so that coverage does not ask for
-// a sync of events that are no more. It returns the record's sequence.
-func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer, now time.Time) (uint64, error) {
+// recordForgotten leaves the record that the customer is forgotten. It covers the events so far, so that coverage does not ask for
+// a sync of events that are no more. The time is that of NATS: recovery compares it with Stripe's, and a machine on which this runs by hand
+// may be wrong by hours. It returns the record's sequence.
+func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer) (uint64, error) {
 	info, err := l.events.Info(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read the end of %s: %w", topology.EventsStream, err)
 	}
-	now = now.UTC()
+	now := info.TimeStamp.UTC()
 	body, err := json.Marshal(syncer.Record{
 		Trigger: TriggerForget, EventsSeq: info.State.LastSeq, StartedAt: now, AsOf: now,
 		StripeRequestIDs: []string{}, Outcome: syncer.Deleted, Cause: entitlement.Cause{Trigger: TriggerForget},

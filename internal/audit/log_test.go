@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,7 +177,7 @@ func TestReplayAndRebuild(t *testing.T) {
 	if err := bucket.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.log.Forget(t.Context(), second, time.Now()); err != nil {
+	if _, err := r.log.Forget(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
 	set, err := r.log.Missing(t.Context(), entitlement.Test, marks())
@@ -240,7 +241,7 @@ func TestForget(t *testing.T) {
 	if err != nil || had.Events == 0 || had.Records < 2 || had.Markers != 2 || had.Entries < 2 {
 		t.Fatalf("remembered %+v (%v), want events, records, a marker with the check, the snapshot with the failure", had, err)
 	}
-	erased, err := r.log.Forget(t.Context(), c, time.Now())
+	erased, err := r.log.Forget(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,23 +279,96 @@ func TestForgetAgain(t *testing.T) {
 	if had, err := r.log.Remembered(t.Context(), c); err != nil || !had.Zero() {
 		t.Errorf("remembered of a claim: %+v, %v", had, err)
 	}
-	first := time.Date(2026, 11, 22, 14, 2, 0, 0, time.UTC)
+	var began time.Time
 	for i := range 2 {
 		r.post(fmt.Sprintf("evt_%d", i), "", c.ID, "invoice.paid")
-		if erased, err := r.log.Forget(t.Context(), c, first.Add(time.Duration(i)*time.Hour)); err != nil || erased != (audit.Erased{Events: 1}) {
+		began = time.Now()
+		if erased, err := r.log.Forget(t.Context(), c); err != nil || erased != (audit.Erased{Events: 1}) {
 			t.Errorf("forgot %+v: %v", erased, err)
 		}
 	}
-	synced, err := r.js.Stream(t.Context(), topology.SyncedStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := synced.GetMsg(t.Context(), 1, jetstream.WithGetMsgSubject(stripeevent.SyncedSubject(c)))
-	if err != nil || m.Header.Get(stripeevent.ForgottenHeader) != "2026-11-22T15:02:00Z" {
-		t.Errorf("the oldest record: %+v, %v", m, err)
+	if at := r.forgotten(c); at.Before(began.Truncate(time.Second)) || at.After(time.Now()) {
+		t.Errorf("the oldest record says %s, want the second time, from %s on", at, began)
 	}
 	if _, err := pace.Get(t.Context(), c.Key()); !errors.Is(err, jetstream.ErrKeyNotFound) {
 		t.Errorf("the claim: %v", err)
+	}
+}
+
+// forgotten is when the customer was forgotten, as its oldest record says, zero if it does not.
+func (r *rig) forgotten(c stripeevent.Customer) time.Time {
+	r.Helper()
+	synced, err := r.js.Stream(r.Context(), topology.SyncedStream)
+	if err != nil {
+		r.Fatal(err)
+	}
+	m, err := synced.GetMsg(r.Context(), 1, jetstream.WithGetMsgSubject(stripeevent.SyncedSubject(c)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return time.Time{}
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	at, _ := time.Parse(time.RFC3339, m.Header.Get(stripeevent.ForgottenHeader))
+	return at
+}
+
+// A fuse ends a context when it has been asked for its end so often: it interrupts what asks at each of its steps in turn.
+type fuse struct {
+	context.Context
+	left atomic.Int32
+	blow context.CancelFunc
+}
+
+func (f *fuse) Done() <-chan struct{} {
+	if f.left.Add(-1) == 0 {
+		f.blow()
+	}
+	return f.Context.Done()
+}
+
+// Wherever forgetting is interrupted, either something is left, so that who says it again is not told that there is nothing, or all is done: the
+// oldest record says that the customer was forgotten. Without that, recovery brings back what was erased.
+func TestForgetInterrupted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	bucket, err := r.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for step := int32(1); ; step++ {
+		c := stripeevent.Customer{Mode: entitlement.Test, ID: fmt.Sprintf("cus_%d", step)}
+		before := &nats.Msg{Subject: stripeevent.SyncedSubject(c), Data: []byte("{}"), Header: nats.Header{stripeevent.ForgottenHeader: {"2026-01-01T00:00:00Z"}}}
+		if _, err := r.js.PublishMsg(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		r.post(fmt.Sprintf("evt_%d", step), "", c.ID, "invoice.paid")
+		r.mark(c, stripeevent.TriggerReplay)
+		if _, err := bucket.Put(t.Context(), c.Key(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.js.Publish(t.Context(), stripeevent.SyncedSubject(c), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now().Truncate(time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		f := &fuse{Context: ctx, blow: cancel}
+		f.left.Store(step)
+		_, interrupted := r.log.Forget(f, c)
+		cancel()
+		left, err := r.log.Remembered(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := r.forgotten(c); left.Zero() && at.Before(began) {
+			t.Errorf("interrupted at step %d (%v): nothing is left of the customer, and its oldest record says forgotten at %s", step, interrupted, at)
+		}
+		if _, err := r.log.Forget(t.Context(), c); err != nil || r.forgotten(c).Before(began) {
+			t.Errorf("said again after step %d: %v, and the oldest record says forgotten at %s", step, err, r.forgotten(c))
+		}
+		if interrupted == nil {
+			return
+		}
 	}
 }
 

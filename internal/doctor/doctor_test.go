@@ -425,7 +425,7 @@ func TestSnapshots(t *testing.T) {
 	p.synced(customer("cus_forgotten"))
 	log, err := audit.Open(t.Context(), p.js)
 	if err == nil {
-		_, err = log.Forget(t.Context(), customer("cus_forgotten"), time.Now())
+		_, err = log.Forget(t.Context(), customer("cus_forgotten"))
 	}
 	if err != nil {
 		t.Fatal(err)
