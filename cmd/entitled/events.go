@@ -89,13 +89,12 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	list := &eventList{session: s, eventsCmd: e, whoWidth: mostWho}
+	options := audit.EventsOptions{Bodies: e.JSON || e.Verify, Follow: e.Follow}
 	if e.Follow && !slice.Until.IsZero() {
 		// Nothing may come that is stored later, and shows that it is over.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, max(0, slice.Until.Sub(s.now()))+untilSlack)
-		defer cancel()
+		options.FollowUntil = time.Now().Add(max(0, slice.Until.Sub(s.now())) + untilSlack)
 	}
-	err = log.Events(ctx, slice, audit.EventsOptions{Bodies: e.JSON || e.Verify, Follow: e.Follow}, list.print)
+	err = log.Events(ctx, slice, options, list.print)
 	switch {
 	case ctx.Err() != nil && e.Follow:
 		err = nil // how following ends

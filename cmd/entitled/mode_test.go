@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -66,4 +69,31 @@ func TestFollowEnds(t *testing.T) {
 	if out, errs := m.run(t, 0, "events", "-f", "--until", "1s"); !strings.Contains(errs, "4 events") && !strings.Contains(errs, "0 events") {
 		t.Errorf("%s%s", out, errs)
 	}
+}
+
+// A slow reader, as a pager is, sees a slice to its end, though the time to wait for more has passed long before.
+func TestFollowEndsBehindTheSlice(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	const events = 40
+	for i := range events {
+		m.postOf(t, who("cus_Slow"), fmt.Sprintf("evt_slow%d", i), "invoice.paid", "")
+	}
+	until := time.Now().Add(100 * time.Millisecond)
+	p, out, errs := process(nil, append([]string{"events", "-f", "--customer", "cus_Slow", "--until", until.UTC().Format(time.RFC3339Nano)}, m.at...)...)
+	p.Stdout = &slowReader{Writer: p.Stdout, from: until.Add(untilSlack + 500*time.Millisecond)}
+	if code := run(t.Context(), p); code != 0 || strings.Count(out.String(), "evt_slow") != events {
+		t.Errorf("exit code %d, want all %d events:\n%s%s", code, events, out, errs)
+	}
+}
+
+// A slowReader takes nothing before an instant.
+type slowReader struct {
+	io.Writer
+	from time.Time
+}
+
+func (s *slowReader) Write(b []byte) (int, error) {
+	<-time.After(time.Until(s.from))
+	return s.Writer.Write(b)
 }

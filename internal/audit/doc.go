@@ -84,8 +84,9 @@ type reading struct {
 	headersOnly bool
 	// lastPerSubject reads only the newest message of each subject.
 	lastPerSubject bool
-	// follow goes on behind the end until the context ends.
-	follow bool
+	// follow goes on behind the end until the context ends, or until followUntil if that is not zero.
+	follow      bool
+	followUntil time.Time
 	// total, if not nil, is told how many messages there are before the first is read.
 	total func(uint64)
 }
@@ -127,11 +128,24 @@ func (l *Log) read(ctx context.Context, r reading, each func(jetstream.Msg, *jet
 		return fmt.Errorf("read %s: %w", r.stream, err)
 	}
 	defer it.Stop()
+	following := ctx
+	if !r.followUntil.IsZero() {
+		var over context.CancelFunc
+		following, over = context.WithDeadline(ctx, r.followUntil)
+		defer over()
+	}
 	for {
-		msg, err := it.Next(jetstream.NextContext(ctx))
+		waiting := ctx
+		if pending == 0 { // there is nothing but what is still to come
+			waiting = following
+		}
+		msg, err := it.Next(jetstream.NextContext(waiting))
 		if err != nil {
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				err = context.Cause(ctx)
+			case waiting.Err() != nil:
+				return nil
 			}
 			return fmt.Errorf("read %s: %w", r.stream, err)
 		}
@@ -143,7 +157,7 @@ func (l *Log) read(ctx context.Context, r reading, each func(jetstream.Msg, *jet
 		if err != nil || !more {
 			return err
 		}
-		if meta.NumPending == 0 && !r.follow {
+		if pending = meta.NumPending; pending == 0 && !r.follow {
 			return nil
 		}
 	}

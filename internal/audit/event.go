@@ -42,6 +42,9 @@ type EventsOptions struct {
 	Bodies bool
 	// Follow goes on behind the end of the log until the context ends.
 	Follow bool
+	// FollowUntil, if not zero, is how long what comes behind the end of the log is waited for. What is there before is read to its end
+	// however long that takes.
+	FollowUntil time.Time
 	// Total, if not nil, is told before the first event how many the server has for the slice; those stored at or after
 	// Until and those that no glob matches count too.
 	Total func(uint64)
@@ -56,7 +59,7 @@ func (l *Log) Events(ctx context.Context, s Slice, o EventsOptions, each func(*E
 	}
 	r := reading{
 		stream: topology.EventsStream, filters: s.filters(), since: s.Since,
-		headersOnly: !o.Bodies, follow: o.Follow, total: o.Total,
+		headersOnly: !o.Bodies, follow: o.Follow, followUntil: o.FollowUntil, total: o.Total,
 	}
 	return l.read(ctx, r, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 		if !s.Until.IsZero() && !meta.Timestamp.Before(s.Until) {
