@@ -496,6 +496,13 @@ func TestSnapshotsOfMany(t *testing.T) {
 				Next: "apps see no access for them: `entitled replay --rebuild --mode live` has them read from Stripe; `entitled backfill` also finds whom no log names any more",
 			},
 		},
+		{
+			syncer.Snapshots{Entries: 6000, Recorded: 6000, Missing: 5000, Looked: 1000, First: 1000},
+			Check{
+				State: Warn, Text: "6000 snapshots; none for 5000 customers that a record or an event names, of 1000 looked at: 1000 marked for the first sync",
+				Next: "those looked at only wait for their first sync; run this again when fewer do",
+			},
+		},
 	} {
 		if diff := cmp.Diff(tt.want, e.compared(tt.found)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -221,6 +221,9 @@ func (e examination) compared(s syncer.Snapshots) Check {
 		c.State = Warn
 		c.Text += fmt.Sprintf("; %s could not be read to their end in %s, so not all are looked for: both modes have records of %s", s.Unread, span(comparing), customers(uint64(s.Recorded)))
 		c.Next = e.command("replay --rebuild --dry-run") + " counts those without a snapshot, and takes longer"
+	case s.Looked < s.Missing:
+		c.State = Warn
+		c.Next = "those looked at only wait for their first sync; run this again when fewer do"
 	case s.Missing == 0:
 		c.Text += ", none is missing"
 	}

@@ -39,13 +39,15 @@ type snapshotLimits struct {
 	// compare is up to how many customers all are compared, whatever the counts say: the bucket also has entries of customers
 	// whose records have aged out, which hide as many that are missing.
 	compare int
-	// look is how many of the missing are looked at one by one.
-	look int
+	// look is how many of the missing are looked at one by one, and lookFor after how long no more are: each takes a few questions, one
+	// after the other, and NATS may be far.
+	look    int
+	lookFor time.Duration
 }
 
 // Snapshots reads for as long as within.
 func (i *Inspector) Snapshots(ctx context.Context, marks stripeevent.Types, within time.Duration) (Snapshots, error) {
-	return i.snapshots(ctx, marks, snapshotLimits{within: within, compare: 100_000, look: 1000})
+	return i.snapshots(ctx, marks, snapshotLimits{within: within, compare: 100_000, look: 1000, lookFor: 5 * time.Second})
 }
 
 func (i *Inspector) snapshots(ctx context.Context, marks stripeevent.Types, limit snapshotLimits) (s Snapshots, err error) {
@@ -75,7 +77,7 @@ func (i *Inspector) snapshots(ctx context.Context, marks stripeevent.Types, limi
 	if err != nil && (read.Err() == nil || ctx.Err() != nil) { // else Unread tells
 		return s, err
 	}
-	return s, i.lookAt(ctx, found, &s)
+	return s, i.lookAt(ctx, found, limit.lookFor, &s)
 }
 
 // A lacker has no snapshot.
@@ -203,9 +205,12 @@ func (s *store) skim(ctx context.Context, stream, filter string, policy jetstrea
 }
 
 // lookAt says what is to be expected for each. The marker is looked for first: what settles it is seen as a failure or a snapshot.
-func (i *Inspector) lookAt(ctx context.Context, found []lacker, s *Snapshots) error {
-	arrived := 0
-	for _, c := range found {
+func (i *Inspector) lookAt(ctx context.Context, found []lacker, within time.Duration, s *Snapshots) error {
+	arrived, began := 0, time.Now()
+	for n, c := range found {
+		if n > 0 && time.Since(began) > within {
+			break
+		}
 		marked := false
 		for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 			seq, err := i.NewestMarker(ctx, stripeevent.SyncSubject(lane, c.Customer))

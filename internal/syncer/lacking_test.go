@@ -35,7 +35,7 @@ func TestSnapshotsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	enough := snapshotLimits{within: patience, compare: 10, look: 10}
+	enough := snapshotLimits{within: patience, compare: 10, look: 10, lookFor: patience}
 	for name, tt := range map[string]struct {
 		limit func(*snapshotLimits)
 		want  Snapshots
@@ -43,6 +43,7 @@ func TestSnapshotsBounded(t *testing.T) {
 		"none":    {func(*snapshotLimits) {}, Snapshots{Entries: 3, Recorded: 3, Missing: 3, Looked: 3, Lost: 3}},
 		"compare": {func(l *snapshotLimits) { l.compare = 2 }, Snapshots{Entries: 3, Recorded: 3, Counted: true}},
 		"look":    {func(l *snapshotLimits) { l.look = 2 }, Snapshots{Entries: 3, Recorded: 3, Missing: 3, Looked: 2, Lost: 2, Unread: "the events"}},
+		"lookFor": {func(l *snapshotLimits) { l.lookFor = 0 }, Snapshots{Entries: 3, Recorded: 3, Missing: 3, Looked: 1, Lost: 1}},
 		"within":  {func(l *snapshotLimits) { l.within = time.Nanosecond }, Snapshots{Entries: 3, Recorded: 3, Unread: "the entries of the bucket"}},
 	} {
 		limit := enough
