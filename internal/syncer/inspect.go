@@ -98,7 +98,10 @@ func (i *Inspector) Failing(ctx context.Context, success time.Time) (Failing, er
 	var newest time.Time
 	for {
 		select {
-		case e := <-w.Updates():
+		case e, ok := <-w.Updates():
+			if !ok { // not the end of the entries: the connection is gone
+				return Failing{}, errors.New("read the failing customers: ended before its end")
+			}
 			if e == nil {
 				return f, nil
 			}

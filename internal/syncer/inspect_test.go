@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -226,3 +228,26 @@ func TestTriggerLabels(t *testing.T) {
 		t.Errorf("an unknown trigger has the label %s, want other", got)
 	}
 }
+
+// A watch that ended has not read everybody: to count whom it brought would be to say that nobody else fails.
+func TestFailingEnds(t *testing.T) {
+	t.Parallel()
+	ended := make(chan jetstream.KeyValueEntry)
+	close(ended)
+	i := &Inspector{store: &store{state: &leaderKV{KeyValue: watchedKV{updates: ended}}}}
+	if f, err := i.Failing(t.Context(), time.Time{}); err == nil {
+		t.Errorf("%+v, want an error", f)
+	}
+}
+
+type watchedKV struct {
+	jetstream.KeyValue
+	jetstream.KeyWatcher
+	updates chan jetstream.KeyValueEntry
+}
+
+func (w watchedKV) Watch(context.Context, string, ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	return w, nil
+}
+func (w watchedKV) Updates() <-chan jetstream.KeyValueEntry { return w.updates }
+func (watchedKV) Stop() error                               { return nil }
