@@ -304,7 +304,7 @@ func TestBesideDev(t *testing.T) {
 	})
 	t.Run("get unknown", func(t *testing.T) {
 		code, _, errs := entitled(t, nil, append([]string{"get", "cus_Nobody"}, at...)...)
-		if code != 1 || !strings.Contains(errs, "hint: read it from Stripe with `entitled sync cus_Nobody`") {
+		if code != 1 || !strings.Contains(errs, "hint: read it from Stripe with `entitled sync cus_Nobody --mode test`") {
 			t.Errorf("exit code %d:\n%s", code, errs)
 		}
 		code, _, errs = entitled(t, nil, append([]string{"get", "cus_Zoe", "--mode=live"}, at...)...)

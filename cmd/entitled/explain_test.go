@@ -194,7 +194,7 @@ func TestUncoveredUntilCoverageHasRun(t *testing.T) {
 		running *bool
 		want    string
 	}{
-		{10 * time.Second, nil, "1 EVENT WITHOUT A SYNC: the coverage check, every COVERAGE_EVERY (5m0s), will mark the customer again. Mark it now with `entitled replay --customer cus_uLSniVOXELFCMy`"},
+		{10 * time.Second, nil, "1 EVENT WITHOUT A SYNC: the coverage check, every COVERAGE_EVERY (5m0s), will mark the customer again. Mark it now with `entitled replay --customer cus_uLSniVOXELFCMy --mode test`"},
 		{5 * time.Minute, nil, "will mark the customer again."},
 		{7 * time.Minute, nil, "1 EVENT WITHOUT A SYNC: the coverage check should have marked the customer again."},
 		{7 * time.Minute, &stopped, "nothing marks the customer again while no syncer runs the coverage check."},
@@ -223,7 +223,7 @@ func TestWaits(t *testing.T) {
 
 var backquoted = regexp.MustCompile("`[^`]+`")
 
-// A command to copy is about the customer that was asked for, and that is of mode test unless it says otherwise.
+// A command to copy is about the customer that was asked for, whatever the mode is that is found where none is said.
 func TestCommandsNameTheMode(t *testing.T) {
 	t.Parallel()
 	differing := loadStory(t, "lost")
@@ -239,9 +239,7 @@ func TestCommandsNameTheMode(t *testing.T) {
 	} {
 		for _, mode := range []entitlement.Mode{entitlement.Test, entitlement.Live} {
 			story.Customer.Mode = mode
-			if mode == entitlement.Live {
-				want = strings.ReplaceAll(strings.ReplaceAll(want, "`, `", " --mode live`, `")+"|", "`|", " --mode live`")
-			}
+			want := strings.ReplaceAll(strings.ReplaceAll(want, "`, `", " --mode "+string(mode)+"`, `")+"|", "`|", " --mode "+string(mode)+"`")
 			var list []string
 			for _, x := range verdicts(story, 5*time.Minute) {
 				list = append(list, backquoted.FindAllString(x.text, -1)...)

@@ -104,7 +104,7 @@ func TestExplainOfASnapshotThatIsGone(t *testing.T) {
 	m.record(t, who("cus_Gus"), syncer.Record{Trigger: "backfill", Outcome: syncer.Created, Revision: 20, StartedAt: read, AsOf: read, Snapshot: &snapshot})
 	out, _ := m.run(t, 1, "explain", "cus_Gus")
 	for _, want := range []string{
-		"✗ cus_Gus  no access: the snapshot is gone", "  snapshot      GONE from the bucket", "✗ The snapshot is gone from the bucket: apps are told no access. Bring it back\n  with `entitled sync cus_Gus`; ",
+		"✗ cus_Gus  no access: the snapshot is gone", "  snapshot      GONE from the bucket", "✗ The snapshot is gone from the bucket: apps are told no access. Bring it back\n  with `entitled sync cus_Gus --mode test`; ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

@@ -290,7 +290,7 @@ func TestExplain(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Customer != "cus_Amelia" || len(line.Steps) != 2 || line.Uncovered == nil {
 		t.Errorf("%s: %v", out, err)
 	}
-	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out, "`entitled parked --redrive cus_Boris`") {
+	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out, "`entitled parked --redrive cus_Boris --mode") {
 		t.Errorf("a parked customer:\n%s", out)
 	}
 	if out, _ := m.run(t, 0, "explain", "cus_Amelia", "--at", "1h"); !strings.Contains(out, "no access: no snapshot yet") {

@@ -38,6 +38,7 @@ func TestModeIsFound(t *testing.T) {
 		{"events", 0, "1 event · live mode"},
 		{"replay --customer cus_Boris", 0, "1 customer in 1 event · live mode"},
 		{"explain cus_Boris", 0, "no snapshot  live mode"},
+		{"explain cus_Boris --mode test", 1, "read it with `entitled sync cus_Boris --mode test`"},
 		{"get cus_Boris", 1, "no snapshot of cus_Boris in entitlements_live\n  hint: read it from Stripe with `entitled sync cus_Boris --mode live`"},
 		{"sync cus_Boris", 1, "no syncer of mode live is running"},
 		{"watch --for 1ms", 0, "watching 0 customers of mode live"},

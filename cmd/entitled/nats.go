@@ -101,16 +101,10 @@ func found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.M
 	return entitlement.Test
 }
 
-// asMode is what a command that is printed to be copied needs so that it is about the mode.
-func asMode(m entitlement.Mode) string {
-	if m == entitlement.Live {
-		return " --mode live"
-	}
-	return ""
+// command is one of this tool to copy, about the mode: which one it is about without saying so hangs on STRIPE_API_KEY and on what is in NATS.
+func command(m entitlement.Mode, text string) string {
+	return "`" + text + " --mode " + string(m) + "`"
 }
-
-// command is one of this tool to copy, about the mode.
-func command(m entitlement.Mode, text string) string { return "`" + text + asMode(m) + "`" }
 
 func parseMode(flag string) (entitlement.Mode, error) {
 	m, err := entitlement.ParseMode(flag)
