@@ -207,8 +207,8 @@ func (s *store) skim(ctx context.Context, stream, filter string, policy jetstrea
 // lookAt says what is to be expected for each. The marker is looked for first: what settles it is seen as a failure or a snapshot.
 func (i *Inspector) lookAt(ctx context.Context, found []lacker, within time.Duration, s *Snapshots) error {
 	arrived, began := 0, time.Now()
-	for n, c := range found {
-		if n > 0 && time.Since(began) > within {
+	for _, c := range found {
+		if s.Looked > 0 && time.Since(began) > within {
 			break
 		}
 		marked := false
