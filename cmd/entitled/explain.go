@@ -54,8 +54,8 @@ somebody asks why a customer was locked out at 14:02.
 	entitled explain cus_NffrFeUfNV2Hib --json | jq -r .headline.text
 	entitled explain cus_NffrFeUfNV2Hib --json | jq .uncovered
 
-Exits with 1 if an event has no sync and none is coming, if the snapshot is gone from the bucket, or if --check finds a difference. An event that
-waits, for a marker that is pending or on its way, is none of these.`
+Exits with 1 if an event has no sync and none is coming, if the snapshot is gone from the bucket or cannot be read, or if --check finds a
+difference. An event that waits, for a marker that is pending or on its way, is none of these.`
 }
 
 // Run tells the story.
@@ -205,7 +205,7 @@ func (e explainCmd) print(s *session, story *audit.Story, since time.Time, cover
 	} else {
 		storyView{view: view{s.out}, story: story, since: since, coverageEvery: coverageEvery}.show()
 	}
-	if len(lost) > 0 || story.Gone() != nil || differs(story.Now) {
+	if len(lost) > 0 || story.Gone() != nil || story.Now.Unreadable != "" || differs(story.Now) {
 		return errSilent
 	}
 	return nil

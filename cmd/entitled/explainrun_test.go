@@ -141,3 +141,25 @@ func TestExplainCheckOfNobody(t *testing.T) {
 		t.Errorf("exit code %d of somebody who was forgotten:\n%s%s", code, out, errs)
 	}
 }
+
+// That all events are covered is no comfort where what the bucket has is no snapshot.
+func TestExplainOfWhatIsNoSnapshot(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	kv, err := m.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
+	if err == nil {
+		_, err = kv.Put(t.Context(), "cus_Gus", []byte("garbage"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := m.run(t, 1, "explain", "cus_Gus")
+	for _, want := range []string{"✗ cus_Gus  the snapshot cannot be read", "✗ What the bucket has is no snapshot", "`entitled sync cus_Gus --mode test`"} {
+		if !strings.Contains(strings.ReplaceAll(out, "\n  ", " "), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "✓ Every event") {
+		t.Errorf("all is well, says\n%s", out)
+	}
+}

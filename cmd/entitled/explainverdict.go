@@ -32,6 +32,10 @@ func verdicts(story *audit.Story, coverageEvery time.Duration) []verdict {
 	if gone != nil {
 		say(denies, "✗", "The snapshot is gone from the bucket: apps are told no access. %s", bringBack(story))
 	}
+	if p.Unreadable != "" {
+		say(denies, "✗", "What the bucket has is no snapshot that this version can read. If a later version wrote it, ask with that one; if not, %s writes a snapshot over it.",
+			command(c.Mode, "entitled sync "+who))
+	}
 	switch {
 	case len(lost) > 0:
 		when := fmt.Sprintf("the coverage check, every COVERAGE_EVERY (%s), will mark the customer again.", coverageEvery)

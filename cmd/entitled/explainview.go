@@ -34,8 +34,11 @@ func (v storyView) show() {
 		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(c, mark), v.out.paint(strong, v.who()), v.out.paint(c, access(s, now.At)), v.out.paint(faint, v.mode()))
 	} else {
 		what := "no snapshot"
-		if v.story.Gone() != nil {
+		switch {
+		case v.story.Gone() != nil:
 			what = "no access: the snapshot is gone"
+		case now.Unreadable != "":
+			what = "the snapshot cannot be read"
 		}
 		fmt.Fprintf(v.out, "%s %s  %s  %s\n", v.out.paint(denies, "✗"), v.out.paint(strong, v.who()), v.out.paint(denies, what), v.out.paint(faint, v.mode()))
 	}

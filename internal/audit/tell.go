@@ -141,7 +141,7 @@ func (s *Story) Waits() bool {
 
 // Empty says that nothing is known of the customer.
 func (s *Story) Empty() bool {
-	return len(s.Steps) == 0 && s.Now.Snapshot == nil && len(s.Now.Markers) == 0 && s.Now.Failure == nil && s.Now.NextLook == nil
+	return len(s.Steps) == 0 && s.gone() && len(s.Now.Markers) == 0 && s.Now.Failure == nil && s.Now.NextLook == nil
 }
 
 // Told is what an app would have been told at an instant.
