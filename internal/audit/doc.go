@@ -94,6 +94,10 @@ type reading struct {
 // openWithin bounds the making of a consumer: where a million subjects are, the newest of each take the server seconds to find, and nats.go waits for five.
 const openWithin = time.Minute
 
+// silence is after how long without a message it is asked whether there are any more: those that were there may have been erased since. It is more than two
+// of the heartbeats (15 s) by whose absence nats.go notices that it must begin anew.
+var silence = 45 * time.Second
+
 // buffered bounds the messages that the client holds ahead of its reader, in bytes: more than the largest message.
 const buffered = 8 << 20
 
@@ -134,17 +138,28 @@ func (l *Log) read(ctx context.Context, r reading, each func(jetstream.Msg, *jet
 		following, over = context.WithDeadline(ctx, r.followUntil)
 		defer over()
 	}
+	nothing := false // was left after a silence
 	for {
 		waiting := ctx
 		if pending == 0 { // there is nothing but what is still to come
 			waiting = following
 		}
-		msg, err := it.Next(jetstream.NextContext(waiting))
+		piece, heard := context.WithTimeout(waiting, silence)
+		msg, err := it.Next(jetstream.NextContext(piece))
+		heard()
 		if err != nil {
 			switch {
 			case ctx.Err() != nil:
 				err = context.Cause(ctx)
 			case waiting.Err() != nil:
+				return nil
+			case piece.Err() != nil && (r.follow || anyLeft(ctx, cons)):
+				nothing = false
+				continue
+			case piece.Err() != nil && !nothing:
+				nothing = true // the last may be on its way
+				continue
+			case piece.Err() != nil:
 				return nil
 			}
 			return fmt.Errorf("read %s: %w", r.stream, err)
@@ -161,6 +176,12 @@ func (l *Log) read(ctx context.Context, r reading, each func(jetstream.Msg, *jet
 			return nil
 		}
 	}
+}
+
+// anyLeft says whether a consumer has more to come. Where that cannot be told, there may be.
+func anyLeft(ctx context.Context, cons jetstream.Consumer) bool {
+	info, err := cons.Info(ctx)
+	return err != nil || info.NumPending > 0
 }
 
 // entry reads a bucket's entry, nil and 0 where there is none.

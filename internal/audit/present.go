@@ -100,17 +100,39 @@ func (l *Log) snapshot(ctx context.Context, c stripeevent.Customer, p *Present) 
 		return err
 	}
 	data, revision, err := entry(ctx, kv, c.Key())
-	if data == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	p.found(data, revision)
+	return nil
+}
+
+// lookAgain reads the snapshot as a syncer does, from the bucket's leader.
+func (l *Log) lookAgain(ctx context.Context, c stripeevent.Customer, p *Present) error {
+	i, err := syncer.Inspect(ctx, l.js, c.Mode)
+	if err != nil {
+		return l.snapshot(ctx, c, p) // something is missing here; what is there can be read all the same
+	}
+	data, revision, err := i.Snapshot(ctx, c.Key())
+	if err != nil {
+		return fmt.Errorf("read the snapshot of %s: %w", c, err)
+	}
+	p.found(data, revision)
+	return nil
+}
+
+// found takes in an entry of the bucket; no data is none.
+func (p *Present) found(data []byte, revision uint64) {
+	if data == nil {
+		return
 	}
 	p.Revision = revision
 	s, err := entitlement.Decode(data)
 	if err != nil {
 		p.Unreadable = err.Error()
-		return nil
+		return
 	}
 	p.Snapshot = &s
-	return nil
 }
 
 // Compare puts a reading of Stripe, made at asOf, beside the bucket. It writes nothing.

@@ -166,8 +166,8 @@ func (l *Log) Story(ctx context.Context, c stripeevent.Customer, marks stripeeve
 	}
 	s := tell(c, events, syncs, present)
 	if s.Gone() != nil {
-		// The first snapshot may have been written after the bucket was read. Look again before crying for help.
-		if err := l.snapshot(ctx, c, &s.Now); err != nil {
+		// The first snapshot may have been written after the bucket was read, or the replica that was asked lags. Look again before crying for help.
+		if err := l.lookAgain(ctx, c, &s.Now); err != nil {
 			return nil, err
 		}
 	}
