@@ -71,8 +71,8 @@ func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, e
 
 // Forget erases a customer: its events and records are overwritten in the store, its markers and its scheduled check removed, its
 // entries purged, so that watchers see the snapshot vanish. What stays is a record that it was forgotten, under the customer's id and with
-// nothing else of it. That record comes first. Recovery and coverage go by it from then on, so that neither undoes what is erased next; it is
-// there if this is interrupted; and the record of a sync that is under way comes behind it.
+// nothing else of it. That record comes first: coverage goes by it from then on, and recovery once it is the customer's oldest, which it is before
+// an event is missing. So neither undoes what is erased; it is there if this is interrupted; and the record of a sync that is under way comes behind it.
 //
 // A sync that is under way may write once more, and an event, a request, a sweep or a backfill that comes later brings the customer
 // back, as long as Stripe has it. Events that were created before are not recovered. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
@@ -119,10 +119,11 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error
 	if err := l.pace.Purge(ctx, c.Key()); err != nil {
 		return n, fmt.Errorf("purge %s of bucket %s: %w", c.Key(), l.pace.Bucket(), err)
 	}
-	if n.Events, err = l.erase(ctx, l.events, topology.EventsStream, eventsOf(c)); err != nil {
+	// Records before events: recovery looks at the oldest record of the customer whose events are missing.
+	if n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c)); err != nil {
 		return n, err
 	}
-	n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c))
+	n.Events, err = l.erase(ctx, l.events, topology.EventsStream, eventsOf(c))
 	return n, err
 }
 
