@@ -111,16 +111,7 @@ func TestStoryOfALostMarker(t *testing.T) {
 func TestStoryOfAParkedCustomer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.start()
-	r.buy()
-	r.settle()
-	c, sub := r.buy()
-	r.settle()
-	r.refuse(c)
-	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
-		t.Fatal(err)
-	}
-	r.settle()
+	c := r.troubled(r.refuse)
 	parked, err := r.log.Parked(t.Context(), c.Mode, false)
 	if err != nil || len(parked) != 1 || parked[0].Customer != c || parked[0].Attempts != 1 {
 		t.Fatalf("parked: %+v (%v), want %s after one attempt", parked, err, c)
@@ -240,16 +231,7 @@ func TestRunning(t *testing.T) {
 func TestStoryOfARetry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.start()
-	r.buy()
-	r.settle()
-	c, sub := r.buy()
-	r.settle()
-	r.fail(c)
-	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
-		t.Fatal(err)
-	}
-	r.settle()
+	c := r.troubled(r.fail)
 	var failed bool
 	for _, y := range syncs(r.story(c)) {
 		if y.Retry != failed {
@@ -272,4 +254,20 @@ func (r *rig) fail(c stripeevent.Customer) {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	}
 	r.stripe.Store(&hook)
+}
+
+// troubled has a customer change whose reading spoil keeps from succeeding, beside another whose syncs succeed.
+func (r *rig) troubled(spoil func(stripeevent.Customer)) stripeevent.Customer {
+	r.Helper()
+	r.start()
+	r.buy()
+	r.settle()
+	c, sub := r.buy()
+	r.settle()
+	spoil(c)
+	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+		r.Fatal(err)
+	}
+	r.settle()
+	return c
 }
