@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"entitled/entitlement"
+	"entitled/internal/syncer"
 )
 
 // runningWithin bounds the question. Where no syncer is, the server says so at once.
@@ -18,7 +19,7 @@ const runningWithin = time.Second
 func (l *Log) Running(ctx context.Context, m entitlement.Mode) *bool {
 	ctx, cancel := context.WithTimeout(ctx, runningWithin)
 	defer cancel()
-	_, err := l.js.Conn().RequestWithContext(ctx, "$SRV.PING.entitled-sync-"+string(m), nil)
+	_, err := l.js.Conn().RequestWithContext(ctx, syncer.PingSubject(m), nil)
 	running := err == nil
 	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
 		return nil

@@ -68,7 +68,7 @@ func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (n int, polici
 		return 0, nil, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
-	if err := nc.PublishRequest("$SRV.PING.entitled-sync-"+string(m), inbox, nil); err != nil {
+	if err := nc.PublishRequest(syncer.PingSubject(m), inbox, nil); err != nil {
 		return 0, nil, err
 	}
 	for wait := askFor; ; wait = pingFor {

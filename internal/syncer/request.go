@@ -22,6 +22,12 @@ import (
 // serviceVersion is what `nats micro ls` shows; it rises with the request's or the reply's format.
 const serviceVersion = "1.0.0"
 
+// serviceName is the micro service's of the syncers of a mode.
+func serviceName(m entitlement.Mode) string { return "entitled-sync-" + string(m) }
+
+// PingSubject is where each syncer of a mode answers that it is there, with [PolicyMetadata].
+func PingSubject(m entitlement.Mode) string { return "$SRV.PING." + serviceName(m) }
+
 const (
 	// answerWithin bounds a request: whoever asks waits this long.
 	answerWithin = 10 * time.Second
@@ -48,7 +54,7 @@ func (s *Syncer) serve(ctx, hard context.Context) error {
 	defer answering.Wait()
 	room := make(chan struct{}, asking)
 	svc, err := micro.AddService(s.nc, micro.Config{
-		Name:        "entitled-sync-" + string(s.mode),
+		Name:        serviceName(s.mode),
 		Version:     serviceVersion,
 		Description: "a customer's snapshot, read from Stripe after the request",
 		Metadata:    map[string]string{PolicyMetadata: s.policy().String()},
