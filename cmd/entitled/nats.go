@@ -47,7 +47,7 @@ func absences(s *session) []nats.Option {
 	return []nats.Option{
 		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) {
 			if !nc.IsClosed() && !nc.IsDraining() {
-				s.err.note("NATS is away: what happens meanwhile is shown when it is back")
+				s.err.note("NATS is away: what is new by then is shown when it is back")
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { s.err.note("NATS is back") }),
