@@ -1,11 +1,13 @@
 package natstest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -20,8 +22,8 @@ type ServerCluster struct {
 	links *links
 }
 
-// Cluster starts n servers, and waits until they have elected a meta leader that knows all of them: a stream
-// of n replicas can be created at once. Give each of them the same options.
+// Cluster starts n servers, and waits until a stream of n replicas can be created on them. Give each of them the same
+// options.
 func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	tb.Helper()
 	return cluster(tb, n, false, options)
@@ -91,8 +93,8 @@ func (c *ServerCluster) start(n int, linked bool, options []Option) (ok bool) {
 	return true
 }
 
-// WaitReady waits until every server runs and is up to date, and their meta leader knows all of them; also after a
-// restart. It fails the test if a server is stopped.
+// WaitReady waits until every server runs and is up to date, and a stream with a replica on each of them was created and
+// deleted again; also after a restart. It fails the test if a server is stopped.
 func (c *ServerCluster) WaitReady() {
 	c.tb.Helper()
 	for _, s := range c.Servers {
@@ -111,8 +113,36 @@ func (c *ServerCluster) WaitReady() {
 				return fmt.Errorf("cluster of %d: %s is not up to date", len(c.Servers), s.Name())
 			}
 		}
+		// What the leader knows of the others is forgotten when it is no longer the leader, and when a second route to one of
+		// them takes the place of the first.
+		if err := c.holdStream(leader); err != nil {
+			return fmt.Errorf("cluster of %d: no stream on all of them: %w", len(c.Servers), err)
+		}
 		return nil
 	})
+}
+
+// holdStream creates a stream with a replica on every server and deletes it again.
+func (c *ServerCluster) holdStream(leader *Server) error {
+	nc, err := nats.Connect(leader.URL())
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.tb.Context(), 2*time.Second)
+	defer cancel()
+	const name = "NATSTEST_READY"
+	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: name, Subjects: []string{"natstest.ready"}, Storage: jetstream.MemoryStorage, Replicas: len(c.Servers),
+	})
+	if err != nil {
+		return err
+	}
+	return js.DeleteStream(ctx, name)
 }
 
 // Leader is the server that leads the meta group, nil while there is none.

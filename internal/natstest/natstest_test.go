@@ -57,7 +57,7 @@ func TestClusterHoldsThreeReplicas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(ctx, "s", nil); err != nil {
+	if _, err := js.Publish(ctx, "s", nil, jetstream.WithRetryAttempts(10)); err != nil {
 		t.Fatal(err)
 	}
 	c.Leader().Restart()

@@ -69,8 +69,7 @@ func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, asset
 	if r.price, err = sim.CreatePrice(stripesim.PriceParams{Product: product, LookupKey: "pro_monthly"}); err != nil {
 		t.Fatal(err)
 	}
-	ctx := t.Context()
-	if err := topology.Ensure(ctx, r.js, topology.Syncer(assets, entitlement.Test)); err != nil {
+	if err := topology.Wait(t.Context(), r.js, topology.Syncer(assets, entitlement.Test), func(err error) { t.Log(err) }); err != nil {
 		t.Fatal(err)
 	}
 	return r
