@@ -353,10 +353,19 @@ func checkAccountsCell(t *testing.T, srv *natstest.Server, e errand, flt fault) 
 	e.settled(r, ids)
 }
 
-// wipe empties what an earlier cell left. A purged log would still know the ids of its events, which are the same in every cell.
+// wipe empties what an earlier cell left. A purged log would still know the ids of its events, which are the same in every cell. The budget
+// stays: bulk work would wait half a second for a new one to be half full.
 func (r *rig) wipe() {
 	r.t.Helper()
-	err := r.js.DeleteStream(r.t.Context(), topology.EventsStream)
+	kv, err := r.js.KeyValue(r.t.Context(), topology.StateBucket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	budget, _, err := get(r.t.Context(), kv, "budget.test")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	err = r.js.DeleteStream(r.t.Context(), topology.EventsStream)
 	if err == nil {
 		err = topology.Ensure(r.t.Context(), r.js, topology.Syncer(r.assets, entitlement.Test))
 	}
@@ -372,6 +381,11 @@ func (r *rig) wipe() {
 			err = stream.Purge(r.t.Context())
 		}
 		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if budget != nil {
+		if _, err := kv.Put(r.t.Context(), "budget.test", budget); err != nil {
 			r.t.Fatal(err)
 		}
 	}
