@@ -27,7 +27,7 @@ func TestRestartKeepsTheStoreAndThePort(t *testing.T) {
 		t.Errorf("restarted at %s, was at %s", s.URL(), url)
 	}
 	// The client that was connected finds it again.
-	natstest.Eventually(t, 10*time.Second, func() error {
+	natstest.Eventually(t, 30*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		st, err := js.Stream(ctx, "S")
@@ -49,7 +49,7 @@ func TestRestartKeepsTheStoreAndThePort(t *testing.T) {
 
 func TestClusterHoldsThreeReplicas(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := natstest.Cluster(t, 3)
 	js := c.JetStream(t)
@@ -62,7 +62,7 @@ func TestClusterHoldsThreeReplicas(t *testing.T) {
 	}
 	c.Leader().Restart()
 	c.WaitReady()
-	natstest.Eventually(t, 10*time.Second, func() error {
+	natstest.Eventually(t, 30*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		info, err := st.Info(ctx)

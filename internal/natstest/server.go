@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startDeadline bounds the start of a server; it is generous because tests share their machine.
+// startDeadline bounds the start of a server, a client's connecting and what it asks of JetStream; it is generous because tests share
+// their machine.
 const startDeadline = 30 * time.Second
 
 // An Option changes the server's options before it starts. Host, ports, store directory, logging and signals are
@@ -124,6 +125,7 @@ func connect(tb testing.TB, url string, options []nats.Option) *nats.Conn {
 	tb.Helper()
 	options = append([]nats.Option{
 		nats.Name(tb.Name()),
+		nats.Timeout(startDeadline),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(5 * time.Millisecond),
 		nats.ReconnectJitter(5*time.Millisecond, 5*time.Millisecond),
@@ -140,7 +142,7 @@ func connect(tb testing.TB, url string, options []nats.Option) *nats.Conn {
 
 func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(startDeadline))
 	if err != nil {
 		tb.Fatalf("JetStream: %v", err)
 	}

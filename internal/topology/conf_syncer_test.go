@@ -16,7 +16,7 @@ import (
 
 func TestSyncerCan(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	js := allowed(t, shipped(t), "syncer")
 	for _, m := range []entitlement.Mode{entitlement.Live, entitlement.Test} {

@@ -116,7 +116,7 @@ func TestIngestCan(t *testing.T) {
 		case <-ack.Ok():
 		case err := <-ack.Err():
 			t.Errorf("publish %s: %v", subject, err)
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Errorf("publish %s: no PubAck", subject)
 		}
 	}
@@ -126,7 +126,7 @@ func TestIngestCan(t *testing.T) {
 	if err := js.Conn().PublishMsg(first); err != nil {
 		t.Fatal(err)
 	}
-	ack, err := js.Conn().RequestMsg(last, 10*time.Second)
+	ack, err := js.Conn().RequestMsg(last, 30*time.Second)
 	if err != nil || !strings.Contains(string(ack.Data), `"count":2`) {
 		t.Errorf("a batch: %v, answered %+v", err, ack)
 	}
@@ -134,7 +134,7 @@ func TestIngestCan(t *testing.T) {
 
 func TestAppCan(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s := shipped(t)
 	syncer := allowed(t, s, "syncer")
@@ -194,7 +194,7 @@ func TestAppCan(t *testing.T) {
 // The client that apps use needs no more than the user app has.
 func TestAppCanOpenAClient(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s := shipped(t)
 	syncer := allowed(t, s, "syncer")
@@ -284,7 +284,7 @@ func TestAnAnswerGoesWhereTheRequestSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	natstest.Eventually(t, 10*time.Second, func() error {
+	natstest.Eventually(t, 30*time.Second, func() error {
 		_, err := kv.Get(t.Context(), "cus_2")
 		return err
 	})
