@@ -28,7 +28,7 @@ func TestFollowerLagsAndLeaderDies(t *testing.T) {
 // lag lets a follower of everything lag by d for long, and returns the node that leads the consumer.
 func (r *rig) lag(d, long time.Duration) (leader int) {
 	r.t.Helper()
-	leader = r.cluster.StreamLeader("STRIPE_SYNC")
+	leader = r.awaitLeader("leader of STRIPE_SYNC")
 	behind := (leader + 1) % nodes
 	r.unlead(behind)
 	r.inject(fmt.Sprintf("n%d lags by %s", behind+1, d), func() {
@@ -36,7 +36,7 @@ func (r *rig) lag(d, long time.Duration) (leader int) {
 		r.pass(long)
 		r.cluster.Heal(behind)
 	})
-	return r.leaders()["leader of the consumer"]()
+	return r.awaitLeader("leader of the consumer")
 }
 
 // unlead makes node i a follower of every stream and of the consumer.

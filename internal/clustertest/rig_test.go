@@ -270,15 +270,16 @@ func (r *rig) kill(what string, i int, down time.Duration) {
 	})
 }
 
-// awaitLeader waits until somebody leads.
-func (r *rig) awaitLeader(what string) {
+// awaitLeader waits until somebody leads, and returns who.
+func (r *rig) awaitLeader(what string) (i int) {
 	r.t.Helper()
 	natstest.Eventually(r.t, settleWithin, func() error {
-		if r.leaders()[what]() < 0 {
+		if i = r.leaders()[what](); i < 0 {
 			return fmt.Errorf("no %s", what)
 		}
 		return nil
 	})
+	return i
 }
 
 // watchLeaders notes when something that the pipeline needs has no leader that answers, until the test ends.

@@ -32,8 +32,7 @@ func TestRounds(t *testing.T) {
 	kinds := slices.Sorted(maps.Keys(r.leaders()))
 	for n := range *rounds {
 		what := kinds[n%len(kinds)]
-		r.awaitLeader(what)
-		i := r.leaders()[what]()
+		i := r.awaitLeader(what)
 		// Each kind of fault comes to each leader in len(kinds) times four rounds.
 		switch n / len(kinds) % 4 {
 		case 0:
