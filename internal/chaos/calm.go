@@ -239,8 +239,12 @@ func (s *stage) messages(ctx context.Context, stream, subject string, from uint6
 		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
 			return fmt.Errorf("read %s: %w", stream, err)
 		}
-		if got == 0 {
+		if info := cons.CachedInfo(); got == 0 && info.NumPending == 0 {
 			return nil
+		}
+		// A second in which nothing comes looks like the end too.
+		if ctx.Err() != nil {
+			return fmt.Errorf("read %s: %w", stream, context.Cause(ctx))
 		}
 	}
 }

@@ -23,7 +23,7 @@ const (
 	readAhead = 256
 	// readerGone is how long the server keeps the place of a reader that has not asked for more.
 	readerGone = 5 * time.Minute
-	// comeWithin is how long entries that are known to be left may take to come.
+	// comeWithin is how long entries and messages that are known to be left may take to come.
 	comeWithin = 5 * time.Second
 )
 

@@ -19,6 +19,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 )
 
 // A bucket of many batches is read whole, each customer once, as it is now; what is no customer's is left out.
@@ -120,6 +121,24 @@ func TestEachSnapshotOfASilentServer(t *testing.T) {
 	})
 	if err != nil || n != 1 || !silent.fell.Load() {
 		t.Errorf("%d entries, %v; want the one there is, after a silence", n, err)
+	}
+}
+
+// So it is of a log.
+func TestReadLogOfASilentServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.customer()
+	r.deliver(r.sim.Events()[0])
+	silent := &silence{at: "CONSUMER.MSG.NEXT.", lasts: 1200 * time.Millisecond}
+	s := r.operator(func(c *Config) { c.NATS = r.conn(t, nats.SetCustomDialer(silent)) }).s.store
+	n := 0
+	err := s.readLog(t.Context(), topology.EventsStream, jetstream.OrderedConsumerConfig{}, func(jetstream.Msg) error {
+		n++
+		return nil
+	})
+	if err != nil || n != 1 || !silent.fell.Load() {
+		t.Errorf("%d messages, %v; want the one there is, after a silence", n, err)
 	}
 }
 

@@ -39,14 +39,24 @@ func (s *store) openLog(ctx context.Context, stream string, cfg jetstream.Ordere
 // next is the next piece, empty at the end.
 func (l *logReader) next(ctx context.Context) ([]jetstream.Msg, error) {
 	msgs, err := fetch(ctx, l.cons, logChunk, 0)
+	if left := l.left(); err == nil && len(msgs) == 0 && left > 0 {
+		msgs, err = fetch(ctx, l.cons, int(min(left, logChunk)), comeWithin)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", l.stream, err)
 	}
-	// A request that was lost looks like the end too.
-	if info := l.cons.CachedInfo(); len(msgs) == 0 && info != nil && info.NumPending > 0 {
-		return nil, fmt.Errorf("read %s: %d messages did not come", l.stream, info.NumPending)
+	if left := l.left(); len(msgs) == 0 && left > 0 {
+		return nil, fmt.Errorf("read %s: %d messages did not come", l.stream, left)
 	}
 	return msgs, nil
+}
+
+// left is how many messages there were for the last fetch.
+func (l *logReader) left() uint64 {
+	if info := l.cons.CachedInfo(); info != nil {
+		return info.NumPending
+	}
+	return 0
 }
 
 // readLog calls do with each message of a stream that cfg chooses, as a [logReader] brings them.
