@@ -67,7 +67,7 @@ func (s *Syncer) serve(ctx, hard context.Context) error {
 		case room <- struct{}{}:
 			answering.Go(func() {
 				defer func() { <-room }()
-				s.answer(hard, r)
+				s.answer(hard, r, answering.Go)
 			})
 		default:
 			s.respond(r.Error(strconv.Itoa(http.StatusTooManyRequests), "too many requests under way, come back in a second", nil))
@@ -83,8 +83,9 @@ func (s *Syncer) serve(ctx, hard context.Context) error {
 	return nil
 }
 
-func (s *Syncer) answer(ctx context.Context, r micro.Request) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// answer waits for a reading that begins after the request, and shares it with whoever else does; start runs it.
+func (s *Syncer) answer(hard context.Context, r micro.Request, start func(func())) {
+	ctx, cancel := context.WithTimeout(hard, answerWithin)
 	defer cancel()
 	var q request
 	if err := json.Unmarshal(r.Data(), &q); err != nil || q.Customer == "" || len(q.Customer)+len(q.Account) > longestIDs {
@@ -98,19 +99,37 @@ func (s *Syncer) answer(ctx context.Context, r micro.Request) {
 	}
 	ctx, end := s.tracer.task(ctx, trace.SpanKindServer, entitlement.SyncSubject(s.mode), nats.Header(r.Headers()), t)
 	defer end()
-	res, err := s.protocol.sync(ctx, ctx, t)
-	tell(ctx, res, err)
-	if err == nil {
-		err = s.succeeded(ctx, t, res)
-	} else if ctx.Err() == nil {
-		s.failed(ctx, t, res.record, err)
+	// Who shares a reading may have longer to wait than the one who asked for it.
+	hard = trace.ContextWithSpan(hard, trace.SpanFromContext(ctx))
+	shared := s.readings.ask(t.customer, func() (synced, error) { return s.read(hard, t) }, start)
+	var res synced
+	var err error
+	select {
+	case <-shared.done:
+		res, err = shared.res, shared.err
+	case <-ctx.Done():
+		err = fmt.Errorf("wait for a reading of %s: %w", t.customer, ctx.Err())
 	}
+	tell(ctx, res, err)
 	if err != nil {
 		code, text := answerTo(err)
 		s.respond(r.Error(code, text, detail(err)))
 		return
 	}
 	s.respond(r.RespondJSON(reply{Snapshot: res.snapshot, Revision: res.record.Revision}))
+}
+
+// read syncs a customer because somebody asked for it.
+func (s *Syncer) read(ctx context.Context, t task) (synced, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	res, err := s.protocol.sync(ctx, ctx, t)
+	if err == nil {
+		err = s.succeeded(ctx, t, res)
+	} else if ctx.Err() == nil {
+		s.failed(ctx, t, res.record, err)
+	}
+	return res, err
 }
 
 // answerTo is what whoever asks is told: a status in HTTP's sense and a sentence. The operator's log has the chain.

@@ -83,6 +83,7 @@ type Syncer struct {
 	refused  chan stripeevent.Customer
 	look     chan struct{}
 	running  *sync.Map // names of the jobs that run here
+	readings *readings
 
 	// Set by Run before anything uses them.
 	store    *store
@@ -128,6 +129,7 @@ func New(cfg Config) (*Syncer, error) {
 		refused:  make(chan stripeevent.Customer, 1),
 		look:     make(chan struct{}, 1),
 		running:  &sync.Map{},
+		readings: &readings{},
 	}
 	if s.ready == nil {
 		s.ready = func(string, error) {}
