@@ -87,6 +87,27 @@ func TestRefusedKeyKeepsEveryMarker(t *testing.T) {
 	}
 }
 
+// A key that Stripe does not know shows before anybody is dirty: a job meets it.
+func TestUnknownKeyIsNotReady(t *testing.T) {
+	t.Parallel()
+	var ready readiness
+	r := newRig(t, func(cfg *Config) { cfg.Ready = ready.set })
+	r.sim.SetKeys(stripesim.Key{Secret: "rk_test_another"})
+	r.start()
+	natstest.Eventually(t, patience, func() error {
+		if err := ready.err(conditionStripe); err == nil || !strings.Contains(err.Error(), "401") {
+			return fmt.Errorf("condition stripe is %v, want one that says 401", err)
+		}
+		return nil
+	})
+	r.sim.SetKeys()
+	natstest.Eventually(t, patience, func() error { return ready.err(conditionStripe) })
+	c := r.customer()
+	r.subscribe(c)
+	r.mark(c)
+	r.await(c, "active", status("active"))
+}
+
 func (r *rig) marker(c stripeevent.Customer) (*jetstream.RawStreamMsg, error) {
 	stream, err := r.js.Stream(r.t.Context(), topology.SyncStream)
 	if err != nil {

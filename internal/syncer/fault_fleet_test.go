@@ -100,7 +100,7 @@ func (f *fleet) start() {
 		metrics:  newMetrics(),
 		evidence: &evidence{},
 		gate:     newGate(),
-		refused:  make(chan stripeevent.Customer, 1),
+		refused:  make(chan func(context.Context) error, 1),
 	}
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Now, stripeevent.Now, stripeevent.Bulk, stripeevent.Bulk} {
 		h := &hand{w: f.w, name: p.name}

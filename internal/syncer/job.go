@@ -136,6 +136,7 @@ func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 		started := time.Now()
 		if err := j.run(ctx, lost); err != nil {
 			delay := topology.AckWait
+			s.haltJob(err)
 			if ctx.Err() == nil {
 				// What reads a whole account and fails each time must not do it all day.
 				if meta, err := msg.Metadata(); err == nil {

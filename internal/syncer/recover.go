@@ -414,8 +414,9 @@ func (s *Syncer) runRecover(ctx context.Context, _ bool) error {
 	s.metrics.recovered.Add(float64(rep.Recovered))
 	if e, ok := errors.AsType[*stripeapi.Error](err); ok {
 		s.metrics.recoverFailures.Inc()
+		s.haltJob(err)
 		next := "it is tried again when it is due"
-		if e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized {
+		if e.Status == http.StatusForbidden {
 			next = "give the key permission to read events, or missed webhooks are found only at boundaries and by the nightly sweep"
 		}
 		s.log.Warn("Stripe's events not compared with the log: "+next, "err", err)

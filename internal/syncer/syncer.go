@@ -80,7 +80,7 @@ type Syncer struct {
 
 	evidence *evidence
 	gate     *gate
-	refused  chan stripeevent.Customer
+	refused  chan func(context.Context) error // the request that was refused
 	look     chan struct{}
 	running  *sync.Map // names of the jobs that run here
 	readings *readings
@@ -126,7 +126,7 @@ func New(cfg Config) (*Syncer, error) {
 		tracer:   tr,
 		evidence: &evidence{},
 		gate:     newGate(),
-		refused:  make(chan stripeevent.Customer, 1),
+		refused:  make(chan func(context.Context) error, 1),
 		look:     make(chan struct{}, 1),
 		running:  &sync.Map{},
 		readings: &readings{},
