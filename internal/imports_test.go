@@ -40,12 +40,14 @@ func rules() []rule {
 		only("internal/natstest"),
 		only("internal/daemon/daemontest"),
 		// The two meet in the streams, and in a process that runs both.
-		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring", "internal/chaos", "internal/bench"),
-		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring", "internal/chaos", "internal/doctor", "internal/audit", "internal/bench"),
+		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring/ingestd", "internal/chaos", "internal/bench"),
+		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring/syncerd", "internal/chaos", "internal/doctor", "internal/audit", "internal/bench"),
 		only("internal/doctor", "cmd/entitled"),
 		only("internal/audit", "cmd/entitled"),
 		only("internal/daemon", "cmd", "internal/wiring", "internal/bench"),
 		only("internal/wiring", "cmd", "internal/bench"),
+		only("internal/wiring/ingestd", "cmd/ingest", "cmd/entitled", "internal/bench"),
+		only("internal/wiring/syncerd", "cmd/syncer", "cmd/entitled", "internal/bench"),
 		only("internal/stripesim", "cmd/entitled", "internal/chaos", "internal/bench"),
 		only("internal/bench", "cmd/entitled"),
 		only("internal/chaos", "cmd/entitled"),
@@ -167,6 +169,43 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// A daemon is not linked with the other, however long the way to it.
+func TestDaemonsAreApart(t *testing.T) {
+	t.Parallel()
+	g, err := read("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for daemon, never := range map[string][]string{
+		"cmd/ingest": {"internal/syncer", "internal/stripeapi"},
+		"cmd/syncer": {"internal/ingest", "github.com/gin-gonic/gin"},
+	} {
+		linked := g.linked(daemon)
+		if !linked["internal/topology"] {
+			t.Errorf("%s is linked with %v, which cannot be all", daemon, slices.Sorted(maps.Keys(linked)))
+		}
+		for _, pkg := range never {
+			if linked[pkg] {
+				t.Errorf("%s is linked with %s", daemon, pkg)
+			}
+		}
+	}
+}
+
+// linked is what a package imports, and what that imports in turn, as far as the graph goes.
+func (g graph) linked(pkg string) map[string]bool {
+	found := map[string]bool{}
+	for todo := []string{pkg}; len(todo) > 0; todo = todo[1:] {
+		for _, imported := range g[todo[0]] {
+			if !found[imported] {
+				found[imported] = true
+				todo = append(todo, imported)
+			}
+		}
+	}
+	return found
+}
+
 // Each rule refuses what it is for and lets pass what it is not.
 func TestRules(t *testing.T) {
 	t.Parallel()
@@ -184,15 +223,15 @@ func TestRules(t *testing.T) {
 	})
 	want := []string{
 		"cmd/ingest imports internal/natstest: nobody may import internal/natstest but tests",
-		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring and internal/chaos and internal/doctor and internal/audit and internal/bench may import internal/syncer",
+		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/bench may import internal/syncer",
 		"entitlement imports github.com/prometheus/client_golang/prometheus: entitlement may know the standard library and github.com/nats-io/nats.go only",
 		"internal/daemon imports entitlement: internal/daemon may know no other package of the module",
 		"internal/daemon imports internal/daemonic: internal/daemon may know no other package of the module",
-		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring and internal/chaos and internal/doctor and internal/audit and internal/bench may import internal/syncer",
+		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/bench may import internal/syncer",
 		"internal/ingest imports go.opentelemetry.io/otel/sdk/trace: only internal/daemon may import go.opentelemetry.io/otel/sdk",
 		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
 		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",
-		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled and internal/wiring and internal/chaos and internal/bench may import internal/ingest",
+		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled and internal/wiring/ingestd and internal/chaos and internal/bench may import internal/ingest",
 		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest and internal/bench may import github.com/gin-gonic/gin",
 		"internal/syncer imports github.com/nats-io/nats-server/v2/server: only cmd/entitled and internal/natstest and internal/bench may import github.com/nats-io/nats-server/v2",
 		"internal/syncer imports testing/synctest: only internal/natstest and internal/daemon/daemontest may import testing",

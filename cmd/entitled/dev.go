@@ -17,6 +17,8 @@ import (
 	"entitled/internal/ingest"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/ingestd"
+	"entitled/internal/wiring/syncerd"
 )
 
 type devCmd struct {
@@ -31,11 +33,11 @@ type devCmd struct {
 	Sim     string `name:"sim-addr" env:"SIM_ADDR" placeholder:"ADDR" help:"Where the simulated Stripe listens. Default: 127.0.0.1:12111, or any port that is free."`
 	Verbose bool   `short:"v" help:"Also print what the two daemons log, on standard error."`
 
-	Key     string                `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" group:"stripe" help:"Restricted, read-only key of Stripe's API. It goes with the next."`
-	Secrets string                `name:"stripe-webhook-secrets" env:"STRIPE_WEBHOOK_SECRETS" secret:"" placeholder:"WHSEC,…" group:"stripe" help:"Signing secrets of the webhook endpoints, separated by commas."`
-	Syncer  wiring.SyncerSettings `embed:"" group:"daemons"`
-	Ingest  wiring.IngestSettings `embed:"" group:"daemons"`
-	Marks   wiring.MarkSettings   `embed:"" group:"daemons"`
+	Key     string              `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" group:"stripe" help:"Restricted, read-only key of Stripe's API. It goes with the next."`
+	Secrets string              `name:"stripe-webhook-secrets" env:"STRIPE_WEBHOOK_SECRETS" secret:"" placeholder:"WHSEC,…" group:"stripe" help:"Signing secrets of the webhook endpoints, separated by commas."`
+	Syncer  syncerd.Settings    `embed:"" group:"daemons"`
+	Ingest  ingestd.Settings    `embed:"" group:"daemons"`
+	Marks   wiring.MarkSettings `embed:"" group:"daemons"`
 }
 
 // Help is shown below the usage.
@@ -57,8 +59,8 @@ With your own test account, in two terminals (FEATURES is entitlements with the 
 // A plan is what dev's settings mean.
 type plan struct {
 	simulated bool
-	ingest    wiring.Ingest
-	syncer    wiring.Syncer
+	ingest    ingestd.Ingest
+	syncer    syncerd.Syncer
 	tracing   daemon.Tracing
 }
 
@@ -85,11 +87,11 @@ func (d devCmd) plan(s *session) (plan, error) {
 		c.Problem("STRIPE_WEBHOOK_SECRETS", "missing, while STRIPE_API_KEY is set",
 			"the signing secret that `stripe listen --print-secret` or your webhook endpoint's page shows, whsec_…"+both)
 	case d.Key == "":
-		c.Problem("STRIPE_API_KEY", "missing, while STRIPE_WEBHOOK_SECRETS is set", wiring.KeyHint+both)
+		c.Problem("STRIPE_API_KEY", "missing, while STRIPE_WEBHOOK_SECRETS is set", syncerd.KeyHint+both)
 		key = simulatedKey // so that the rest is checked
 	}
 	if d.Secrets != "" {
-		secrets = c.Secrets("STRIPE_WEBHOOK_SECRETS", d.Secrets, wiring.SecretsHint)
+		secrets = c.Secrets("STRIPE_WEBHOOK_SECRETS", d.Secrets, ingestd.SecretsHint)
 	}
 	p := plan{simulated: simulated, syncer: settings.Check(&c, key), ingest: d.Ingest.Check(&c), tracing: c.Tracing(s.Getenv, "entitled-dev")}
 	for _, a := range []struct{ setting, addr string }{{"LISTEN_ADDR", d.Listen}, {"ADMIN_ADDR", d.Admin}, {"NATS_ADDR", d.NATS}, {"SIM_ADDR", d.Sim}} {

@@ -16,6 +16,7 @@ import (
 	"entitled/internal/doctor"
 	"entitled/internal/stripeapi"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/syncerd"
 )
 
 type doctorCmd struct {
@@ -92,7 +93,7 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 	cfg.Monitor = d.Monitor
 	if key := s.Getenv("STRIPE_API_KEY"); key != "" {
 		_, err := stripeapi.ModeOf(key)
-		check.Error("STRIPE_API_KEY", err, wiring.KeyHint)
+		check.Error("STRIPE_API_KEY", err, syncerd.KeyHint)
 		cfg.Stripe = &stripeapi.Config{Key: key, Base: d.Base, Features: features == "entitlements"}
 	}
 	return cfg, check.Err()

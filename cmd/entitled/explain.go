@@ -17,6 +17,7 @@ import (
 	"entitled/internal/syncer"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/syncerd"
 )
 
 type explainCmd struct {
@@ -129,12 +130,12 @@ func (e explainCmd) excluded() error {
 }
 
 // settings are those of --check; without it, none are looked at.
-func (f checkFlags) settings(s *session, check *daemon.Checker) wiring.Syncer {
+func (f checkFlags) settings(s *session, check *daemon.Checker) syncerd.Syncer {
 	if !f.Compare {
-		return wiring.Syncer{}
+		return syncerd.Syncer{}
 	}
-	key := check.Secret("STRIPE_API_KEY", s.Getenv("STRIPE_API_KEY"), wiring.KeyHint)
-	return wiring.SyncerSettings{
+	key := check.Secret("STRIPE_API_KEY", s.Getenv("STRIPE_API_KEY"), syncerd.KeyHint)
+	return syncerd.Settings{
 		Base: f.Base, Rate: f.Rate, Features: f.Features, Grace: f.Grace, CoverageEvery: "5m", // not used here
 	}.Check(check, key)
 }
@@ -143,7 +144,7 @@ func (f checkFlags) settings(s *session, check *daemon.Checker) wiring.Syncer {
 const checkWithin = 30 * time.Second
 
 // compare reads Stripe, within the fleet's budget, and puts it beside the bucket.
-func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y wiring.Syncer) error {
+func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y syncerd.Syncer) error {
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
 	js, err := jetstream.New(nc)

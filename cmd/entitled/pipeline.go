@@ -12,6 +12,8 @@ import (
 
 	"entitled/internal/daemon"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/ingestd"
+	"entitled/internal/wiring/syncerd"
 )
 
 // A pipeline is both daemons in this process, as they are in their own, on an embedded nats-server.
@@ -19,8 +21,8 @@ type pipeline struct {
 	nats    *server.Server
 	public  net.Listener // where webhooks are taken
 	admin   net.Listener // where /healthz, /readyz and /metrics are
-	ingest  wiring.Ingest
-	syncer  wiring.Syncer
+	ingest  ingestd.Ingest
+	syncer  syncerd.Syncer
 	tracing daemon.Tracing
 	log     *slog.Logger
 	ready   *daemon.Readiness

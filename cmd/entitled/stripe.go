@@ -14,6 +14,7 @@ import (
 	"entitled/internal/stripeapi"
 	"entitled/internal/syncer"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/syncerd"
 )
 
 // stripeFlags are the settings of every command that reads Stripe itself: those of the syncers, and they must be the same.
@@ -34,8 +35,8 @@ const policyHint = "set FEATURES and PAST_DUE_GRACE as the syncers have them; to
 // may find nothing of it: for the others a key of the wrong mode would begin one that nobody serves.
 func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do func(o *syncer.Operator) error) error {
 	check := &daemon.Checker{Program: s.Name}
-	key := check.Secret("STRIPE_API_KEY", f.Key, wiring.KeyHint)
-	settings := wiring.SyncerSettings{Base: f.Base, Rate: f.Rate, Features: f.Features, Grace: f.Grace, CoverageEvery: "5m"}.Check(check, key)
+	key := check.Secret("STRIPE_API_KEY", f.Key, syncerd.KeyHint)
+	settings := syncerd.Settings{Base: f.Base, Rate: f.Rate, Features: f.Features, Grace: f.Grace, CoverageEvery: "5m"}.Check(check, key)
 	settings.Shared = wiring.Shared{Marks: f.Marks.Check(check), Topology: f.Topology.Check(check)}
 	if err := check.Err(); err != nil {
 		return err

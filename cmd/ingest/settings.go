@@ -3,6 +3,7 @@ package main
 import (
 	"entitled/internal/daemon"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/ingestd"
 )
 
 const about = `Takes Stripe's webhooks, verifies them and stores them in NATS JetStream. Every flag is an environment variable too; the flag wins. Traces are off until OpenTelemetry's OTEL_EXPORTER_OTLP_ENDPOINT is set.`
@@ -13,7 +14,7 @@ type settings struct {
 	Listen  string                `name:"listen-addr" env:"LISTEN_ADDR" default:":8080" help:"Where webhooks are taken, at /webhooks/stripe."`
 	Admin   string                `name:"admin-addr" env:"ADMIN_ADDR" default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are."`
 	NATS    daemon.NATSSettings   `embed:""`
-	Ingest  wiring.IngestSettings `embed:""`
+	Ingest  ingestd.Settings      `embed:""`
 	Shared  wiring.SharedSettings `embed:""`
 }
 
@@ -21,7 +22,7 @@ type config struct {
 	listen, admin string
 	tracing       daemon.Tracing
 	nats          daemon.NATS
-	ingest        wiring.Ingest
+	ingest        ingestd.Ingest
 }
 
 func parse(p daemon.Process) (config, error) {
@@ -31,7 +32,7 @@ func parse(p daemon.Process) (config, error) {
 		return config{}, err
 	}
 	// Checked in the order in which --help lists them.
-	secrets := c.Secrets("STRIPE_WEBHOOK_SECRETS", s.Secrets, wiring.SecretsHint)
+	secrets := c.Secrets("STRIPE_WEBHOOK_SECRETS", s.Secrets, ingestd.SecretsHint)
 	cfg := config{
 		listen:  c.Addr("LISTEN_ADDR", s.Listen),
 		admin:   c.Addr("ADMIN_ADDR", s.Admin),

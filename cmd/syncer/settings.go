@@ -3,6 +3,7 @@ package main
 import (
 	"entitled/internal/daemon"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/syncerd"
 )
 
 const about = `Keeps one snapshot per Stripe customer in a NATS KV bucket. Every flag is an environment variable too; the flag wins. Traces are off until OpenTelemetry's OTEL_EXPORTER_OTLP_ENDPOINT is set.`
@@ -10,7 +11,7 @@ const about = `Keeps one snapshot per Stripe customer in a NATS KV bucket. Every
 // settings are as the operator wrote them; config is what they mean.
 type settings struct {
 	Key    string                `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" help:"Restricted, read-only key of Stripe's API: rk_live_… or rk_test_…. It decides the mode. Required."`
-	Syncer wiring.SyncerSettings `embed:""`
+	Syncer syncerd.Settings      `embed:""`
 	Admin  string                `name:"admin-addr" env:"ADMIN_ADDR" default:"127.0.0.1:8082" help:"Where /healthz, /readyz and /metrics are."`
 	NATS   daemon.NATSSettings   `embed:""`
 	Shared wiring.SharedSettings `embed:""`
@@ -20,7 +21,7 @@ type config struct {
 	admin   string
 	tracing daemon.Tracing
 	nats    daemon.NATS
-	syncer  wiring.Syncer
+	syncer  syncerd.Syncer
 }
 
 func parse(p daemon.Process) (config, error) {
@@ -30,7 +31,7 @@ func parse(p daemon.Process) (config, error) {
 		return config{}, err
 	}
 	// Checked in the order in which --help lists them.
-	key := c.Secret("STRIPE_API_KEY", s.Key, wiring.KeyHint)
+	key := c.Secret("STRIPE_API_KEY", s.Key, syncerd.KeyHint)
 	cfg := config{
 		syncer:  s.Syncer.Check(c, key),
 		admin:   c.Addr("ADMIN_ADDR", s.Admin),

@@ -22,6 +22,8 @@ import (
 	"entitled/internal/ingest"
 	"entitled/internal/syncer"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/ingestd"
+	"entitled/internal/wiring/syncerd"
 )
 
 // serveNATS runs a nats-server as nats.conf has it, with or without its sync_interval.
@@ -104,7 +106,7 @@ func serveIngest(url string) (addr string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	var settings wiring.IngestSettings
+	var settings ingestd.Settings
 	settings.MaxBody, settings.Tolerance, settings.PublishTimeout = "1 MiB", "1h", "5s"
 	check := &daemon.Checker{}
 	in := settings.Check(check)
@@ -127,8 +129,8 @@ func serveSyncer(o order) (stop func(), err error) {
 }
 
 // syncer is a syncer's settings.
-func (o order) syncer() (wiring.Syncer, error) {
-	settings := wiring.SyncerSettings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), Features: "off", Grace: "72h", CoverageEvery: "5m"}
+func (o order) syncer() (syncerd.Syncer, error) {
+	settings := syncerd.Settings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), Features: "off", Grace: "72h", CoverageEvery: "5m"}
 	check := &daemon.Checker{}
 	y := settings.Check(check, stripeKey)
 	y.Shared = shared(check)

@@ -33,6 +33,8 @@ import (
 	"entitled/internal/stripesim"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/ingestd"
+	"entitled/internal/wiring/syncerd"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -61,8 +63,8 @@ func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
 		t.Fatal(err)
 	}
 	c := daemon.Checker{Program: "test"}
-	in := wiring.IngestSettings{MaxBody: "1 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
-	sy := wiring.SyncerSettings{Base: api.URL, Rate: "1000", Features: "entitlements", Grace: "72h", CoverageEvery: "5m"}.Check(&c, "sk_test_trace")
+	in := ingestd.Settings{MaxBody: "1 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
+	sy := syncerd.Settings{Base: api.URL, Rate: "1000", Features: "entitlements", Grace: "72h", CoverageEvery: "5m"}.Check(&c, "sk_test_trace")
 	shared := wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
 	in.Secrets, in.Shared, sy.Shared = []string{secret}, shared, shared
 	if err := c.Err(); err != nil {

@@ -1,11 +1,12 @@
-// Package wiring is the settings of the two daemons and how their parts are put together, shared by cmd/ingest, cmd/syncer
-// and `entitled dev`, so that what a developer runs is what runs in production.
+// Package wiring is what the two daemons have in common, and below it are their own settings and how their parts are put
+// together: [ingestd] and [syncerd], apart so that neither is linked with the other. cmd/ingest, cmd/syncer and `entitled dev` share them,
+// so that what a developer runs is what runs in production.
 //
 // The common path: a program embeds the settings that it needs in its own, checks them beside its own, and runs what the
 // check returns on a [Host].
 //
 //	var s struct {
-//		Syncer wiring.SyncerSettings `embed:""`
+//		Syncer syncerd.Settings `embed:""`
 //		Shared wiring.SharedSettings `embed:""`
 //		…
 //	}
@@ -18,6 +19,9 @@
 //	return svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error { return y.Run(ctx, wiring.Host{NATS: nc, …}) })
 //
 // Where a program listens, whom it connects to as whom, and the two secrets are its own affair.
+//
+// [ingestd]: entitled/internal/wiring/ingestd
+// [syncerd]: entitled/internal/wiring/syncerd
 package wiring
 
 import (

@@ -1,4 +1,5 @@
-package wiring
+// Package syncerd is the settings of a syncer and how its parts are put together.
+package syncerd
 
 import (
 	"cmp"
@@ -15,10 +16,11 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/stripeapi"
 	"entitled/internal/syncer"
+	"entitled/internal/wiring"
 )
 
-// SyncerSettings are those of the syncer alone.
-type SyncerSettings struct {
+// Settings are those of the syncer alone.
+type Settings struct {
 	Base          string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
 	Rate          string `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, for all syncers of the mode together. Default: 20 live, 10 test."`
 	Features      string `name:"features" env:"FEATURES" default:"off" help:"entitlements also reads the customers' active entitlements, one more request a sync; off does not."`
@@ -26,7 +28,7 @@ type SyncerSettings struct {
 	CoverageEvery string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"How often it is checked that every event has led to a sync."`
 }
 
-// Syncer is checked [SyncerSettings] with all that a syncer needs besides its host.
+// Syncer is checked [Settings] with all that a syncer needs besides its host.
 type Syncer struct {
 	Stripe stripeapi.Config
 	// Mode is the key's.
@@ -36,14 +38,14 @@ type Syncer struct {
 	Policy syncer.Policy
 	// CoverageEvery is the interval of the coverage job.
 	CoverageEvery time.Duration
-	Shared        Shared
+	Shared        wiring.Shared
 }
 
 // KeyHint says what STRIPE_API_KEY is and where to get it.
 const KeyHint = "a restricted, read-only key from the API keys page of Stripe, rk_live_… or rk_test_…"
 
 // Check turns the settings into values; key is STRIPE_API_KEY, checked for being there. Shared is left to the caller.
-func (s SyncerSettings) Check(c *daemon.Checker, key string) Syncer {
+func (s Settings) Check(c *daemon.Checker, key string) Syncer {
 	mode, err := stripeapi.ModeOf(key)
 	if key != "" {
 		c.Error("STRIPE_API_KEY", err, KeyHint)
@@ -63,7 +65,7 @@ func (s SyncerSettings) Check(c *daemon.Checker, key string) Syncer {
 }
 
 // Run syncs until ctx ends, then takes no more work and finishes what it holds.
-func (s Syncer) Run(ctx context.Context, h Host) error {
+func (s Syncer) Run(ctx context.Context, h wiring.Host) error {
 	sync, err := syncer.New(s.config(h))
 	if err != nil {
 		return err
@@ -72,7 +74,7 @@ func (s Syncer) Run(ctx context.Context, h Host) error {
 	return sync.Run(ctx)
 }
 
-func (s Syncer) config(h Host) syncer.Config {
+func (s Syncer) config(h wiring.Host) syncer.Config {
 	return syncer.Config{
 		NATS:          h.NATS,
 		Stripe:        s.Stripe,
@@ -111,7 +113,7 @@ func loopback(u *url.URL) bool {
 
 // Operate opens what a syncer of these settings works with, for a command; nothing runs.
 func (s Syncer) Operate(ctx context.Context, nc *nats.Conn, log *slog.Logger) (*syncer.Operator, error) {
-	sync, err := syncer.New(s.config(Host{NATS: nc, Log: log}))
+	sync, err := syncer.New(s.config(wiring.Host{NATS: nc, Log: log}))
 	if err != nil {
 		return nil, err
 	}

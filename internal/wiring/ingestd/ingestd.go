@@ -1,4 +1,5 @@
-package wiring
+// Package ingestd is the settings of an ingest and how its parts are put together.
+package ingestd
 
 import (
 	"context"
@@ -13,20 +14,21 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/ingest"
 	"entitled/internal/topology"
+	"entitled/internal/wiring"
 )
 
-// IngestSettings are those of ingest alone.
-type IngestSettings struct {
+// Settings are those of ingest alone.
+type Settings struct {
 	MaxBody        string `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"Largest webhook taken. The max_payload of NATS must be larger."`
 	Tolerance      string `name:"signature-tolerance" env:"SIGNATURE_TOLERANCE" default:"5m" help:"How old, or how far in the future, a signature may be."`
 	PublishTimeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"How long a webhook waits to be stored before it is answered with 503."`
 }
 
-// Ingest is checked [IngestSettings] with all that an ingest needs besides its host.
+// Ingest is checked [Settings] with all that an ingest needs besides its host.
 type Ingest struct {
 	// Secrets are the signing secrets of the webhook endpoints.
 	Secrets []string
-	Shared  Shared
+	Shared  wiring.Shared
 
 	maxBody                   int64 // bytes
 	tolerance, publishTimeout time.Duration
@@ -37,7 +39,7 @@ type Ingest struct {
 const lookEvery = 15 * time.Second
 
 // Check turns the settings into values. Secrets and Shared are left to the caller.
-func (s IngestSettings) Check(c *daemon.Checker) Ingest {
+func (s Settings) Check(c *daemon.Checker) Ingest {
 	return Ingest{
 		maxBody:        c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
 		tolerance:      c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
@@ -51,7 +53,7 @@ const SecretsHint = "the signing secret of your webhook endpoint, whsec_…; sev
 
 // Run answers webhooks on public from the start, with 503 until what they are stored in is there. When ctx ends it takes no
 // more and returns once those under way are answered, so that no PubAck is outstanding.
-func (i Ingest) Run(ctx context.Context, h Host, public net.Listener) error {
+func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) error {
 	js, err := ingest.NewPublisher(h.NATS, i.publishTimeout)
 	if err != nil {
 		return err
@@ -76,7 +78,7 @@ func (i Ingest) Run(ctx context.Context, h Host, public net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Run(ctx, public) })
 	g.Go(func() error {
-		report := func(err error) { h.Ready(ReadyTopology, err) }
+		report := func(err error) { h.Ready(wiring.ReadyTopology, err) }
 		err := topology.Wait(ctx, js, topology.Ingest(i.Shared.Topology), report)
 		if ctx.Err() != nil {
 			return nil // asked to stop while waiting

@@ -1,4 +1,4 @@
-package wiring
+package ingestd
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/natstest"
 	"entitled/internal/topology"
+	"entitled/internal/wiring"
 )
 
 // told is the last that an ingest said of a condition, and how often it said anything.
@@ -48,14 +49,14 @@ func TestIngestStaysTruthful(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := daemon.Checker{Program: "test"}
-	in := IngestSettings{MaxBody: "512 KiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
-	in.Shared = SharedSettings{TopologySettings: TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
+	in := Settings{MaxBody: "512 KiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
+	in.Shared = wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
 	in.Secrets, in.lookEvery = []string{"whsec_x"}, 20*time.Millisecond
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var ready told
 	ended := make(chan error, 1)
 	go func() { // received below
-		ended <- in.Run(ctx, Host{NATS: nc, Ready: ready.report, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}, public)
+		ended <- in.Run(ctx, wiring.Host{NATS: nc, Ready: ready.report, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}, public)
 	}()
 	t.Cleanup(func() {
 		stop()
