@@ -39,8 +39,7 @@ func (e markersEnd) still(ctx context.Context, s *store) error {
 
 // dirty counts the customers of one's own account that have a marker in a lane.
 func (s *store) dirty(ctx context.Context, mode entitlement.Mode, lane stripeevent.Lane) (int, error) {
-	_, total, err := s.markedSubjects(ctx, stripeevent.OwnMarkers(mode, lane), math.MaxInt32) // behind the last: none is listed
-	return total, err
+	return s.markedSubjects(ctx, stripeevent.OwnMarkers(mode, lane), math.MaxInt32, nil) // behind the last: none is listed
 }
 
 // dirtyIDs are the customers of one's own account that have a marker. One that gets a marker meanwhile may be missing, or
@@ -49,31 +48,31 @@ func (s *store) dirtyIDs(ctx context.Context, mode entitlement.Mode) (idSet, err
 	ids := newIDSet()
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 		for offset, total := 0, 1; offset < total; {
-			page, n, err := s.markedSubjects(ctx, stripeevent.OwnMarkers(mode, lane), offset)
-			if err != nil {
-				return ids, err
-			}
-			for subject := range page {
+			before := offset
+			var err error
+			total, err = s.markedSubjects(ctx, stripeevent.OwnMarkers(mode, lane), offset, func(subject string) {
+				offset++
 				if _, c, err := stripeevent.ParseSyncSubject(subject); err == nil {
 					ids.add(c.ID)
 				}
+			})
+			if err != nil {
+				return ids, err
 			}
-			if len(page) == 0 {
+			if offset == before {
 				break
 			}
-			offset, total = offset+len(page), n
 		}
 	}
 	return ids, nil
 }
 
-// markedSubjects are those subjects of STRIPE_SYNC under a filter that have a message, from an offset on and as many as the server lists at
-// once, and how many there are. nats.go would fetch them all.
-func (s *store) markedSubjects(ctx context.Context, filter string, offset int) (page map[string]uint64, total int, err error) {
+// markedSubjects calls f with those subjects of STRIPE_SYNC under a filter that have a message, from an offset on and as many as the
+// server lists at once, and returns how many there are. nats.go would fetch them all.
+func (s *store) markedSubjects(ctx context.Context, filter string, offset int, f func(subject string)) (total int, err error) {
 	ask, _ := json.Marshal(map[string]any{"subjects_filter": filter, "offset": offset}) // a string and a number: cannot fail
-	info, err := askStream(ctx, s.js, topology.SyncStream, ask)
-	if err != nil {
-		return nil, 0, fmt.Errorf("look for dirty customers: %w", err)
+	if _, total, err = askStream(ctx, s.js, topology.SyncStream, ask, f); err != nil {
+		return 0, fmt.Errorf("look for dirty customers: %w", err)
 	}
-	return info.State.Subjects, info.Total, nil
+	return total, nil
 }
