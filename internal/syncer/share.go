@@ -11,11 +11,9 @@ import (
 // side by side only one can write.
 type readings struct {
 	mu sync.Mutex
-	of map[stripeevent.Customer]*turns
+	// next has the customers whose sync is under way, each with the one after it, nil while nobody has asked for one.
+	next map[stripeevent.Customer]*sharedSync
 }
-
-// turns are a customer's sync that is under way, and the one after it, nil if nobody asked for one.
-type turns struct{ now, next *sharedSync }
 
 // A sharedSync is one sync for all who asked for it. done is closed once the rest is set.
 type sharedSync struct {
@@ -30,20 +28,21 @@ type sharedSync struct {
 func (r *readings) ask(c stripeevent.Customer, sync func() (synced, error), start func(func())) *sharedSync {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := r.of[c]
-	switch {
-	case t == nil:
-		if r.of == nil {
-			r.of = make(map[stripeevent.Customer]*turns)
-		}
-		now := &sharedSync{sync: sync, done: make(chan struct{})}
-		r.of[c] = &turns{now: now}
-		start(func() { r.run(c, now) })
-		return now
-	case t.next == nil:
-		t.next = &sharedSync{sync: sync, done: make(chan struct{})}
+	next, busy := r.next[c]
+	if busy && next != nil {
+		return next
 	}
-	return t.next
+	asked := &sharedSync{sync: sync, done: make(chan struct{})}
+	if busy {
+		r.next[c] = asked
+		return asked
+	}
+	if r.next == nil {
+		r.next = make(map[stripeevent.Customer]*sharedSync)
+	}
+	r.next[c] = nil
+	start(func() { r.run(c, asked) })
+	return asked
 }
 
 // run makes a customer's readings until nobody asks for another.
@@ -51,12 +50,19 @@ func (r *readings) run(c stripeevent.Customer, now *sharedSync) {
 	for now != nil {
 		now.res, now.err = now.sync()
 		close(now.done)
-		r.mu.Lock()
-		t := r.of[c]
-		t.now, t.next = t.next, nil
-		if now = t.now; now == nil {
-			delete(r.of, c)
-		}
-		r.mu.Unlock()
+		now = r.turn(c)
 	}
+}
+
+// turn is what comes after a reading that has ended, nil for nothing.
+func (r *readings) turn(c stripeevent.Customer) *sharedSync {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := r.next[c]
+	if next == nil {
+		delete(r.next, c)
+	} else {
+		r.next[c] = nil
+	}
+	return next
 }

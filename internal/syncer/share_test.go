@@ -55,8 +55,8 @@ func TestReadingsAreShared(t *testing.T) {
 		expect("who asked meanwhile", others[0], 3, time.Second)
 		expect("who asked during that one", late, 4, time.Second)
 		runs.Wait()
-		if len(all.of) != 0 {
-			t.Errorf("%d customers are still being read", len(all.of))
+		if len(all.next) != 0 {
+			t.Errorf("%d customers are still being read", len(all.next))
 		}
 		expect("who asked when all were done", ask(a), 5, time.Second)
 		runs.Wait()
