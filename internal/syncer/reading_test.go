@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,7 +35,7 @@ func TestReadingEndsWithTheConnection(t *testing.T) {
 		},
 		"fanout": func(ctx context.Context, s *Syncer) error {
 			f := fanout{store: s.store, mode: entitlement.Test, marked: func(int) {}}
-			_, _, err := f.changed(ctx, 1)
+			_, _, err := f.changed(ctx, fanoutCursor{Seq: 1}, time.Now())
 			return err
 		},
 		"coverage": func(ctx context.Context, s *Syncer) error {

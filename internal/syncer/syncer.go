@@ -217,6 +217,7 @@ func (s *Syncer) open(ctx context.Context) error {
 		store:    store,
 		mode:     s.mode,
 		features: s.cfg.Stripe.Features,
+		settle:   readingEnds,
 		marked:   func(n int) { s.metrics.fannedOut.Add(float64(n)) },
 	}
 	s.jobs = []job{
