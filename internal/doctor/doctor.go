@@ -1,12 +1,13 @@
 // Package doctor checks everything that an operator of the pipeline would: the connection to NATS and the user's
-// permissions, how durable the server is, the topology, what waits and what is parked, whether every event has led to a sync, the
+// permissions, how durable and how well the server is, the topology, what waits and what is parked, whether every event has led to a sync, the
 // jobs, the clocks, and what the key for Stripe may do.
 //
 // The common path: connect, [Examine], print the [Report].
 //
 // It writes nothing to NATS and to Stripe. Each [Check] is ok, warn (it works, and somebody should look) or fail (it does
 // not work, or something may be lost) and says what to do next. Limits: clocks are compared with that of
-// the machine it runs on, silence of webhooks can have innocent reasons, and what a server syncs to its disk shows on its monitoring port only.
+// the machine it runs on, silence of webhooks can have innocent reasons, and what a server syncs to its disk, and whether it still can write there, shows
+// on its monitoring port only, and of the server connected to.
 package doctor
 
 import (
@@ -89,7 +90,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	r.add(connection(cfg.NATS))
 	r.add(user(ctx, cfg.NATS))
 	r.add(payload(cfg.NATS.MaxPayload(), cfg.MaxBody))
-	r.add(durability(ctx, cfg))
+	r.add(monitored(ctx, cfg)...)
 	js, err := jetstream.New(cfg.NATS)
 	if err != nil {
 		r.add(Check{Name: "topology", State: Fail, Text: err.Error(), Next: "this is a defect of the tool"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -138,6 +139,67 @@ func TestNothingThere(t *testing.T) {
 	p := admit(t, func(o *server.Options) { o.MaxPayload = 2 << 20 })
 	p.cfg.Monitor = "http://127.0.0.1:1"
 	golden(t, "nothing", Examine(t.Context(), p.cfg))
+}
+
+// TestUnwell: a server that cannot serve what it stores answers as ever, and says so on its monitoring port only.
+func TestUnwell(t *testing.T) {
+	t.Parallel()
+	p := admit(t, natstest.SyncAlways)
+	p.topology()
+	look := func() Check {
+		t.Helper()
+		checks := monitored(t.Context(), p.cfg)
+		return checks[len(checks)-1]
+	}
+	if got := look(); got.State != OK || got.Next != "" {
+		t.Errorf("a server that is well: %+v", got)
+	}
+	// A stream on its disk that it does not serve.
+	if err := os.Mkdir(filepath.Join(p.srv.StoreDir(), "$G", "streams", "GHOST"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := Check{
+		Name: "nats health", State: Fail, Text: "/healthz is unavailable: JetStream stream '$G > GHOST' could not be recovered",
+		Next: "is the disk of NATS full? make room, then restart the server, which goes on refusing writes until then; else its log says more",
+	}
+	if diff := cmp.Diff(want, look()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+
+	// What else may be at such a port.
+	jsz := fmt.Sprintf(`{"server_id":%q}`, p.cfg.NATS.ConnectedServerId())
+	for name, tt := range map[string]struct {
+		jsz, healthz string
+		status       int
+		want         State
+		say          string
+	}{
+		"full":         {jsz, `{"status":"unavailable","error":"write error: no space left on device"}`, 503, Fail, "/healthz is unavailable: write error: no space left on device"},
+		"long":         {jsz, `{"status":"unavailable","error":"` + strings.Repeat("ä", 10_000) + `"}`, 503, Fail, "ää…"},
+		"another":      {`{"server_id":"NOTHIS"}`, `{"status":"ok"}`, 200, Warn, "that is another server than the one connected to"},
+		"older":        {jsz, `404 page not found`, 404, Warn, "answered 404 Not Found"},
+		"not NATS":     {jsz, `<html>`, 200, Warn, "no monitoring port of NATS"},
+		"not NATS too": {`{}`, `{"status":"ok"}`, 200, Warn, "no monitoring port of NATS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mux := http.NewServeMux()
+			mux.HandleFunc("/jsz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, tt.jsz) })
+			mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(tt.status)
+				fmt.Fprint(w, tt.healthz)
+			})
+			port := httptest.NewServer(mux)
+			defer port.Close()
+			cfg := p.cfg
+			cfg.Monitor = port.URL
+			checks := monitored(t.Context(), cfg)
+			got := checks[len(checks)-1]
+			if got.State != tt.want || !strings.Contains(got.Text, tt.say) || len(got.Text) > longest+len("…") || got.Next == "" {
+				t.Errorf("want %s and %q: %+v", tt.want, tt.say, got)
+			}
+		})
+	}
 }
 
 // TestLittleAllowed: an app's user sees next to nothing, and is told so at once.

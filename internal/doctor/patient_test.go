@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
@@ -41,15 +40,11 @@ func admit(t *testing.T, options ...natstest.Option) *patient {
 	t.Cleanup(sim.Close)
 	web := httptest.NewServer(sim)
 	t.Cleanup(web.Close)
-	// The monitoring port, with what the server itself says.
-	monitor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		info, err := srv.Jsz(&server.JSzOptions{})
-		if r.URL.Path != "/jsz" || err != nil {
-			http.NotFound(w, r)
-			return
-		}
-		json.NewEncoder(w).Encode(info) //nolint:errcheck // the doctor says what is missing
-	}))
+	// The monitoring port: the server's own answers.
+	mux := http.NewServeMux()
+	mux.HandleFunc("/jsz", func(w http.ResponseWriter, r *http.Request) { srv.HandleJsz(w, r) })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) { srv.HandleHealthz(w, r) })
+	monitor := httptest.NewServer(mux)
 	t.Cleanup(monitor.Close)
 	types, err := stripeevent.ParseTypes(strings.Join(stripeevent.DefaultTypes(), ","))
 	if err != nil {

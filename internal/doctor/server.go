@@ -90,13 +90,22 @@ func payload(has, maxBody int64) Check {
 	return c
 }
 
-// durability looks at sync_interval on the server's monitoring port, the only place that shows it.
-func durability(ctx context.Context, cfg Config) Check {
-	c := Check{Name: "durability", State: OK, Text: "sync_interval is always: what is acknowledged is on disk"}
-	info, err := jsz(ctx, cfg.Monitor)
-	if err == nil && info.ServerID != cfg.NATS.ConnectedServerId() {
+// monitored is what only the monitoring port of the server connected to shows.
+func monitored(ctx context.Context, cfg Config) []Check {
+	var info jszAnswer
+	err := ask(ctx, cfg.Monitor, "/jsz", &info)
+	switch {
+	case err == nil && info.ServerID == "":
+		err = errNoMonitor
+	case err == nil && info.ServerID != cfg.NATS.ConnectedServerId():
 		err = errors.New("that is another server than the one connected to")
 	}
+	return []Check{durability(cfg, info, err), health(ctx, cfg.Monitor, err)}
+}
+
+// durability is about sync_interval.
+func durability(cfg Config, info jszAnswer, err error) Check {
+	c := Check{Name: "durability", State: OK, Text: "sync_interval is always: what is acknowledged is on disk"}
 	switch {
 	case err != nil:
 		c.State, c.Text = Warn, fmt.Sprintf("cannot see sync_interval at %s: %v", cfg.Monitor, err)
@@ -112,6 +121,38 @@ func durability(ctx context.Context, cfg Config) Check {
 	return c
 }
 
+// health is what the server finds wrong with what it stores. One whose disk was full refuses writes and answers everything else as ever, also when
+// there is room again: nats-server 2.15 must be started anew.
+func health(ctx context.Context, monitor string, err error) Check {
+	c := Check{Name: "nats health", State: OK, Text: "/healthz is ok: the server finds nothing wrong with its streams"}
+	var answer healthzAnswer
+	if err == nil {
+		err = ask(ctx, monitor, "/healthz", &answer)
+	}
+	if err == nil && answer.Status == "" {
+		err = errNoMonitor
+	}
+	switch {
+	case err != nil:
+		c.State, c.Text = Warn, fmt.Sprintf("cannot see /healthz at %s: %v", monitor, err)
+		c.Next = "on each server's machine: curl -s http://127.0.0.1:8222/healthz, or say where with --nats-monitor"
+	case answer.Status != "ok":
+		c.State, c.Text = Fail, clip("/healthz is "+answer.Status+": "+answer.Error)
+		c.Next = "is the disk of NATS full? make room, then restart the server, which goes on refusing writes until then; else its log says more"
+	}
+	return c
+}
+
+// longest bounds what is shown of a server's own words, in bytes.
+const longest = 400
+
+func clip(s string) string {
+	if len(s) <= longest {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longest], "") + "…"
+}
+
 type jszAnswer struct {
 	ServerID string `json:"server_id"`
 	Disabled bool   `json:"disabled"`
@@ -121,25 +162,32 @@ type jszAnswer struct {
 	} `json:"config"`
 }
 
-func jsz(ctx context.Context, monitor string) (jszAnswer, error) {
-	var answer jszAnswer
+type healthzAnswer struct {
+	Status string `json:"status"`
+	Error  string `json:"error"`
+}
+
+var errNoMonitor = errors.New("no monitoring port of NATS")
+
+// ask reads what the monitoring port has at a path. A server that is not well says so with another status than 200.
+func ask(ctx context.Context, monitor, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(monitor, "/")+"/jsz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(monitor, "/")+path, nil)
 	if err != nil {
-		return answer, err
+		return err
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		// Without the URL, which the check names.
-		return answer, errors.Unwrap(err)
+		return errors.Unwrap(err)
 	}
 	defer res.Body.Close() //nolint:errcheck // read to its end
-	if res.StatusCode != http.StatusOK {
-		return answer, fmt.Errorf("answered %s", res.Status)
+	switch err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(answer); {
+	case err != nil && res.StatusCode != http.StatusOK:
+		return fmt.Errorf("answered %s", res.Status)
+	case err != nil:
+		return errNoMonitor
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil || answer.ServerID == "" {
-		return answer, errors.New("no monitoring port of NATS")
-	}
-	return answer, nil
+	return nil
 }
