@@ -202,6 +202,30 @@ func TestUnwell(t *testing.T) {
 	}
 }
 
+// TestStorageUsedUp: /healthz is ok on a server that takes nothing for want of room.
+func TestStorageUsedUp(t *testing.T) {
+	t.Parallel()
+	p := admit(t, natstest.SyncAlways, func(o *server.Options) { o.JetStreamMaxStore = 64 << 10 })
+	p.topology()
+	look := func() Check {
+		t.Helper()
+		checks := monitored(t.Context(), p.cfg)
+		return checks[len(checks)-1]
+	}
+	if got := look(); got.State != OK {
+		t.Errorf("room left: %+v", got)
+	}
+	subject := stripeevent.EventSubject(customer("cus_1"), "customer.updated")
+	p.publish(subject, strings.Repeat(" ", 65<<10))
+	if _, err := p.js.Publish(t.Context(), subject, nil); err == nil {
+		t.Error("the server takes more")
+	}
+	got := look()
+	if got.State != Fail || !regexp.MustCompile(`^JetStream stores \d+ bytes, more than its max_storage 65536: it takes no more$`).MatchString(got.Text) || got.Next == "" {
+		t.Errorf("used up: %+v", got)
+	}
+}
+
 // TestLittleAllowed: an app's user sees next to nothing, and is told so at once.
 func TestLittleAllowed(t *testing.T) {
 	t.Parallel()

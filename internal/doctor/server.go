@@ -100,7 +100,7 @@ func monitored(ctx context.Context, cfg Config) []Check {
 	case err == nil && info.ServerID != cfg.NATS.ConnectedServerId():
 		err = errors.New("that is another server than the one connected to")
 	}
-	return []Check{durability(cfg, info, err), health(ctx, cfg.Monitor, err)}
+	return []Check{durability(cfg, info, err), health(ctx, cfg.Monitor, info, err)}
 }
 
 // durability is about sync_interval.
@@ -122,8 +122,9 @@ func durability(cfg Config, info jszAnswer, err error) Check {
 }
 
 // health is what the server finds wrong with what it stores. One whose disk was full refuses writes and answers everything else as ever, also when
-// there is room again: nats-server 2.15 must be started anew.
-func health(ctx context.Context, monitor string, err error) Check {
+// there is room again: nats-server 2.15 must be started anew. Started on a disk that is still full it calls itself well and refuses all the same: its limit
+// follows from the room that it found.
+func health(ctx context.Context, monitor string, info jszAnswer, err error) Check {
 	c := Check{Name: "nats health", State: OK, Text: "/healthz is ok: the server finds nothing wrong with its streams"}
 	var answer healthzAnswer
 	if err == nil {
@@ -136,6 +137,9 @@ func health(ctx context.Context, monitor string, err error) Check {
 	case err != nil:
 		c.State, c.Text = Warn, fmt.Sprintf("cannot see /healthz at %s: %v", monitor, err)
 		c.Next = "on each server's machine: curl -s http://127.0.0.1:8222/healthz, or say where with --nats-monitor"
+	case answer.Status == "ok" && info.Storage > info.Config.MaxStorage:
+		c.State, c.Text = Fail, fmt.Sprintf("JetStream stores %d bytes, more than its max_storage %d: it takes no more", info.Storage, info.Config.MaxStorage)
+		c.Next = "make room on the disk of NATS, or raise max_file_store in nats.conf if it is there, then restart the server: it reckons the limit when it starts"
 	case answer.Status != "ok":
 		c.State, c.Text = Fail, clip("/healthz is "+answer.Status+": "+answer.Error)
 		c.Next = "is the disk of NATS full? make room, then restart the server, which goes on refusing writes until then; else its log says more"
@@ -156,7 +160,10 @@ func clip(s string) string {
 type jszAnswer struct {
 	ServerID string `json:"server_id"`
 	Disabled bool   `json:"disabled"`
-	Config   struct {
+	// Storage, in bytes, is what the streams on the disk take.
+	Storage int64 `json:"storage"`
+	Config  struct {
+		MaxStorage   int64         `json:"max_storage"`
 		SyncAlways   bool          `json:"sync_always"`
 		SyncInterval time.Duration `json:"sync_interval"`
 	} `json:"config"`
