@@ -75,7 +75,7 @@ type wakes interface {
 // records is STRIPE_SYNCED.
 type records interface {
 	AppendRecord(ctx context.Context, c stripeevent.Customer, r Record) error
-	// LatestRecord is the head of the customer's latest record, the zero one if there is none.
+	// LatestRecord is the head of the customer's latest record, the zero one if there is none, or what is there does not decode.
 	LatestRecord(ctx context.Context, c stripeevent.Customer) (recordHead, error)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,10 +31,13 @@ type store struct {
 	throttle func()
 	// ackWithin is how long PubAcks of many messages at once are waited for.
 	ackWithin time.Duration
+	// unreadable is told of a record that does not decode, by its sequence; said is the last one that it was told of.
+	unreadable func(c stripeevent.Customer, seq uint64)
+	said       atomic.Uint64
 }
 
 func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*store, error) {
-	s := &store{js: js, ackWithin: ackWithin}
+	s := &store{js: js, ackWithin: ackWithin, unreadable: func(stripeevent.Customer, uint64) {}}
 	for _, x := range []struct {
 		to   *jetstream.Stream
 		name string
@@ -178,12 +182,13 @@ func (s *store) LatestRecord(ctx context.Context, c stripeevent.Customer) (recor
 	if err != nil {
 		return recordHead{}, err
 	}
-	return headOf(c, m.Sequence, m.Data)
-}
-
-func headOf(c stripeevent.Customer, seq uint64, data []byte) (r recordHead, err error) {
-	if err := json.Unmarshal(data, &r); err != nil {
-		return recordHead{}, fmt.Errorf("decode record %d of %s: %w", seq, c, err)
+	var r recordHead
+	if json.Unmarshal(m.Data, &r) != nil {
+		// Not a record of ours, and so no record: that costs a sync too many, where an error would hold up all the others too.
+		if s.said.Swap(m.Sequence) != m.Sequence {
+			s.unreadable(c, m.Sequence)
+		}
+		return recordHead{}, nil
 	}
 	return r, nil
 }

@@ -192,6 +192,9 @@ func (s *Syncer) open(ctx context.Context) error {
 	}
 	store.stripe = s.stripe
 	store.throttle = s.metrics.throttled.Inc
+	store.unreadable = func(c stripeevent.Customer, seq uint64) {
+		s.log.Warn("record in "+topology.SyncedStream+" does not decode, its customer counts as not synced", "customer", c, "stream_seq", seq)
+	}
 	store.budget = stripeapi.NewBudget(stripeapi.BudgetConfig{
 		KV:   store.state,
 		Mode: s.mode,
