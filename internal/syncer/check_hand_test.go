@@ -211,6 +211,7 @@ func (h *hand) Fetch(ctx context.Context, c stripeevent.Customer, place func(con
 			return v, nil
 		})
 		if err != nil {
+			h.learn('x', 0) // what it asks next is not the start of a sync
 			return stripeapi.State{}, trace, err
 		}
 		r.seen = append(r.seen, version)

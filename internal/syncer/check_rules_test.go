@@ -74,7 +74,7 @@ func (w *world) atRest() {
 		if told, _ := l.told(); err == nil && (told == nil || !told.Equal(&got)) {
 			w.breaks("audit", "all is quiet, and the records of %s do not tell how it came to revision %d", key, l.entry.revision)
 		}
-		// Failures of a sync whose marker was replaced meanwhile may stay on the list; they park nobody.
+		// A failure that was counted in the very moment in which its marker was replaced may stay on the list; it parks nobody.
 		if err == nil && got.Equal(&truth) && l.failure.value.ParkedAt != nil {
 			w.breaks("parked", "all is quiet, %s is synced, and it is parked", key)
 		}

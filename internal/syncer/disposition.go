@@ -124,9 +124,11 @@ type settlement struct {
 	// done: the marker is not needed any more. Otherwise it comes back after delay.
 	done  bool
 	delay time.Duration
+	// stale: the marker is done, or a newer one does its work. The failure is nobody's.
+	stale bool
 }
 
-// failed counts err against the task's customer, leaves a record of it and says what becomes of the marker.
+// failed says what becomes of a task whose sync failed. Where its marker still waits, err is counted against the customer, and leaves a record.
 func (p *protocol) failed(ctx context.Context, t task, rec Record, err error, others *evidence) (settlement, error) {
 	d := dispose(err)
 	switch d {
@@ -138,6 +140,17 @@ func (p *protocol) failed(ctx context.Context, t task, rec Record, err error, ot
 		if err := p.Throttled(ctx); err != nil {
 			return settlement{delay: backoff(1)}, fmt.Errorf("lower the rate after a 429: %w", err)
 		}
+	}
+	if t.eager() {
+		return p.requestFailed(ctx, t, rec, err)
+	}
+	switch newest, merr := p.NewestMarker(ctx, t.subject); {
+	case merr != nil:
+		return settlement{delay: backoff(1)}, fmt.Errorf("look for the marker of %s: %w", t.customer, merr)
+	case newest == 0 || newest > t.seq:
+		// An entry would stand over a customer that nobody tries again, say one that another syncer has synced since. The marker is not
+		// acknowledged: a replica that lags does not find it either.
+		return settlement{delay: backoff(1), stale: true}, nil
 	}
 	f, failureRevision, ferr := p.Failure(ctx, t.customer)
 	if ferr != nil {
@@ -154,17 +167,38 @@ func (p *protocol) failed(ctx context.Context, t task, rec Record, err error, ot
 	if f.ParkedAt != nil {
 		out = settlement{outcome: Parked, done: true}
 	}
-	rec.Outcome, rec.Error = out.outcome, err.Error()
-	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()
-	latest, cerr := p.LatestRecord(ctx, t.customer)
-	if cerr == nil {
-		rec.EventsSeq = latest.EventsSeq
-		cerr = p.AppendRecord(ctx, t.customer, rec)
-	}
-	if cerr != nil {
-		return settlement{outcome: out.outcome, delay: out.delay}, fmt.Errorf("record the failure of %s: %w", t.customer, cerr)
+	if err := p.recordFailure(ctx, t, rec, out.outcome, err); err != nil {
+		return settlement{outcome: out.outcome, delay: out.delay}, err
 	}
 	return out, nil
+}
+
+// requestFailed counts nothing: whoever asked is told, and nobody else tries it again. Anybody may ask for any id, so only a customer that the
+// bucket has gets a record.
+func (p *protocol) requestFailed(ctx context.Context, t task, rec Record, err error) (settlement, error) {
+	known, _, rerr := p.Snapshot(ctx, t.customer.Key())
+	if rerr != nil {
+		return settlement{}, fmt.Errorf("look whether %s has a snapshot: %w", t.customer, rerr)
+	}
+	if known == nil {
+		return settlement{}, nil
+	}
+	return settlement{outcome: Failed}, p.recordFailure(ctx, t, rec, Failed, err)
+}
+
+// recordFailure leaves the record of a sync that failed: it wrote nothing, and covers no more than the one before.
+func (p *protocol) recordFailure(ctx context.Context, t task, rec Record, outcome Outcome, err error) error {
+	rec.Outcome, rec.Error = outcome, err.Error()
+	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()
+	latest, err := p.LatestRecord(ctx, t.customer)
+	if err == nil {
+		rec.EventsSeq = latest.EventsSeq
+		err = p.AppendRecord(ctx, t.customer, rec)
+	}
+	if err != nil {
+		return fmt.Errorf("record the failure of %s: %w", t.customer, err)
+	}
+	return nil
 }
 
 // unpark forgets the failures of a customer whose sync succeeded.

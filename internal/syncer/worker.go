@@ -237,11 +237,11 @@ func (s *Syncer) failed(ctx context.Context, t task, rec Record, err error) (don
 	d := dispose(err)
 	s.metrics.failed(d)
 	settled, ferr := s.protocol.failed(ctx, t, rec, err, s.evidence)
-	switch d {
-	case halt:
+	switch {
+	case d == halt:
 		s.halt(t, err)
-	case refuse:
-		if !settled.done {
+	case d == refuse && !t.eager(): // of any id that somebody may ask for, Stripe's refusal is no word on the others
+		if settled.outcome == Failed {
 			s.ready(conditionStripe, fmt.Errorf("request refused by Stripe, and nobody else succeeds, so the fault may be ours: %w", err))
 		}
 		s.evidence.refused(t.customer.Key(), time.Now())
@@ -255,6 +255,10 @@ func (s *Syncer) failed(ctx context.Context, t task, rec Record, err error) (don
 		s.log.Error("customer parked: its next event or `entitled sync` tries it again", append(traceID(ctx), "customer", t.customer, "event", t.cause.Event, "err", err)...)
 	case d == halt:
 		// Said once, by the gate.
+	case t.eager():
+		s.log.Warn("sync failed, whoever asked for it is told", append(traceID(ctx), "customer", t.customer, "err", err)...)
+	case settled.stale:
+		s.log.Info("sync failed, but its marker is done or replaced", append(traceID(ctx), "customer", t.customer, "event", t.cause.Event, "err", err)...)
 	default:
 		s.log.Warn("sync failed, it will be tried again", append(traceID(ctx), "customer", t.customer, "event", t.cause.Event, "delay", settled.delay.Round(time.Millisecond), "err", err)...)
 	}
