@@ -7,8 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"entitled/entitlement"
 	"entitled/internal/stripeapi"
+	"entitled/internal/topology"
 )
 
 func TestDispositions(t *testing.T) {
@@ -21,6 +25,10 @@ func TestDispositions(t *testing.T) {
 		{"NATS is away", context.DeadlineExceeded, again},
 		{"overtaken", errOvertaken, again},
 		{"no place in the budget", fmt.Errorf("list subscriptions: place in the budget: %w", context.DeadlineExceeded), again},
+
+		{"a message that NATS does not take", sized(nats.ErrMaxPayload, topology.SyncedStream), park},
+		{"a message that its stream does not take", sized(&jetstream.APIError{Code: 400, ErrorCode: codeTooLarge}, topology.SyncedStream), park},
+		{"a stream that is full", sized(&jetstream.APIError{Code: 503, ErrorCode: 10077}, topology.SyncedStream), again},
 
 		// stripe-go v76 gives a 429 the type invalid_request_error.
 		{"429", &stripeapi.Error{Status: 429, Code: "rate_limit"}, throttle},

@@ -28,7 +28,7 @@ const (
 	suspect
 	// refuse: Stripe refuses this request. Parked at once while other customers succeed; else the fault may be ours.
 	refuse
-	// park: Stripe refuses the customer's account. Parked at once.
+	// park: Stripe refuses the customer's account, or NATS a snapshot of its size. Parked at once: only a change there mends it.
 	park
 	// halt: Stripe refuses the key. Nothing is taken until that is mended, and every marker stays.
 	halt
@@ -42,6 +42,8 @@ func (d disposition) String() string {
 func dispose(err error) disposition {
 	e, ok := errors.AsType[*stripeapi.Error](err)
 	switch {
+	case errors.Is(err, errTooLarge):
+		return park
 	case !ok:
 		return again
 	// Whole answers that cannot be this customer's state: another's subscription, a list that does not end.
@@ -189,6 +191,7 @@ func (p *protocol) requestFailed(ctx context.Context, t task, rec Record, err er
 // recordFailure leaves the record of a sync that failed: it wrote nothing, and covers no more than the one before.
 func (p *protocol) recordFailure(ctx context.Context, t task, rec Record, outcome Outcome, err error) error {
 	rec.Outcome, rec.Error = outcome, err.Error()
+	rec.Revision, rec.Changed, rec.Snapshot = 0, nil, nil
 	rec.DurationMS = p.now().Sub(rec.StartedAt).Milliseconds()
 	latest, err := p.LatestRecord(ctx, t.customer)
 	if err == nil {

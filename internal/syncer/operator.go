@@ -41,7 +41,7 @@ type SweepOptions struct {
 // Backfill brings the bucket to what Stripe lists: it writes each customer that differs, at about one request for 100
 // subscriptions. Interrupted, even killed, it goes on where it was when it is called again within 6 hours. Where features are read,
 // which takes a request for each customer, those that differ are marked for a sync instead. The error is [ErrPolicy] if the syncers
-// make other snapshots of the same customers.
+// make other snapshots of the same customers, and [ErrUnwritten], beside a whole report, if it had to leave some out.
 func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport, error) {
 	s := o.s
 	if err := s.agree(ctx); err != nil {
@@ -68,7 +68,10 @@ func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport,
 	if err != nil {
 		return report, err
 	}
-	return report, c.close(ctx)
+	if err := c.close(ctx); err != nil {
+		return report, err
+	}
+	return report, report.unwritten()
 }
 
 // Sweep compares the bucket with what Stripe lists and marks, for a sync in the bulk lane, each customer that differs. The error is

@@ -34,8 +34,13 @@ type overwrite struct {
 func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 	acks := make([]jetstream.PubAckFuture, len(writes))
 	for i, w := range writes {
-		var err error
-		acks[i], err = s.store.js.PublishMsgAsync(s.store.bucket.message(w.customer.Key(), w.next.Encode()),
+		data := w.next.Encode()
+		err := s.store.fits(len(data))
+		if err != nil {
+			s.leaveOut(w, err)
+			continue
+		}
+		acks[i], err = s.store.js.PublishMsgAsync(s.store.bucket.message(w.customer.Key(), data),
 			jetstream.WithExpectLastSequencePerSubject(w.cur.revision), jetstream.WithStallWait(stall))
 		if err != nil {
 			return fmt.Errorf("write snapshot of %s: %w", w.customer, err)
@@ -43,13 +48,18 @@ func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 	}
 	written := writes[:0:0]
 	for i, w := range writes {
+		if acks[i] == nil {
+			continue
+		}
 		ack, err := s.store.acked(ctx, acks[i])
-		switch {
+		switch err = sized(err, s.store.bucketStream()); {
 		case isConflict(err):
 			s.conflicted()
 			if err := s.overtaken(ctx, w.group); err != nil {
 				return err
 			}
+		case errors.Is(err, errTooLarge):
+			s.leaveOut(w, err)
 		case err != nil:
 			return fmt.Errorf("write snapshot of %s over revision %d: %w", w.customer, w.cur.revision, err)
 		default:
@@ -93,12 +103,20 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
 		}
 	}
+	recorded := written[:0:0]
 	for i, w := range written {
-		if _, err := s.store.acked(ctx, acks[i]); err != nil {
+		_, err := s.store.acked(ctx, acks[i])
+		switch err = sized(err, topology.SyncedStream); {
+		case errors.Is(err, errTooLarge):
+			s.leaveOut(w, fmt.Errorf("record of it: %w", err))
+		case err != nil:
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
+		default:
+			s.count(w)
+			recorded = append(recorded, w)
 		}
-		s.count(w)
 	}
+	written = recorded
 	// The last sync of one with a marker may have failed since failing was read, and nobody else will be handed that marker.
 	failed := slices.DeleteFunc(slices.Clone(written), func(w *overwrite) bool {
 		_, failing := s.failing[stripeevent.ParkedKey(w.customer)]

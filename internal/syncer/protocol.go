@@ -324,9 +324,7 @@ func settle(next, cur *entitlement.Snapshot, cause entitlement.Cause) (Outcome, 
 	next.ChangedAt, next.Cause = next.AsOf, cause
 	var changed []string
 	if cur != nil {
-		for _, d := range entitlement.Diff(cur, next) {
-			changed = append(changed, d.Path)
-		}
+		changed = changedPaths(cur, next)
 	}
 	switch {
 	case next.Deleted && (cur == nil || !cur.Deleted):

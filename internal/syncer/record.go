@@ -45,7 +45,7 @@ type Record struct {
 	Outcome          Outcome  `json:"outcome"`
 	// Revision is the one written; a sync that failed wrote none.
 	Revision uint64 `json:"revision,omitempty"`
-	// Changed are the JSON paths that differ from the snapshot before.
+	// Changed are the JSON paths that differ from the snapshot before; where they are very many, only the fields that they begin with.
 	Changed []string `json:"changed,omitempty"`
 	// Snapshot is there whenever the records before do not have its content yet.
 	Snapshot *entitlement.Snapshot `json:"snapshot,omitempty"`

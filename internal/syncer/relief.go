@@ -315,6 +315,9 @@ func (s *Syncer) relieve(ctx context.Context, mine relief, revision uint64) erro
 	}
 	s.log.Info("swept for dirty customers", "customers", report.Customers, "requests", report.Requests,
 		"written", report.Created+report.Changed+report.Deleted, "left", report.Left)
+	if err := report.unwritten(); err != nil {
+		s.log.Warn("swept for dirty customers, some are left to their own syncs", "err", err)
+	}
 	return nil
 }
 

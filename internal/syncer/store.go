@@ -87,7 +87,11 @@ func (s *store) Snapshot(ctx context.Context, key string) ([]byte, uint64, error
 }
 
 func (s *store) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	return s.bucket.write(ctx, key, data, revision)
+	if err := s.fits(len(data)); err != nil {
+		return 0, err
+	}
+	written, err := s.bucket.write(ctx, key, data, revision)
+	return written, sized(err, s.bucketStream())
 }
 
 // get reads an entry and its revision, nil and 0 where there is none. What put writes over it may have been written and
@@ -171,7 +175,7 @@ func (s *store) ClearWake(ctx context.Context, c stripeevent.Customer) error {
 
 func (s *store) AppendRecord(ctx context.Context, c stripeevent.Customer, r Record) error {
 	_, err := s.js.Publish(ctx, stripeevent.SyncedSubject(c), r.encode())
-	return err
+	return sized(err, topology.SyncedStream)
 }
 
 func (s *store) LatestRecord(ctx context.Context, c stripeevent.Customer) (recordHead, error) {

@@ -61,7 +61,7 @@ type fence struct {
 }
 
 // A SweepReport says what a sweep read and what came of it. Every customer that was listed counts in exactly one of
-// Unchanged, Created, Changed, Deleted, Left, Marked and Waiting.
+// Unchanged, Created, Changed, Deleted, Left, Unwritten, Marked and Waiting.
 type SweepReport struct {
 	Account string `json:"account,omitempty"`
 	// Expected is how many subscriptions the sweep before found, 0 if that is not known.
@@ -80,6 +80,9 @@ type SweepReport struct {
 	Deleted   int `json:"deleted"`
 	// Left were written meanwhile by somebody else, or by a newer version of this program.
 	Left int `json:"left"`
+	// Unwritten have a snapshot that NATS does not take; Reasons say whom and why of the first of them.
+	Unwritten int      `json:"unwritten,omitempty"`
+	Reasons   []string `json:"reasons,omitempty"`
 	// Marked differ and are synced one by one; Waiting differ and had a marker already.
 	Marked  int `json:"marked"`
 	Waiting int `json:"waiting"`
@@ -100,12 +103,14 @@ const (
 	queued    = 64
 	// manyDrifted bounds the customers that a report names.
 	manyDrifted = 100
+	// manyReasons bounds those that it names with a reason.
+	manyReasons = 10
 )
 
 // readFence reads it, in an order that matters: a sync that wrote up to Revision had read the end of the log before, so
 // that EventsSeq never falls behind that of an earlier record.
 func (s *store) readFence(ctx context.Context) (fence, error) {
-	stream, err := s.js.Stream(ctx, "KV_"+s.bucket.Bucket())
+	stream, err := s.js.Stream(ctx, s.bucketStream())
 	if err != nil {
 		return fence{}, fmt.Errorf("read the last revision of %s: %w", s.bucket.Bucket(), err)
 	}
@@ -119,7 +124,7 @@ func (s *store) readFence(ctx context.Context) (fence, error) {
 
 // still fails if the bucket is no longer the one that the fence was read of. What was read of an entry before is then of no use.
 func (f fence) still(ctx context.Context, s *store) error {
-	stream, err := s.js.Stream(ctx, "KV_"+s.bucket.Bucket())
+	stream, err := s.js.Stream(ctx, s.bucketStream())
 	if err != nil {
 		return fmt.Errorf("read the last revision of %s: %w", s.bucket.Bucket(), err)
 	}
