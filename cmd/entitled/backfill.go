@@ -39,15 +39,15 @@ func (b backfillCmd) Run(ctx context.Context, s *session) error {
 		if errors.Is(err, syncer.ErrPolicy) {
 			return err
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, syncer.ErrUnwritten) {
 			return ended(ctx, count(report.Pages, "page")+" of "+count(report.Subscriptions, "subscription"), err,
 				"start it again: it goes on where it was; with --restart it reads all anew")
 		}
 		if b.JSON {
-			return s.printReport(report)
+			return errors.Join(s.printReport(report), err)
 		}
 		printSweep(s, report)
-		return nil
+		return err
 	})
 }
 
@@ -124,6 +124,7 @@ func printSweep(s *session, r syncer.SweepReport) {
 		{r.Changed, "changed"},
 		{r.Deleted, "deleted"},
 		{r.Left, "left: written meanwhile by somebody else"},
+		{r.Unwritten, "not written: too large for NATS"},
 		{r.Marked, "marked: a syncer reads them one by one"},
 		{r.Waiting, "waiting for their sync already"},
 		{r.Unlisted, "have subscriptions here and none in Stripe's list: marked"},

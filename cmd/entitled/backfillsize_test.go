@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripesim"
+	"entitled/internal/syncer"
+	"entitled/internal/topology"
+)
+
+// A backfill that had to leave a customer out prints what it did, and ends with an error that names the customer.
+func TestBackfillOfTooLargeSnapshots(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t)
+	sim := stripesim.New(stripesim.Config{Seed: 1})
+	t.Cleanup(sim.Close)
+	web := httptest.NewServer(sim)
+	t.Cleanup(web.Close)
+	if err := sim.DemoCatalog(); err != nil {
+		t.Fatal(err)
+	}
+	if err := topology.Ensure(t.Context(), srv.JetStream(t), topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
+		t.Fatal(err)
+	}
+	metadata := map[string]string{}
+	for i := range 50 {
+		metadata[fmt.Sprintf("key_%d", i)] = strings.Repeat("x", 500)
+	}
+	var ids []string
+	if err := sim.Load(func(l *stripesim.Loader) error {
+		for _, n := range []int{1, 45, 1} {
+			c, err := l.Customer(stripesim.CustomerParams{})
+			if err != nil {
+				return err
+			}
+			ids = append(ids, c)
+			for range n {
+				if _, err := l.Subscription(stripesim.SubscriptionParams{
+					Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}, Metadata: metadata,
+				}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200",
+	}
+	code, out, errs := entitled(t, env, "backfill")
+	if code != 1 || !strings.Contains(out, "2 created\n") || !strings.Contains(out, "1 not written: too large for NATS\n") {
+		t.Errorf("exit code %d, output %s", code, out)
+	}
+	if want := "entitled backfill: 1 of 3 customers not written: " + ids[1] + ": too large for NATS: "; !strings.HasPrefix(errs, want) || strings.Contains(errs, "start it again") {
+		t.Errorf("said %s want %s…", errs, want)
+	}
+	code, out, errs = entitled(t, env, "backfill", "--json")
+	var r syncer.SweepReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || r.Unwritten != 1 || r.Unchanged != 2 || !strings.Contains(errs, ids[1]) {
+		t.Errorf("exit code %d, output %s %s, %v", code, out, errs, err)
+	}
+}
