@@ -71,7 +71,7 @@ func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, e
 
 // Forget erases a customer: its events and records are overwritten in the store, its markers and its scheduled check removed, its
 // entries purged, so that watchers see the snapshot vanish. What stays is a record that it was forgotten, under the customer's id and with
-// nothing else of it. That record comes first: coverage goes by it from then on, and recovery once it is the customer's oldest, which it is before
+// nothing else of it, and its key in the bucket with nothing in it. That record comes first: coverage goes by it from then on, and recovery once it is the customer's oldest, which it is before
 // an event is missing. So neither undoes what is erased; it is there if this is interrupted; and the record of a sync that is under way comes behind it.
 //
 // A sync that is under way may write once more, and an event, a request, a sweep or a backfill that comes later brings the customer
@@ -108,13 +108,15 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error
 		if err != nil {
 			return n, err
 		}
-		if data == nil {
+		if data == nil && !p.always {
 			continue
 		}
 		if err := p.kv.Purge(ctx, p.key); err != nil {
 			return n, fmt.Errorf("purge %s of bucket %s: %w", p.key, p.kv.Bucket(), err)
 		}
-		n.Entries++
+		if data != nil {
+			n.Entries++
+		}
 	}
 	if err := l.pace.Purge(ctx, c.Key()); err != nil {
 		return n, fmt.Errorf("purge %s of bucket %s: %w", c.Key(), l.pace.Bucket(), err)
@@ -174,15 +176,18 @@ func (l *Log) recordForgotten(ctx context.Context, c stripeevent.Customer) (uint
 type place struct {
 	kv  jetstream.KeyValue
 	key string
+	// always says to purge the key also where it has no entry. A purge leaves a revision behind it: what was read of Stripe before, by a
+	// backfill say, is then not written where nothing is, but fails on its compare-and-set.
+	always bool
 }
 
 func (l *Log) places(ctx context.Context, c stripeevent.Customer) ([]place, error) {
-	list := []place{{l.state, stripeevent.ParkedKey(c)}}
+	list := []place{{kv: l.state, key: stripeevent.ParkedKey(c)}}
 	kv, err := l.entitlements(ctx, c.Mode)
 	if errors.Is(err, ErrNoPipeline) {
 		return list, nil
 	}
-	return append(list, place{kv, c.Key()}), err
+	return append(list, place{kv: kv, key: c.Key(), always: true}), err
 }
 
 func pending(c stripeevent.Customer) []string {

@@ -1,0 +1,137 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeapi"
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+	"entitled/internal/syncer"
+)
+
+func (r *rig) operator() *syncer.Operator {
+	r.Helper()
+	s, err := syncer.New(syncer.Config{
+		NATS: r.srv.Conn(r.T), Stripe: stripeapi.Config{Key: "sk_test_rig", Base: r.url}, Rate: 1000,
+		Policy: syncer.Policy{PastDueGrace: 72 * time.Hour}, Marks: marks(), CoverageEvery: time.Hour, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	o, err := s.Operate(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	return o
+}
+
+func (r *rig) bucket(name string) jetstream.KeyValue {
+	r.Helper()
+	kv, err := r.js.KeyValue(r.Context(), name)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return kv
+}
+
+func (r *rig) inBucket(c stripeevent.Customer) bool {
+	r.Helper()
+	_, err := r.bucket(entitlement.Bucket(c.Mode)).Get(r.Context(), c.Key())
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		r.Fatal(err)
+	}
+	return err == nil
+}
+
+// Who is forgotten without ever having had a snapshot is as safe from what was read of Stripe before as one who had one: the bucket says that
+// something was taken away.
+func TestForgottenWithoutASnapshot(t *testing.T) {
+	t.Parallel()
+	for name, used := range map[string]bool{"of an empty bucket": false, "of a bucket in use": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			if used {
+				if _, err := r.bucket(entitlement.Bucket(entitlement.Test)).Put(t.Context(), "cus_other", []byte("{}")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, _ := r.buy()
+			other, _ := r.buy()
+			r.drain()
+			held := r.sim.Hold(func(*stripesim.Request) bool { return true })
+			done := make(chan syncer.SweepReport, 1)
+			go func() { // done receives
+				report, err := r.operator().Backfill(t.Context(), syncer.SweepOptions{})
+				if err != nil {
+					t.Errorf("backfill: %v", err)
+				}
+				done <- report
+			}()
+			if _, err := held.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sim.Silent().DeleteCustomer(c.ID); err != nil {
+				t.Fatal(err)
+			}
+			if erased, err := r.log.Forget(t.Context(), c); err != nil || erased.Entries != 0 || erased.Markers == 0 {
+				t.Fatalf("forgot %+v (%v), want a marker and no entry", erased, err)
+			}
+			held.Release()
+			if report := <-done; report.Left != 1 || report.Created != 1 {
+				t.Errorf("report %+v, want the forgotten one left and the other created", report)
+			}
+			if r.inBucket(c) || !r.inBucket(other) {
+				t.Errorf("in the bucket: the forgotten one %t, the other %t", r.inBucket(c), r.inBucket(other))
+			}
+		})
+	}
+}
+
+// drain waits until all webhooks were taken.
+func (r *rig) drain() {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	if err := r.sim.Quiet(ctx); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// A customer that was forgotten without ever having had a snapshot is written once it is synced again.
+func TestForgottenAndBack(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]func(*rig, stripeevent.Customer){
+		"with a backfill": func(r *rig, _ stripeevent.Customer) {
+			if report, err := r.operator().Backfill(r.Context(), syncer.SweepOptions{}); err != nil || report.Created != 1 {
+				r.Errorf("backfill: %+v, %v", report, err)
+			}
+		},
+		"with a sync": func(r *rig, c stripeevent.Customer) {
+			r.start()
+			r.mark(c, stripeevent.TriggerReplay)
+			r.settle()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			c, _ := r.buy()
+			r.drain()
+			if _, err := r.log.Forget(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			back(r, c)
+			if !r.inBucket(c) {
+				t.Error("it is not back, and Stripe has it")
+			}
+		})
+	}
+}
