@@ -27,13 +27,14 @@ import (
 type Log struct {
 	js                   jetstream.JetStream
 	events, sync, synced jetstream.Stream
-	state, pace          jetstream.KeyValue
+	state                jetstream.KeyValue
 }
 
 // ErrNoPipeline says that a stream or bucket is not there: no ingest and no syncer have run on this NATS yet.
 var ErrNoPipeline = errors.New("no pipeline here")
 
-// Open finds the streams. It returns [ErrNoPipeline] where one is missing.
+// Open finds the streams, and the bucket of failures. It returns [ErrNoPipeline] where one is missing. The buckets that may be missing,
+// of a mode without a syncer and of the pace, which is in memory, are looked for by what needs them.
 func Open(ctx context.Context, js jetstream.JetStream) (*Log, error) {
 	l := &Log{js: js}
 	for _, x := range []struct {
@@ -50,13 +51,8 @@ func Open(ctx context.Context, js jetstream.JetStream) (*Log, error) {
 		*x.to = stream
 	}
 	var err error
-	if l.state, err = bucket(ctx, js, topology.StateBucket); err != nil {
-		return nil, err
-	}
-	if l.pace, err = bucket(ctx, js, topology.PaceBucket); err != nil {
-		return nil, err
-	}
-	return l, nil
+	l.state, err = bucket(ctx, js, topology.StateBucket)
+	return l, err
 }
 
 func bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {

@@ -118,8 +118,8 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error
 			n.Entries++
 		}
 	}
-	if err := l.pace.Purge(ctx, c.Key()); err != nil {
-		return n, fmt.Errorf("purge %s of bucket %s: %w", c.Key(), l.pace.Bucket(), err)
+	if err := l.purgePace(ctx, c); err != nil {
+		return n, err
 	}
 	// Records before events: recovery looks at the oldest record of the customer whose events are missing.
 	if n.Records, err = l.erase(ctx, l.synced, topology.SyncedStream, stripeevent.SyncedSubject(c)); err != nil {
@@ -127,6 +127,21 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error
 	}
 	n.Events, err = l.erase(ctx, l.events, topology.EventsStream, eventsOf(c))
 	return n, err
+}
+
+// purgePace takes away the claim on the customer's syncs. A NATS that was restarted has none, and no bucket until the next syncer starts.
+func (l *Log) purgePace(ctx context.Context, c stripeevent.Customer) error {
+	kv, err := bucket(ctx, l.js, topology.PaceBucket)
+	if errors.Is(err, ErrNoPipeline) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := kv.Purge(ctx, c.Key()); err != nil {
+		return fmt.Errorf("purge %s of bucket %s: %w", c.Key(), kv.Bucket(), err)
+	}
+	return nil
 }
 
 // removeForgotten removes the records that the customer was forgotten before: the oldest record is to say when it was last.

@@ -10,10 +10,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/audit"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
+	"entitled/internal/topology"
 )
 
 func (r *rig) operator() *syncer.Operator {
@@ -133,5 +135,26 @@ func TestForgottenAndBack(t *testing.T) {
 				t.Error("it is not back, and Stripe has it")
 			}
 		})
+	}
+}
+
+// A NATS that was restarted without a syncer has no bucket in memory: all else is there to be read, and to be forgotten.
+func TestWithoutThePace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.post("evt_1", "", "cus_a", "invoice.paid")
+	if err := r.js.DeleteKeyValue(t.Context(), topology.PaceBucket); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if r.log, err = audit.Open(t.Context(), r.js); err != nil {
+		t.Fatal(err)
+	}
+	c := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_a"}
+	if s := r.story(c); len(s.Steps) != 1 {
+		t.Errorf("story %+v, want the event", s)
+	}
+	if erased, err := r.log.Forget(t.Context(), c); err != nil || erased != (audit.Erased{Events: 1}) {
+		t.Errorf("forgot %+v: %v", erased, err)
 	}
 }
