@@ -22,7 +22,7 @@ type backfillCmd struct {
 func (backfillCmd) Help() string {
 	return `Reads all subscriptions of the account, 100 a request, and writes the snapshot of every customer that is missing or differs. Webhooks
 and syncers may run beside it: it takes from the fleet's STRIPE_RATE only what they leave, and a customer that changes meanwhile is left to its own
-sync. Killed or interrupted, it goes on where it was when it is started again within 6 hours.
+sync. Killed or interrupted, it goes on where it was when it is started again within 6 hours, unless a customer was forgotten that it had read.
 
 	entitled backfill
 	entitled backfill --account acct_1032D82eZvKYlo2C
@@ -40,8 +40,11 @@ func (b backfillCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 		if err != nil && !errors.Is(err, syncer.ErrUnwritten) {
-			return ended(ctx, count(report.Pages, "page")+" of "+count(report.Subscriptions, "subscription"), err,
-				"start it again: it goes on where it was; with --restart it reads all anew")
+			again := "start it again: it goes on where it was; with --restart it reads all anew"
+			if errors.Is(err, syncer.ErrCheckpointGone) {
+				again = "start it again: it reads all anew, and writes what is still missing or differs"
+			}
+			return ended(ctx, count(report.Pages, "page")+" of "+count(report.Subscriptions, "subscription"), err, again)
 		}
 		if b.JSON {
 			return errors.Join(s.printReport(report), err)

@@ -148,3 +148,56 @@ func deliverAll(t *testing.T, js jetstream.JetStream, sim *stripesim.Sim) {
 		}
 	}
 }
+
+// A customer is forgotten whom a backfill that is under way has read: the backfill ends, and says what to do.
+func TestBackfillBesideForget(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	sim := stripesim.New(stripesim.Config{Seed: 1, Start: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)})
+	t.Cleanup(sim.Close)
+	web := httptest.NewServer(sim)
+	t.Cleanup(web.Close)
+	if err := sim.DemoCatalog(); err != nil {
+		t.Fatal(err)
+	}
+	var newest string
+	if err := sim.Load(func(l *stripesim.Loader) error {
+		for i := range 150 {
+			at := sim.Now().Unix() - int64(i)*86400
+			c, err := l.Customer(stripesim.CustomerParams{Created: at})
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				newest = c
+			}
+			_, err = l.Subscription(stripesim.SubscriptionParams{Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}, Created: at, CurrentPeriodEnd: at + 1e7})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	requests := 0
+	held := sim.Hold(func(*stripesim.Request) bool {
+		requests++
+		return requests == 2
+	})
+	ended := make(chan string, 1)
+	go func() { // ended receives
+		env := map[string]string{"STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}
+		code, out, errs := entitled(t, env, append([]string{"backfill"}, m.at...)...)
+		if code != 1 || out != "" {
+			t.Errorf("backfill: exit code %d, output %q", code, out)
+		}
+		ended <- errs
+	}()
+	if _, err := held.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.run(t, 0, "forget", newest, "--yes")
+	held.Release()
+	golden(t, "error-backfill-forgotten.txt", <-ended)
+}

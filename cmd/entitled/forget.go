@@ -29,6 +29,7 @@ type forgetCmd struct {
 func (forgetCmd) Help() string {
 	return `Erases all that is kept of one customer: its events and the records of its syncs are overwritten in the store; its snapshot, markers, scheduled
 check and failures are removed. Apps see the snapshot vanish: access ends. What stays is one record that the customer was forgotten, and when.
+A backfill that has read the customer and is not done loses what it keeps, and starts over when it is started again.
 
 It does not touch Stripe. As long as the customer exists there, it comes back: with its next event, with a request for it, and with the next
 sweep, which syncers make every night, or backfill. Delete it in Stripe first, let that event come, then forget it. What Stripe still lists of its
@@ -115,6 +116,9 @@ func (f forgetCmd) report(ctx context.Context, s *session, log *audit.Log, c str
 		fmt.Fprintf(s.out, "%s\n", b)
 	} else {
 		fmt.Fprintf(s.out, "%s forgot %s in %s mode: %s\n", s.out.paint(grants, "✓"), s.out.paint(strong, printable(c.String())), c.Mode, amounts(erased))
+		if erased.Pages > 0 {
+			fmt.Fprintln(s.out, s.out.paint(faint, "  A backfill that is not done had read it. What it kept is gone: it starts over."))
+		}
 		fmt.Fprintln(s.out, s.out.paint(faint, "  While Stripe has the customer, its next event or the nightly sweep brings it"))
 		fmt.Fprintln(s.out, s.out.paint(faint, "  back: delete it there first, then forget it again."))
 	}
@@ -127,8 +131,12 @@ func (f forgetCmd) report(ctx context.Context, s *session, log *audit.Log, c str
 
 // amounts says how much was erased.
 func amounts(e audit.Erased) string {
-	return strings.Join([]string{
+	list := []string{
 		count(e.Events, "event"), count(e.Records, "record"), count(e.Markers, "marker"),
 		strings.Replace(count(e.Entries, "entry"), "entrys", "entries", 1),
-	}, ", ")
+	}
+	if e.Pages > 0 {
+		list = append(list, count(e.Pages, "page")+" of an unfinished backfill")
+	}
+	return strings.Join(list, ", ")
 }

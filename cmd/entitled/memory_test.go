@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -273,6 +276,33 @@ func TestForget(t *testing.T) {
 	}
 	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out, "forgotten: all that was kept before was erased") {
 		t.Errorf("explain afterwards:\n%s", out)
+	}
+}
+
+// What an unfinished backfill keeps of a customer is something that is kept, also if there is nothing else.
+func TestForgetPages(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	var page bytes.Buffer
+	z := gzip.NewWriter(&page)
+	_, err := z.Write([]byte(`{"customers":[{"id":"cus_Dora"},{"id":"cus_Elif"}]}`))
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := m.js.KeyValue(t.Context(), topology.StateBucket)
+	if err == nil {
+		_, err = kv.Put(t.Context(), "backfill.test.run.0.0", page.Bytes())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, errs := m.run(t, 1, "forget", "cus_Nobody", "--yes"); !strings.Contains(errs, "nothing is kept of cus_Nobody") {
+		t.Errorf("somebody whom the backfill did not read: %s", errs)
+	}
+	out, _ := m.run(t, 0, "forget", "cus_Dora", "--yes")
+	golden(t, "forget-pages.txt", out)
+	if _, errs := m.run(t, 1, "forget", "cus_Dora", "--yes"); !strings.Contains(errs, "nothing is kept of cus_Dora") {
+		t.Errorf("forgotten again: %s", errs)
 	}
 }
 

@@ -27,6 +27,8 @@ type Erased struct {
 	Markers int `json:"markers"`
 	// Entries are those of buckets: the snapshot and the failures. The pace is not among them: it ends by itself, and is of no mode.
 	Entries int `json:"entries"`
+	// Pages are those on which a backfill keeps what it read of the customer, and of others, while it is not done: all of them go.
+	Pages int `json:"pages,omitempty"`
 }
 
 // Zero says that there is nothing.
@@ -66,12 +68,28 @@ func (l *Log) Remembered(ctx context.Context, c stripeevent.Customer) (Erased, e
 			n.Entries++
 		}
 	}
-	return n, nil
+	n.Pages, err = l.pages(ctx, c)
+	return n, err
+}
+
+// pages counts those that a backfill keeps of the customer. Few bytes of them are held at a time, however many there are.
+func (l *Log) pages(ctx context.Context, c stripeevent.Customer) (n int, err error) {
+	r := reading{stream: "KV_" + topology.StateBucket, filters: []string{syncer.PagesSubject(c)}}
+	err = l.read(ctx, r, func(msg jetstream.Msg, _ *jetstream.MsgMetadata) (bool, error) {
+		if syncer.PageTells(msg.Data(), c) {
+			n++
+		}
+		return true, nil
+	})
+	return n, err
 }
 
 // Forget erases a customer: its events and records are overwritten in the store, its markers and its scheduled check removed, its
 // entries purged, so that watchers see the snapshot vanish. What stays is a record that it was forgotten, under the customer's id and with
-// nothing else of it, and its key in the bucket with nothing in it. That record comes first: coverage goes by it from then on, and recovery once it is the customer's oldest, which it is before
+// nothing else of it, and its key in the bucket with nothing in it. A backfill that keeps pages which tell of the customer loses all its pages:
+// it starts over.
+//
+// The record comes first: coverage goes by it from then on, and recovery once it is the customer's oldest, which it is before
 // an event is missing. So neither undoes what is erased; it is there if this is interrupted; and the record of a sync that is under way comes behind it.
 //
 // A sync that is under way may write once more, and an event, a request, a sweep or a backfill that comes later brings the customer
@@ -117,6 +135,13 @@ func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error
 		if data != nil {
 			n.Entries++
 		}
+	}
+	// Pages after the bucket: what a backfill has in its memory is not written over what the bucket says now.
+	if n.Pages, err = l.pages(ctx, c); err == nil && n.Pages > 0 {
+		err = syncer.RemovePages(ctx, l.js, c)
+	}
+	if err != nil {
+		return n, err
 	}
 	if err := l.purgePace(ctx, c); err != nil {
 		return n, err

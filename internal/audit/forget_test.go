@@ -107,6 +107,81 @@ func (r *rig) drain() {
 	}
 }
 
+// An interrupted backfill keeps what it read. Nothing of it is left of who was deleted and forgotten, who does not come back when the backfill
+// is started again; nor is it, if no more than that is known of the customer, taken for nothing. Of others, it stays.
+func TestForgottenWithPagesKept(t *testing.T) {
+	t.Parallel()
+	for name, account := range map[string]string{"one's own": "", "of a connected account": "acct_1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.door.closed.Store(true)
+			acct := r.sim.Silent()
+			if account != "" {
+				acct = r.sim.Connect(account)
+				if err := acct.DemoCatalog(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := stripeevent.Customer{Mode: entitlement.Test, Account: account, ID: r.customerOf(acct)}
+			other := stripeevent.Customer{Mode: entitlement.Test, Account: account, ID: r.customerOf(acct)}
+			r.interruptedBackfill(account)
+			if err := acct.DeleteCustomer(c.ID); err != nil {
+				t.Fatal(err)
+			}
+			stranger := stripeevent.Customer{Mode: entitlement.Test, Account: account, ID: "cus_stranger"}
+			if _, err := r.log.Forget(t.Context(), stranger); err != nil {
+				t.Fatal(err)
+			}
+			if had, err := r.log.Remembered(t.Context(), c); err != nil || had != (audit.Erased{Pages: 1}) {
+				t.Errorf("remembered %+v (%v), want the page", had, err)
+			}
+			if erased, err := r.log.Forget(t.Context(), c); err != nil || erased != (audit.Erased{Pages: 1}) {
+				t.Errorf("forgot %+v (%v), want the page", erased, err)
+			}
+			if left, err := r.log.Remembered(t.Context(), c); err != nil || !left.Zero() {
+				t.Errorf("left %+v (%v), want nothing", left, err)
+			}
+			report, err := r.operator().Backfill(t.Context(), syncer.SweepOptions{Account: account})
+			if err != nil || report.Resumed != 0 || report.Created != 1 {
+				t.Errorf("backfill %+v, %v; want it to start over, and to create the other", report, err)
+			}
+			if r.inBucket(c) || !r.inBucket(other) {
+				t.Errorf("in the bucket: the forgotten one %t, the other %t", r.inBucket(c), r.inBucket(other))
+			}
+		})
+	}
+}
+
+// customerOf has a customer subscribe to Pro, with nobody told.
+func (r *rig) customerOf(a *stripesim.Account) string {
+	r.Helper()
+	id, err := a.CreateCustomer(stripesim.CustomerParams{Metadata: map[string]string{"name": "C"}})
+	if err != nil {
+		r.Fatal(err)
+	}
+	_, err = a.CreateSubscription(stripesim.SubscriptionParams{Customer: id, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return id
+}
+
+// interruptedBackfill ends a backfill that has kept its first page, before it wrote anything.
+func (r *rig) interruptedBackfill(account string) {
+	r.Helper()
+	ctx, kill := context.WithCancel(r.Context())
+	defer kill()
+	_, err := r.operator().Backfill(ctx, syncer.SweepOptions{Account: account, Progress: func(p syncer.SweepReport) {
+		if p.Pages > 0 {
+			kill()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		r.Fatalf("interrupted backfill: %v", err)
+	}
+}
+
 // A customer that was forgotten without ever having had a snapshot is written once it is synced again.
 func TestForgottenAndBack(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"entitled/entitlement"
 	"entitled/internal/topology"
 )
 
@@ -34,6 +36,16 @@ type checkpoint struct {
 	plan     plan
 }
 
+// checkpointKey is where the checkpoint of an account is, anyPage what comes behind it in the keys of its pages.
+func checkpointKey(mode entitlement.Mode, account string) string {
+	if account == "" {
+		return "backfill." + string(mode)
+	}
+	return "backfill-" + entitlement.Key("", account) + "." + string(mode)
+}
+
+const anyPage = ".*.*.*"
+
 type plan struct {
 	Run     string    `json:"run"`
 	Started time.Time `json:"started"`
@@ -49,6 +61,10 @@ const resumeWithin = 6 * time.Hour
 
 // errTakenOver says that another backfill of the same account has started.
 var errTakenOver = errors.New("another backfill of the same account took over")
+
+// ErrCheckpointGone ends a backfill whose checkpoint is no more: a customer was forgotten that its pages told of, or another backfill took over,
+// and is done.
+var ErrCheckpointGone = fmt.Errorf("what it had read was removed: a customer was forgotten, or %w and is done", errTakenOver)
 
 // openCheckpoint takes over the checkpoint of an account, or begins one with a fresh fence. What another writes meanwhile, who perhaps has
 // just been ended and had it on its way, is taken over too.
@@ -87,7 +103,7 @@ func (c *checkpoint) save(ctx context.Context) error {
 	b, _ := json.Marshal(c.plan) // strings, numbers and times: cannot fail
 	written, err := put(ctx, c.state, c.key, b, c.revision)
 	if errors.Is(err, errConflict) {
-		return errTakenOver
+		return cmp.Or(c.check(ctx), errTakenOver)
 	}
 	if err != nil {
 		return fmt.Errorf("keep the checkpoint %s: %w", c.key, err)
@@ -103,15 +119,22 @@ func (c *checkpoint) planned(ctx context.Context, windows []window) error {
 	return c.save(ctx)
 }
 
-// owned fails if another has taken over.
+// owned fails if another has taken over, or the checkpoint was removed.
 func (c *checkpoint) owned(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.check(ctx)
+}
+
+// check is owned, with mu held.
+func (c *checkpoint) check(ctx context.Context) error {
 	_, revision, err := get(ctx, c.state, c.key)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("read the checkpoint %s: %w", c.key, err)
-	}
-	if revision != c.revision {
+	case revision == 0:
+		return ErrCheckpointGone
+	case revision != c.revision:
 		return errTakenOver
 	}
 	return nil
@@ -126,7 +149,11 @@ func (c *checkpoint) keep(ctx context.Context, window, number int, p page) error
 	if err := c.owned(ctx); err != nil {
 		return err
 	}
-	key := c.part(window, number)
+	return c.keepOwned(ctx, c.part(window, number), p)
+}
+
+// keepOwned stores a page, and takes it away again if all were removed just before: it would stay.
+func (c *checkpoint) keepOwned(ctx context.Context, key string, p page) error {
 	b, _ := json.Marshal(p) // strings, numbers and times: cannot fail
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
@@ -137,7 +164,11 @@ func (c *checkpoint) keep(ctx context.Context, window, number int, p page) error
 	if _, err := c.state.Put(ctx, key, packed.Bytes()); err != nil {
 		return fmt.Errorf("keep page %s: %w", key, err)
 	}
-	return nil
+	err = c.owned(ctx)
+	if errors.Is(err, ErrCheckpointGone) {
+		err = errors.Join(err, purgeState(ctx, c.js, key))
+	}
+	return err
 }
 
 // restore brings a reading to where the checkpoint is, and returns how many pages it took from there.
@@ -185,9 +216,15 @@ func unpack(data []byte) (p page, err error) {
 	return p, json.Unmarshal(b, &p)
 }
 
-// close removes the checkpoint of a backfill that is done.
+// close removes the checkpoint of a backfill that is done; it may have been removed since the last page was kept.
 func (c *checkpoint) close(ctx context.Context) error {
-	if err := c.state.Delete(ctx, c.key, jetstream.LastRevision(c.revision)); err != nil {
+	err := c.state.Delete(ctx, c.key, jetstream.LastRevision(c.revision))
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		if err = cmp.Or(c.owned(ctx), errTakenOver); errors.Is(err, ErrCheckpointGone) {
+			return nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("remove the checkpoint %s: %w", c.key, err)
 	}
 	return c.purge(ctx)
@@ -195,12 +232,17 @@ func (c *checkpoint) close(ctx context.Context) error {
 
 // purge removes all pages under the checkpoint.
 func (c *checkpoint) purge(ctx context.Context) error {
-	stream, err := c.js.Stream(ctx, "KV_"+topology.StateBucket)
+	return purgeState(ctx, c.js, c.key+anyPage)
+}
+
+// purgeState removes entries of the bucket stripe_state, and leaves nothing in their place.
+func purgeState(ctx context.Context, js jetstream.JetStream, keys string) error {
+	stream, err := js.Stream(ctx, "KV_"+topology.StateBucket)
 	if err == nil {
-		err = stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+topology.StateBucket+"."+c.key+".*.*.*"))
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+topology.StateBucket+"."+keys))
 	}
 	if err != nil {
-		return fmt.Errorf("remove the pages of the checkpoint %s: %w", c.key, err)
+		return fmt.Errorf("remove %s of bucket %s: %w", keys, topology.StateBucket, err)
 	}
 	return nil
 }

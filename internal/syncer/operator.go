@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"entitled/entitlement"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
@@ -41,17 +40,14 @@ type SweepOptions struct {
 // Backfill brings the bucket to what Stripe lists: it writes each customer that differs, at about one request for 100
 // subscriptions. Interrupted, even killed, it goes on where it was when it is called again within 6 hours. Where features are read,
 // which takes a request for each customer, those that differ are marked for a sync instead. The error is [ErrPolicy] if the syncers
-// make other snapshots of the same customers, and [ErrUnwritten], beside a whole report, if it had to leave some out.
+// make other snapshots of the same customers, [ErrCheckpointGone] if one of those it had read was forgotten: then it starts over, and
+// [ErrUnwritten], beside a whole report, if it had to leave some out.
 func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport, error) {
 	s := o.s
 	if err := s.agree(ctx); err != nil {
 		return SweepReport{Account: opt.Account}, err
 	}
-	key := "backfill." + string(s.mode)
-	if opt.Account != "" {
-		key = "backfill-" + entitlement.Key("", opt.Account) + "." + string(s.mode)
-	}
-	c, err := s.store.openCheckpoint(ctx, key, s.policy(), opt.Restart, s.protocol.now())
+	c, err := s.store.openCheckpoint(ctx, checkpointKey(s.mode, opt.Account), s.policy(), opt.Restart, s.protocol.now())
 	if err != nil {
 		return SweepReport{Account: opt.Account}, err
 	}

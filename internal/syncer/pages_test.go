@@ -1,0 +1,108 @@
+package syncer
+
+import (
+	"errors"
+	"testing"
+
+	"entitled/internal/stripeevent"
+	"entitled/internal/stripesim"
+)
+
+// A customer is forgotten while a backfill that has read it goes on: the backfill ends, says why, and leaves no page behind, not even the one
+// that it was reading. Started again, it does the rest.
+func TestPagesRemovedDuringABackfill(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ids := r.load(350)
+	pages := 0
+	held := r.sim.Hold(func(q *stripesim.Request) bool {
+		pages++
+		return pages == 3
+	})
+	done := make(chan error, 1)
+	go func() { // done receives
+		_, err := r.operator().Backfill(t.Context(), SweepOptions{})
+		done <- err
+	}()
+	if _, err := held.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemovePages(t.Context(), r.js, ours(ids[0])); err != nil {
+		t.Fatal(err)
+	}
+	held.Release()
+	if err := <-done; !errors.Is(err, ErrCheckpointGone) {
+		t.Errorf("backfill: %v, want %v", err, ErrCheckpointGone)
+	}
+	if keys := r.stateKeys("backfill."); len(keys) != 0 {
+		t.Errorf("left of the checkpoint: %v", keys)
+	}
+	if report, err := r.operator().Backfill(t.Context(), SweepOptions{}); err != nil || report.Resumed != 0 {
+		t.Errorf("started again: %+v, %v; want it to start over", report, err)
+	}
+	r.right("", ids)
+}
+
+// What comes to be kept after the pages were removed is not kept; a backfill that has nothing more to keep ends as if nothing had been.
+func TestPageKeptBesideARemoval(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.operator().s
+	c := ours("cus_1")
+	open := func() *checkpoint {
+		t.Helper()
+		point, err := s.store.openCheckpoint(t.Context(), checkpointKey(c.Mode, c.Account), s.policy(), false, s.protocol.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return point
+	}
+	point := open()
+	if err := point.keep(t.Context(), 0, 0, page{Customers: []customer{{ID: c.ID}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemovePages(t.Context(), r.js, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := point.keep(t.Context(), 0, 1, page{}); !errors.Is(err, ErrCheckpointGone) {
+		t.Errorf("keep: %v", err)
+	}
+	if err := point.planned(t.Context(), nil); !errors.Is(err, ErrCheckpointGone) {
+		t.Errorf("planned: %v", err)
+	}
+	if err := point.close(t.Context()); err != nil {
+		t.Errorf("close: %v, want that it is done", err)
+	}
+	if keys := r.stateKeys("backfill."); len(keys) != 0 {
+		t.Errorf("left of the checkpoint: %v", keys)
+	}
+
+	// Removed between the question whose it is and the storing.
+	point = open()
+	if err := RemovePages(t.Context(), r.js, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := point.keepOwned(t.Context(), point.part(0, 0), page{}); !errors.Is(err, ErrCheckpointGone) {
+		t.Errorf("keep: %v", err)
+	}
+	if keys := r.stateKeys("backfill."); len(keys) != 0 {
+		t.Errorf("left of the checkpoint: %v", keys)
+	}
+	other := open()
+	if err := point.close(t.Context()); !errors.Is(err, errTakenOver) || errors.Is(err, ErrCheckpointGone) {
+		t.Errorf("close of one that another took over: %v", err)
+	}
+	if err := other.close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPageTells(t *testing.T) {
+	t.Parallel()
+	c := stripeevent.Customer{ID: "cus_1"}
+	for data, want := range map[string]bool{"": false, "rubbish": true} {
+		if got := PageTells([]byte(data), c); got != want {
+			t.Errorf("%q tells of a customer: %t", data, got)
+		}
+	}
+}
