@@ -56,7 +56,7 @@ type eventList struct {
 	eventsCmd
 	seen                    audit.Repeats
 	shown, repeats, damaged uint64
-	unrecorded              uint64
+	unrecorded, foreign     uint64
 	day                     string
 	idWidth, whoWidth       int
 }
@@ -89,7 +89,7 @@ func (e eventsCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	list := &eventList{session: s, eventsCmd: e, whoWidth: mostWho}
-	options := audit.EventsOptions{Bodies: e.JSON || e.Verify, Follow: e.Follow}
+	options := audit.EventsOptions{Bodies: e.JSON || e.Verify, Follow: e.Follow, Foreign: func(uint64) { list.foreign++ }}
 	if e.Follow && !slice.Until.IsZero() {
 		// Nothing may come that is stored later, and shows that it is over.
 		options.FollowUntil = time.Now().Add(max(0, slice.Until.Sub(s.now())) + untilSlack)
@@ -187,6 +187,7 @@ func (l *eventList) summary() terminal {
 
 // end says what there was.
 func (l *eventList) end(slice string) error {
+	noteForeign(l.session, l.foreign)
 	to := l.summary()
 	if !l.JSON || l.Verify {
 		text := count(int(l.shown), "event")

@@ -260,6 +260,51 @@ func TestParked(t *testing.T) {
 	}
 }
 
+// What others put where the pipeline has its own is passed over, or shown for what it is: it keeps nobody from the rest.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	if _, err := m.js.Publish(t.Context(), "stripe.event.test.self.=ZZ.customer.updated", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := m.js.KeyValue(t.Context(), topology.StateBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(t.Context(), stripeevent.ParkedKey(who("cus_Amelia")), `{"failures":"x"}`); err != nil {
+		t.Fatal(err)
+	}
+	const note = "1 message in the log passed over: no event has such a subject. Who else may\npublish to stripe.event.>?\n"
+	for _, args := range [][]string{{"events"}, {"events", "--verify"}, {"events", "--json"}, {"replay", "--dry-run"}} {
+		out, errs := m.run(t, 0, args...)
+		if !strings.Contains(out, "4 events") && strings.Count(out, "\n") != 4 || errs != note {
+			t.Errorf("%s:\n%s%s", args, out, errs)
+		}
+	}
+	if _, errs := m.run(t, 0, "events", "--customer", "cus_Amelia"); errs != "" {
+		t.Errorf("events of one customer: %s", errs)
+	}
+	if out, _ := m.run(t, 0, "parked"); !strings.Contains(out, "cus_Boris") || strings.Contains(out, "cus_Amelia") {
+		t.Errorf("parked:\n%s", out)
+	}
+	out, _ := m.run(t, 0, "parked", "--all")
+	golden(t, "parked-foreign.txt", still(out))
+	if out, _ := m.run(t, 0, "parked", "--all", "--json"); !strings.Contains(out, `"unreadable":true`) {
+		t.Errorf("parked --all --json:\n%s", out)
+	}
+	m.run(t, 0, "parked", "--redrive-all")
+	if got := m.markers(t); got != "cus_Boris" {
+		t.Errorf("a redrive of all marks %s", got)
+	}
+	m.run(t, 0, "parked", "--redrive", "cus_Amelia")
+	if got := m.markers(t); got != "cus_Amelia cus_Boris" {
+		t.Errorf("a redrive of one whose entry cannot be read marks %s", got)
+	}
+	if out, _ := m.run(t, 0, "explain", "cus_Amelia"); !strings.Contains(out, "parked        no\n") {
+		t.Errorf("explain:\n%s", out)
+	}
+}
+
 func TestForget(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)

@@ -41,6 +41,8 @@ type failingLine struct {
 	Account  string `json:"account,omitempty"`
 	Mode     string `json:"mode"`
 	syncer.Failure
+	// Unreadable is there where the entry is none of a syncer's; nothing of it is shown.
+	Unreadable bool `json:"unreadable,omitempty"`
 	// Redriven is there when this call marked it again.
 	Redriven bool `json:"redriven,omitempty"`
 }
@@ -139,7 +141,8 @@ func redrive(ctx context.Context, log *audit.Log, list []audit.Failing) error {
 func printFailing(s *session, list []audit.Failing, redriven bool) error {
 	for _, f := range list {
 		b, err := json.Marshal(failingLine{
-			Customer: f.Customer.ID, Account: f.Customer.Account, Mode: string(f.Customer.Mode), Failure: f.Failure, Redriven: redriven,
+			Customer: f.Customer.ID, Account: f.Customer.Account, Mode: string(f.Customer.Mode), Failure: f.Failure,
+			Unreadable: f.Unreadable, Redriven: redriven,
 		})
 		if err != nil {
 			return fmt.Errorf("failures of %s: %w", f.Customer, err)
@@ -163,13 +166,20 @@ func showFailing(s *session, mode entitlement.Mode, list []audit.Failing, all bo
 	now := s.now()
 	for _, f := range list {
 		mark, state, c := "✗", "", denies
-		if f.ParkedAt != nil {
+		switch {
+		case f.ParkedAt != nil:
 			state = "parked " + since(*f.ParkedAt, now) + " after " + count(f.Attempts, "attempt")
-		} else {
+		case f.Unreadable:
+			mark, c = "?", ending
+			state = "the entry cannot be read: the customer's next sync mends that"
+		default:
 			mark, c = "~", ending
 			state = "failing for " + ago(now.Sub(f.FirstAt)) + ", " + count(f.Attempts, "attempt") + ", tried again by itself"
 		}
 		fmt.Fprintf(s.out, "%s %s  %s\n", s.out.paint(c, mark), s.out.paint(strong, printable(f.Customer.String())), s.out.paint(c, state))
+		if f.Unreadable {
+			continue
+		}
 		v := view{s.out}
 		v.row("reason", f.Error)
 		v.row("first, last", clock(f.FirstAt)+", "+clock(f.LastAt))

@@ -109,13 +109,14 @@ func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slic
 		return log.Missing(ctx, slice.Mode, marks)
 	}
 	var b *bar
-	n, customers, err := log.Dirty(ctx, slice, func(n, of uint64) {
+	n, foreign, customers, err := log.Dirty(ctx, slice, func(n, of uint64) {
 		if b == nil {
 			b = newBar(s.err, int64(of), "reading events")
 		}
 		b.set(int64(n))
 	})
 	b.end()
+	noteForeign(s, foreign)
 	done.Events = &n
 	return customers, err
 }

@@ -110,6 +110,13 @@ func whyNone(ctx context.Context, log *audit.Log, s audit.Slice) (string, error)
 	return fmt.Sprintf("the log holds events of %s from %s to %s", printable(of), clock(first), clock(last)), nil
 }
 
+// noteForeign says that messages of the log were passed over.
+func noteForeign(s *session, n uint64) {
+	if n > 0 {
+		s.err.note(fmt.Sprintf("%s in the log passed over: no event has such a subject. Who else may publish to stripe.event.>?", count(int(n), "message")))
+	}
+}
+
 // openLog opens the memory of the pipeline behind nc.
 func openLog(ctx context.Context, nc *nats.Conn) (*audit.Log, error) {
 	js, err := jetstream.New(nc)

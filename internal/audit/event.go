@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +47,8 @@ type EventsOptions struct {
 	// Total, if not nil, is told before the first event how many the server has for the slice; those stored at or after
 	// Until and those that no glob matches count too.
 	Total func(uint64)
+	// Foreign, if not nil, is told the sequence of each message whose subject is none of an event's: it is not ours, and is passed over.
+	Foreign func(seq uint64)
 }
 
 // Events calls each for the events of the slice, in the order in which they were stored, until it returns an error. It holds a
@@ -67,7 +68,10 @@ func (l *Log) Events(ctx context.Context, s Slice, o EventsOptions, each func(*E
 		}
 		e, err := eventOf(msg, meta)
 		if err != nil {
-			return false, fmt.Errorf("event %d of %s: %w", meta.Sequence.Stream, topology.EventsStream, err)
+			if o.Foreign != nil {
+				o.Foreign(meta.Sequence.Stream)
+			}
+			return true, nil
 		}
 		if !types.Marks(e.Type) {
 			return true, nil

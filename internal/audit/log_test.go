@@ -155,7 +155,7 @@ func TestReplayAndRebuild(t *testing.T) {
 	second, _ := r.buy()
 	r.settle()
 	stop()
-	n, dirty, err := r.log.Dirty(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"invoice.paid"}}, nil)
+	n, _, dirty, err := r.log.Dirty(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"invoice.paid"}}, nil)
 	if err != nil || n != 2 || dirty.Len() != 2 {
 		t.Fatalf("%d events, %d customers (%v), want 2 and 2", n, dirty.Len(), err)
 	}

@@ -47,12 +47,12 @@ func (s *Customers) each(f func(stripeevent.Customer) bool) {
 	}
 }
 
-// Dirty counts the events of a slice and collects their customers. seen, if not nil, is told after every event how many
-// there were, and of how many.
-func (l *Log) Dirty(ctx context.Context, s Slice, seen func(n, of uint64)) (events uint64, customers *Customers, err error) {
+// Dirty counts the events of a slice, and beside them the messages that are none, and collects their customers. seen, if not nil, is told
+// after every event how many there were, and of how many.
+func (l *Log) Dirty(ctx context.Context, s Slice, seen func(n, of uint64)) (events, foreign uint64, customers *Customers, err error) {
 	customers = &Customers{}
 	var of uint64
-	o := EventsOptions{Total: func(n uint64) { of = n }}
+	o := EventsOptions{Total: func(n uint64) { of = n }, Foreign: func(uint64) { foreign++ }}
 	err = l.Events(ctx, s, o, func(e *Event) error {
 		events++
 		customers.Add(e.Customer)
@@ -61,7 +61,7 @@ func (l *Log) Dirty(ctx context.Context, s Slice, seen func(n, of uint64)) (even
 		}
 		return nil
 	})
-	return events, customers, err
+	return events, foreign, customers, err
 }
 
 // Missing collects the customers of a mode that a record, or an event of a type that marks, names and that have no entry in the

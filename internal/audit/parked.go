@@ -18,6 +18,8 @@ import (
 type Failing struct {
 	Customer stripeevent.Customer
 	syncer.Failure
+	// Unreadable says that the entry is none of a syncer's: to them it is as a failure of which nothing is known.
+	Unreadable bool
 }
 
 // Parked are the customers of a mode that are parked, those parked longest first; with all, also those whose syncs fail and
@@ -30,8 +32,8 @@ func (l *Log) Parked(ctx context.Context, m entitlement.Mode, all bool) ([]Faili
 			return nil // not a syncer's
 		}
 		f := Failing{Customer: c}
-		if err := json.Unmarshal(e.Value(), &f.Failure); err != nil {
-			return fmt.Errorf("failures of %s: %w", c, err)
+		if json.Unmarshal(e.Value(), &f.Failure) != nil {
+			f.Failure, f.Unreadable = syncer.Failure{}, true
 		}
 		if f.ParkedAt != nil || all {
 			list = append(list, f)
