@@ -113,6 +113,9 @@ func showTold(out terminal, c stripeevent.Customer, t audit.Told, standing audit
 			v.row("vanished", "the snapshot may have been gone from the bucket by then: no access either way")
 		}
 	}
+	if t.Unreadable != 0 {
+		v.row("unsure", fmt.Sprintf("record %d, of a later sync, cannot be read: it may have changed this", t.Unreadable))
+	}
 	for _, e := range t.Underway {
 		text := fmt.Sprintf("%s %s: ", e.Type, e.ID)
 		switch {

@@ -32,9 +32,14 @@ func verdicts(story *audit.Story, coverageEvery time.Duration) []verdict {
 	if gone != nil {
 		say(denies, "✗", "The snapshot is gone from the bucket: apps are told no access. %s", bringBack(story))
 	}
-	if p.Unreadable != "" {
-		say(denies, "✗", "What the bucket has is no snapshot that this version can read. If a later version wrote it, ask with that one; if not, %s writes a snapshot over it.",
-			command(c.Mode, "entitled sync "+who))
+	switch {
+	case p.Newer:
+		say(denies, "✗", "A later version wrote the snapshot: ask with that one. Syncers that are not as new leave it as it is: upgrade them.")
+	case p.Unreadable != "":
+		say(denies, "✗", "What the bucket has is no snapshot: %s writes one over it.", command(c.Mode, "entitled sync "+who))
+	}
+	if n := len(story.Unreadable()); n > 0 {
+		say(ending, "?", "%s in STRIPE_SYNCED cannot be read: no event counts as covered by such a one. If no later version wrote it: who else may publish to stripe.synced.>?", count(n, "record"))
 	}
 	switch {
 	case len(lost) > 0:

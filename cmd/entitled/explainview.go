@@ -175,6 +175,11 @@ func (v storyView) sync(s, last *audit.Sync, n int) {
 		v.head(s.StoredAt, ending, "✗", "forgotten: all that was kept before was erased by hand")
 		return
 	}
+	if s.Unreadable != "" {
+		v.head(s.StoredAt, ending, "?", fmt.Sprintf("record %d cannot be read: it covers nothing", s.Seq))
+		v.note(faint, s.Unreadable)
+		return
+	}
 	text := string(r.Outcome)
 	if r.Revision != 0 {
 		text += fmt.Sprintf(", revision %d", r.Revision)

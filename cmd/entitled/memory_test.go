@@ -305,6 +305,41 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// What explain cannot read it shows as that, with advice that helps.
+func TestExplainUnreadable(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	for _, c := range []string{"cus_Amelia", "cus_Chloe"} {
+		m.mark(t, c)
+		if _, err := m.js.Publish(t.Context(), stripeevent.SyncedSubject(who(c)), []byte(`{"outcome":5}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := m.run(t, 0, "explain", "cus_Amelia")
+	if !strings.Contains(out, " ? record 1 cannot be read: it covers nothing\n") ||
+		!strings.Contains(out, "? 1 record in STRIPE_SYNCED cannot be read: no event counts as covered by such a\n  one.") || strings.Contains(out, "✓ Every event") {
+		t.Errorf("an unreadable record:\n%s", out)
+	}
+	if out, _ := m.run(t, 0, "explain", "cus_Amelia", "--at", "0s"); !strings.Contains(out, "unsure        record 1, of a later sync, cannot be read") {
+		t.Errorf("at an instant behind an unreadable record:\n%s", out)
+	}
+	kv, err := m.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]string{
+		fmt.Sprintf(`{"schema":%d,"customer":"cus_Chloe"}`, entitlement.Schema+1): "✗ A later version wrote the snapshot: ask with that one. Syncers that are not as\n  new leave it as it is: upgrade them.\n",
+		"rubbish": "✗ What the bucket has is no snapshot: `entitled sync cus_Chloe --mode test`\n  writes one over it.\n",
+	} {
+		if _, err := kv.PutString(t.Context(), "cus_Chloe", value); err != nil {
+			t.Fatal(err)
+		}
+		if out, _ := m.run(t, 1, "explain", "cus_Chloe"); !strings.Contains(out, want) || strings.Contains(out, "over it") != strings.Contains(want, "over it") {
+			t.Errorf("%s in the bucket:\n%s", value, out)
+		}
+	}
+}
+
 func TestForget(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)

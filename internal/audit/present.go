@@ -22,6 +22,8 @@ type Present struct {
 	Snapshot   *entitlement.Snapshot `json:"snapshot"`
 	Revision   uint64                `json:"revision,omitempty"`
 	Unreadable string                `json:"unreadable,omitempty"`
+	// Newer says that a later version of this program wrote it: then the syncers leave it as it is, too, until they are as new.
+	Newer bool `json:"newer,omitempty"`
 	// NextLook is when the customer is looked at by itself; nil for never.
 	NextLook *time.Time `json:"next_look"`
 	// Markers are pending: one a lane at most.
@@ -129,7 +131,7 @@ func (p *Present) found(data []byte, revision uint64) {
 	p.Revision = revision
 	s, err := entitlement.Decode(data)
 	if err != nil {
-		p.Unreadable = err.Error()
+		p.Unreadable, p.Newer = err.Error(), errors.Is(err, entitlement.ErrSchema)
 		return
 	}
 	p.Snapshot = &s

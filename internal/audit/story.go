@@ -3,7 +3,7 @@ package audit
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -88,6 +88,8 @@ type Sync struct {
 	Retry bool `json:"retry,omitempty"`
 	// Forgotten says that this is no sync: all that was recorded before was erased, see [Log.Forget].
 	Forgotten bool `json:"forgotten,omitempty"`
+	// Unreadable says why this is no record that this version can read; Record is then empty. It covers nothing.
+	Unreadable string `json:"unreadable,omitempty"`
 }
 
 // A Change is an [entitlement.Difference]; From and To are JSON, null where there is nothing.
@@ -144,7 +146,21 @@ func (s *Sync) Working() time.Duration {
 
 // Succeeded says that it covers events.
 func (s *Sync) Succeeded() bool {
+	if s.Unreadable != "" {
+		return s.Forgotten // its header says so, and that is all there is to it
+	}
 	return s.Record.Outcome != syncer.Failed && s.Record.Outcome != syncer.Parked
+}
+
+// Unreadable are the records that this version cannot read: what they say of a sync is not in the story.
+func (s *Story) Unreadable() []*Sync {
+	var list []*Sync
+	for _, y := range s.syncs() {
+		if y.Unreadable != "" {
+			list = append(list, y)
+		}
+	}
+	return list
 }
 
 // Story reads what is known of a customer. marks are the event types that mark one. It holds one line of each event, and all
@@ -202,8 +218,12 @@ func (l *Log) syncs(ctx context.Context, c stripeevent.Customer) ([]*Sync, error
 	r := reading{stream: topology.SyncedStream, filters: []string{stripeevent.SyncedSubject(c)}}
 	err := l.read(ctx, r, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 		s := &Sync{Seq: meta.Sequence.Stream, StoredAt: meta.Timestamp.UTC(), Forgotten: msg.Headers().Get(stripeevent.ForgottenHeader) != ""}
-		if err := json.Unmarshal(msg.Data(), &s.Record); err != nil {
-			return false, fmt.Errorf("record %d of %s: %w", s.Seq, topology.SyncedStream, err)
+		err := json.Unmarshal(msg.Data(), &s.Record)
+		if err == nil && s.Record.Outcome == "" {
+			err = errors.New("no outcome")
+		}
+		if err != nil {
+			s.Record, s.Unreadable = syncer.Record{}, err.Error()
 		}
 		list = append(list, s)
 		return true, nil

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/stripeevent"
@@ -270,4 +272,51 @@ func (r *rig) troubled(spoil func(stripeevent.Customer)) stripeevent.Customer {
 	}
 	r.settle()
 	return c
+}
+
+// A record that cannot be read is a step of the story and covers nothing; the rest is told as it would be without it, but for what an app was
+// told from then on, which is unsure.
+func TestStoryWithAnUnreadableRecord(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	stop := r.start()
+	c, sub := r.buy()
+	r.settle()
+	stop()
+	before := r.story(c)
+	if told := before.Told(time.Now()); told.Unreadable != 0 {
+		t.Errorf("told: %+v, want nothing unreadable", told)
+	}
+	r.door.blind.Store(true)
+	if err := r.sim.Cancel(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.drain()
+	asked := time.Now()
+	for _, body := range []string{`{"events_seq":99999,"outcome":5,"snapshot":null}`, `{"events_seq":99999}`} {
+		if _, err := r.js.Publish(t.Context(), stripeevent.SyncedSubject(c), []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := r.story(c)
+	bad := s.Unreadable()
+	if len(bad) != 2 || bad[0].Seq == 0 || bad[0].StoredAt.IsZero() || bad[0].Succeeded() || len(bad[0].Covers) != 0 {
+		t.Fatalf("unreadable: %+v, want two that cover nothing", bad)
+	}
+	if len(s.Uncovered()) == 0 {
+		t.Error("the events behind the last sync count as covered")
+	}
+	was, is := before.Standing(), s.Standing()
+	was.At, is.At = time.Time{}, time.Time{}
+	was.Events, is.Events = nil, nil // that of the cancellation came soon after
+	if !cmp.Equal(was, is) {
+		t.Errorf("standing (-before +with it):\n%s", cmp.Diff(was, is))
+	}
+	told := s.Told(time.Now())
+	if !told.Known || !told.Allowed || told.Unreadable != bad[1].Seq || told.Failing != nil {
+		t.Errorf("told: %+v, want access, unsure for record %d", told, bad[1].Seq)
+	}
+	if told := s.Told(asked); told.Unreadable != 0 {
+		t.Errorf("told before: %+v", told)
+	}
 }

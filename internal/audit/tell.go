@@ -166,6 +166,8 @@ type Told struct {
 	// Vanished is there where the instant is in a time in which the snapshot vanished from the bucket. Known is then false, unless the
 	// snapshot gave no access either or was gone for certain.
 	Vanished *Gap `json:"vanished,omitempty"`
+	// Unreadable is the sequence of a record since the last write that cannot be read: what an app was told may be what that sync wrote. 0 for none.
+	Unreadable uint64 `json:"unreadable,omitempty"`
 }
 
 // settled is how long after its reading a snapshot was written for certain, be it by a backfill of many millions.
@@ -174,13 +176,15 @@ const settled = 24 * time.Hour
 // Told says what an app would have been told at an instant: the last snapshot recorded before it, with access as of then.
 func (s *Story) Told(at time.Time) Told {
 	t := Told{At: at.UTC(), Known: true}
-	var oldest *Sync // of those that wrote
-	later := false   // the content changed after the instant
+	var oldest *Sync   // of those that wrote
+	var last time.Time // when the last of them did before the instant
+	later := false     // the content changed after the instant
 	for _, y := range writes(s.syncs()) {
 		if y.Forgotten {
 			// What stood before it cannot be told any more; what follows starts from nothing.
 			t.Known, t.Snapshot, t.Sync, oldest, later = !y.at.After(at), nil, nil, y.Sync, false
 			t.AsOf, t.Revision = time.Time{}, 0
+			last = y.at
 			continue
 		}
 		if oldest == nil {
@@ -190,7 +194,7 @@ func (s *Story) Told(at time.Time) Told {
 			later = later || y.Record.Snapshot != nil
 			continue
 		}
-		t.AsOf, t.Revision = y.Record.AsOf, y.Record.Revision
+		t.AsOf, t.Revision, last = y.Record.AsOf, y.Record.Revision, y.at
 		if y.Record.Snapshot != nil {
 			t.Snapshot, t.Sync = y.Record.Snapshot, y.Sync
 		}
@@ -222,6 +226,11 @@ func (s *Story) Told(at time.Time) Told {
 	if t.Snapshot != nil {
 		t.Allowed = t.Snapshot.Allowed(at)
 	}
+	for _, y := range s.Unreadable() {
+		if y.StoredAt.After(last) && !y.StoredAt.After(at) {
+			t.Unreadable = y.Seq
+		}
+	}
 	s.underway(&t)
 	return t
 }
@@ -232,7 +241,7 @@ func (s *Story) underway(t *Told) {
 	for _, step := range s.Steps {
 		if y := step.Sync; y != nil {
 			ended[y.Seq] = y.StoredAt
-			if !y.StoredAt.After(t.At) {
+			if y.Unreadable == "" && !y.StoredAt.After(t.At) {
 				t.Failing = nil
 				if !y.Succeeded() {
 					t.Failing = y
