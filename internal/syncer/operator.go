@@ -115,8 +115,11 @@ func (s *Syncer) newReading(account string, lane stripeevent.Lane) *listing {
 }
 
 // runSweep is the nightly job: one's own account, then each connected one that has a snapshot. One that Stripe does not let
-// be read, say since its owner has disconnected it, keeps nobody from the others.
+// be read, say since its owner has disconnected it, keeps nobody from the others. Before that it removes what abandoned backfills have left.
 func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
+	if err := s.store.dropAbandoned(ctx, s.mode, s.protocol.now()); err != nil {
+		s.log.Warn("what abandoned backfills have read is not removed, it is tried again the next night", "err", err)
+	}
 	accounts, err := s.store.connectedAccounts(ctx, s.mode)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)

@@ -2,8 +2,12 @@ package syncer
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"entitled/entitlement"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 )
@@ -94,6 +98,83 @@ func TestPageKeptBesideARemoval(t *testing.T) {
 	}
 	if err := other.close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Only what cannot be taken up again is removed, by the nightly job: not what still can, nor other state.
+func TestAbandonedPages(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.operator().s
+	state := s.store.state
+	for _, account := range []string{"", "acct_1"} {
+		point, err := s.store.openCheckpoint(t.Context(), checkpointKey(entitlement.Test, account), s.policy(), false, s.protocol.now())
+		if err == nil {
+			err = point.keep(t.Context(), 0, 0, page{Customers: []customer{{ID: "cus_1"}}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One whose plan is gone, and keys that are alike.
+	for _, key := range []string{checkpointKey(entitlement.Test, "acct_2") + ".run.0.0", "sweep.test", "other.test.run.0.0", "backfill.live"} {
+		if _, err := state.PutString(t.Context(), key, "{}"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := r.stateKeys("")
+	s.protocol.now = func() time.Time { return time.Now().Add(resumeWithin - time.Minute) }
+	if err := s.runSweep(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.stateKeys("backfill")); n != 6 {
+		t.Errorf("%d keys of checkpoints are left of %v, want all 6 while they can be taken up", n, before)
+	}
+	s.protocol.now = func() time.Time { return time.Now().Add(resumeWithin + time.Minute) }
+	if err := s.runSweep(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	left := r.stateKeys("")
+	for _, key := range left {
+		if strings.HasPrefix(key, "backfill") && key != "backfill.live" {
+			t.Errorf("left: %s", key)
+		}
+	}
+	for _, key := range []string{"sweep.test", "other.test.run.0.0", "backfill.live"} {
+		if !slices.Contains(left, key) {
+			t.Errorf("%s was removed", key)
+		}
+	}
+}
+
+// Who takes a checkpoint up while it is removed keeps it.
+func TestAbandonedAndTakenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.operator().s
+	key := checkpointKey(entitlement.Test, "")
+	point, err := s.store.openCheckpoint(t.Context(), key, s.policy(), false, s.protocol.now())
+	if err == nil {
+		err = point.keep(t.Context(), 0, 0, page{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.store.checkpoints(t.Context(), entitlement.Test)
+	if err != nil || found[key] == nil {
+		t.Fatalf("found %v: %v", found, err)
+	}
+	if err := point.planned(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.drop(t.Context(), found[key]); err != nil {
+		t.Fatal(err)
+	}
+	if err := point.keep(t.Context(), 0, 1, page{}); err != nil {
+		t.Errorf("keep: %v", err)
+	}
+	if keys := r.stateKeys("backfill."); len(keys) != 3 {
+		t.Errorf("left: %v, want the plan and two pages", keys)
 	}
 }
 

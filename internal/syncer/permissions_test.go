@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -51,6 +52,15 @@ func TestJobsAreAllowed(t *testing.T) {
 		r.deliver(e)
 	}
 	r.customer() // its event is lost
+	kv, err := r.js.KeyValue(t.Context(), topology.StateBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"backfill-acct_1.test", "backfill-acct_1.test.run.0.0"} { // of an abandoned backfill
+		if _, err := kv.PutString(t.Context(), key, "{}"); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	syncer := r.operator(func(c *Config) { c.NATS = as("syncer") }).s
 	for _, j := range syncer.jobs {
@@ -71,6 +81,12 @@ func TestJobsAreAllowed(t *testing.T) {
 		if err := j.run(t.Context(), true); err != nil {
 			t.Errorf("job %s: %v", j.name, err)
 		}
+	}
+	if err := syncer.store.dropAbandoned(t.Context(), syncer.mode, time.Now().Add(resumeWithin+time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if keys := r.stateKeys("backfill"); len(keys) != 0 {
+		t.Errorf("left of an abandoned backfill: %v", keys)
 	}
 	if n := r.recordsBy(stripeevent.TriggerSweep); n == 0 {
 		t.Error("the relief wrote nothing")
