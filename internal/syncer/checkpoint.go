@@ -205,15 +205,19 @@ func (c *checkpoint) restore(ctx context.Context, r *listing) (pages int, err er
 }
 
 func unpack(data []byte) (p page, err error) {
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return p, err
-	}
-	b, err := io.ReadAll(z)
+	b, err := inflate(data)
 	if err != nil {
 		return p, err
 	}
 	return p, json.Unmarshal(b, &p)
+}
+
+func inflate(data []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
 
 // close removes the checkpoint of a backfill that is done; it may have been removed since the last page was kept.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"entitled/entitlement"
-	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 )
 
@@ -180,10 +179,33 @@ func TestAbandonedAndTakenUp(t *testing.T) {
 
 func TestPageTells(t *testing.T) {
 	t.Parallel()
-	c := stripeevent.Customer{ID: "cus_1"}
-	for data, want := range map[string]bool{"": false, "rubbish": true} {
-		if got := PageTells([]byte(data), c); got != want {
-			t.Errorf("%q tells of a customer: %t", data, got)
+	r := newRig(t, nil)
+	s := r.operator().s
+	point, err := s.store.openCheckpoint(t.Context(), checkpointKey(entitlement.Test, ""), s.policy(), false, s.protocol.now())
+	if err == nil {
+		err = point.keep(t.Context(), 0, 0, page{Customers: []customer{{ID: "cus_1"}, {ID: `<"&>`}}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.store.state.Get(t.Context(), point.part(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		data string
+		id   string
+		want bool
+	}{
+		{string(e.Value()), "cus_1", true},
+		{string(e.Value()), `<"&>`, true},
+		{string(e.Value()), "cus_", false},
+		{string(e.Value()), "cus_12", false},
+		{"", "cus_1", false},
+		{"rubbish", "cus_1", true},
+	} {
+		if got := PageTells([]byte(tc.data), ours(tc.id)); got != tc.want {
+			t.Errorf("a page of %d bytes tells of %s: %t", len(tc.data), tc.id, got)
 		}
 	}
 }
