@@ -8,10 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
@@ -184,11 +182,6 @@ func (c *Client) get(ctx context.Context, r request, tr *Trace, v stripe.LastRes
 	start := time.Now()
 	err := c.backend.CallRaw(http.MethodGet, r.path, c.key, query, params, v)
 	if x.sent {
-		// Of a connection that breaks before the answer net/http makes the request again on another, and says so nowhere else.
-		for range x.written.Load() - 1 {
-			tr.Requests++
-			c.observe(ctx, Observation{Endpoint: r.op, Duration: time.Since(start)})
-		}
 		tr.Requests++
 		c.observe(ctx, Observation{
 			Endpoint: r.op, Status: x.status, Duration: time.Since(start), Reason: knownReason(x.reason), RequestID: x.requestID,
@@ -206,7 +199,6 @@ func (c *Client) get(ctx context.Context, r request, tr *Trace, v stripe.LastRes
 // An exchange is what the wire said of one request, whatever stripe-go made of it.
 type exchange struct {
 	sent      bool
-	written   atomic.Int32 // how often the request was written to a connection
 	status    int
 	requestID string
 	reason    string
@@ -256,11 +248,6 @@ func (rt recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		return rt.next.RoundTrip(req)
 	}
 	x.sent = true
-	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteRequest: func(w httptrace.WroteRequestInfo) {
-		if w.Err == nil {
-			x.written.Add(1)
-		}
-	}}))
 	res, err := rt.next.RoundTrip(req)
 	if err != nil {
 		return nil, err

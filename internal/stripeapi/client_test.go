@@ -226,35 +226,6 @@ func TestRefusedConnection(t *testing.T) {
 	}
 }
 
-// A connection that breaks under a request has it made again, by net/http: that one is a request too.
-func TestRequestMadeAgainCounts(t *testing.T) {
-	t.Parallel()
-	a := &account{t: t, subs: []object{sub("sub_1")}, before: func(w http.ResponseWriter, _ *http.Request, n int) bool {
-		if n != 2 {
-			return false
-		}
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return false
-		}
-		_ = conn.Close() // no answer
-		return true
-	}}
-	var statuses []int
-	c := newClient(t, a, func(cfg *Config) {
-		cfg.Observe = func(_ context.Context, o Observation) { statuses = append(statuses, o.Status) }
-	})
-	for i, want := range []int{1, 2} {
-		if _, trace, err := c.Fetch(t.Context(), "", "cus_1", nil); err != nil || trace.Requests != want {
-			t.Errorf("reading %d: %d requests, %v; want %d", i+1, trace.Requests, err, want)
-		}
-	}
-	if diff := cmp.Diff([]int{200, 0, 200}, statuses); diff != "" {
-		t.Errorf("requests as observed, by status (-want +got):\n%s", diff)
-	}
-}
-
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{})
