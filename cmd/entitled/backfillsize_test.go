@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -28,19 +30,21 @@ func TestBackfillOfTooLargeSnapshots(t *testing.T) {
 	if err := topology.Ensure(t.Context(), srv.JetStream(t), topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
 		t.Fatal(err)
 	}
-	metadata := map[string]string{}
-	for i := range 50 {
-		metadata[fmt.Sprintf("key_%d", i)] = strings.Repeat("x", 500)
-	}
 	var ids []string
 	if err := sim.Load(func(l *stripesim.Loader) error {
-		for _, n := range []int{1, 45, 1} {
+		for _, n := range []int{1, 60, 1} {
 			c, err := l.Customer(stripesim.CustomerParams{})
 			if err != nil {
 				return err
 			}
 			ids = append(ids, c)
 			for range n {
+				metadata := map[string]string{}
+				for i := range 50 {
+					raw := make([]byte, 375) // does not compress: a page of it cannot be kept, too
+					_, _ = rand.Read(raw)    // never fails
+					metadata[fmt.Sprintf("key_%d", i)] = base64.StdEncoding.EncodeToString(raw)
+				}
 				if _, err := l.Subscription(stripesim.SubscriptionParams{
 					Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}, Metadata: metadata,
 				}); err != nil {

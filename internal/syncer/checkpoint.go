@@ -161,7 +161,11 @@ func (c *checkpoint) keepOwned(ctx context.Context, key string, p page) error {
 	if err := errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("compress page %s: %w", key, err)
 	}
-	if _, err := c.state.Put(ctx, key, packed.Bytes()); err != nil {
+	_, err = c.state.Put(ctx, key, packed.Bytes())
+	switch err = sized(err, "KV_"+topology.StateBucket); {
+	case errors.Is(err, errTooLarge):
+		// It is not kept: a backfill that takes this one up reads on from here.
+	case err != nil:
 		return fmt.Errorf("keep page %s: %w", key, err)
 	}
 	err = c.owned(ctx)

@@ -3,6 +3,7 @@ package syncer
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/topology"
@@ -106,6 +108,35 @@ func TestUnknownKeyIsNotReady(t *testing.T) {
 	r.subscribe(c)
 	r.mark(c)
 	r.await(c, "active", status("active"))
+}
+
+// The probe of a key that a job was refused with ends with the first answer that shows that Stripe knows it.
+func TestProbeOfAnUnknownKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.operator().s
+	s.haltJob(&stripeapi.Error{Op: stripeapi.OpListEvents, Status: http.StatusUnauthorized})
+	again := <-s.refused
+	key := r.config().Stripe.Key
+	for _, step := range []struct {
+		name   string
+		keys   []stripesim.Key
+		faults stripesim.Faults
+		ends   bool
+	}{
+		{"still unknown", []stripesim.Key{{Secret: "rk_test_another"}}, stripesim.Faults{}, false},
+		{"Stripe is down", nil, stripesim.Faults{Error503: 1}, false},
+		{"somebody else answers", nil, stripesim.Faults{HTML502: 1}, false},
+		{"too many requests", nil, stripesim.Faults{RateLimited: 1}, false},
+		{"may not read events", []stripesim.Key{{Secret: key, Permissions: []string{"rak_customer_read"}}}, stripesim.Faults{}, true},
+		{"all is well", nil, stripesim.Faults{}, true},
+	} {
+		r.sim.SetKeys(step.keys...)
+		r.sim.SetFaults(step.faults)
+		if err := again(t.Context()); (err == nil || accepted(dispose(err))) != step.ends {
+			t.Errorf("%s: the probe says %v, want its end to be %t", step.name, err, step.ends)
+		}
+	}
 }
 
 func (r *rig) marker(c stripeevent.Customer) (*jetstream.RawStreamMsg, error) {

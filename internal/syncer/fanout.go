@@ -20,8 +20,8 @@ import (
 // changes since the last run cost one pass over the bucket.
 //
 // One pass is not enough: a reading that began before the change may be written after the pass, of a customer who has just come to the price. So each
-// event gets a second one, once such readings have been written. A customer whose latest record covers the event has the change, and is not
-// marked: whoever was synced since the first pass costs Stripe nothing more.
+// event gets a second one, once such readings have been written. A customer whose latest record covers the event has the change, and one whose marker
+// still waits will have it: neither is marked, so the second pass costs Stripe nothing for whom the first one marked.
 //
 // A price matters for its lookup key. A product matters only for its features, so only where features are read. A change of
 // a feature itself (entitlements.feature) has no event at Stripe: the customers' own events, wakes and the sweep bring it.
@@ -84,7 +84,7 @@ func (f *fanout) run(ctx context.Context, _ bool) error {
 		return err
 	}
 	if len(changes) > 0 {
-		if err := f.mark(ctx, changes, info.State.LastSeq); err != nil {
+		if err := f.mark(ctx, changes, cur.Passed, info.State.LastSeq); err != nil {
 			return err
 		}
 	}
@@ -156,9 +156,9 @@ func add(changes map[catalogItem]catalogChange, msg jetstream.Msg, seq uint64) {
 	}
 }
 
-// mark marks the holders of what changed: one pass over the bucket for all of it. last is the end of the log: a record that says more than
-// that is of the log before this one, if not of a sync that began meanwhile.
-func (f *fanout) mark(ctx context.Context, changes map[catalogItem]catalogChange, last uint64) error {
+// mark marks the holders of what changed: one pass over the bucket for all of it, the last one for what is before passed. last is the end of the
+// log: a record that says more than that is of the log before this one, if not of a sync that began meanwhile.
+func (f *fanout) mark(ctx context.Context, changes map[catalogItem]catalogChange, passed, last uint64) error {
 	return f.eachSnapshot(ctx, f.mode, everybody, func(ctx context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
 		s, err := entitlement.Decode(data)
 		if err != nil {
@@ -174,6 +174,12 @@ func (f *fanout) mark(ctx context.Context, changes map[catalogItem]catalogChange
 		}
 		if change.seq <= latest.EventsSeq && latest.EventsSeq <= last {
 			return nil
+		}
+		if change.seq < passed {
+			// Whose marker waits since the pass before is read once, not twice.
+			if waits, err := f.store.marked(ctx, c, false); err != nil || waits {
+				return err
+			}
 		}
 		if err := f.markBulk(ctx, c, change.cause); err != nil {
 			return err

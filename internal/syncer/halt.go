@@ -29,10 +29,11 @@ func (s *Syncer) haltJob(err error) {
 		return
 	}
 	s.haltUntil(err, func(ctx context.Context) error {
-		if _, _, err := s.stripe.ListEvents(ctx, "", stripeapi.EventQuery{}); unknownKey(err) {
-			return err
+		_, _, err := s.stripe.ListEvents(ctx, "", stripeapi.EventQuery{})
+		if dispose(err) == halt && !unknownKey(err) {
+			return nil // the permission is missing, so the key is known
 		}
-		return nil // whatever else is wrong, the key is known
+		return err
 	})
 }
 

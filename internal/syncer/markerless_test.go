@@ -95,7 +95,7 @@ func TestFailingRequestIsHeldAgainstNobody(t *testing.T) {
 		var reply *nats.Msg
 		natstest.Eventually(t, patience, func() (err error) {
 			body := fmt.Sprintf(`{"customer":%q,"account":%q}`, c.ID, c.Account)
-			reply, err = nc.Request(entitlement.SyncSubject(entitlement.Test), []byte(body), 10*time.Second)
+			reply, err = nc.Request(entitlement.SyncSubject(entitlement.Test), []byte(body), patience)
 			return err
 		})
 		return reply.Header.Get("Nats-Service-Error-Code")

@@ -99,12 +99,18 @@ func (s *sweep) finish(ctx context.Context, written []*overwrite) error {
 	acks := make([]jetstream.PubAckFuture, len(written))
 	for i, w := range written {
 		acks[i], err = s.store.js.PublishAsync(stripeevent.SyncedSubject(w.customer), s.recordOf(w).encode(), jetstream.WithStallWait(stall))
-		if err != nil {
+		switch err = sized(err, topology.SyncedStream); {
+		case errors.Is(err, errTooLarge):
+			s.leaveOut(w, fmt.Errorf("record of it: %w", err))
+		case err != nil:
 			return fmt.Errorf("record the sync of %s: %w", w.customer, err)
 		}
 	}
 	recorded := written[:0:0]
 	for i, w := range written {
+		if acks[i] == nil {
+			continue
+		}
 		_, err := s.store.acked(ctx, acks[i])
 		switch err = sized(err, topology.SyncedStream); {
 		case errors.Is(err, errTooLarge):

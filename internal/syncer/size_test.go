@@ -1,6 +1,8 @@
 package syncer
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,16 +19,24 @@ import (
 )
 
 // overPayload are as many subscriptions of [rig.large] as do not fit into NATS's default max_payload.
-const overPayload = 45
+const overPayload = 60
 
-// large gives a customer subscriptions with all the metadata that Stripe takes, 25 KB each.
+// noise is text of n bytes that does not compress.
+func noise(n int) string {
+	raw := make([]byte, n)
+	_, _ = rand.Read(raw) // never fails
+	return base64.StdEncoding.EncodeToString(raw)[:n]
+}
+
+// large gives a customer subscriptions with all the metadata that Stripe takes, 25 KB each, of a kind that does not compress: a page of them is
+// too large to be kept, too.
 func (r *rig) large(c stripeevent.Customer, n int) (subscriptions []string) {
 	r.t.Helper()
-	metadata := map[string]string{}
-	for i := range 50 {
-		metadata[fmt.Sprintf("key_%d", i)] = strings.Repeat("x", 500)
-	}
 	for range n {
+		metadata := map[string]string{}
+		for i := range 50 {
+			metadata[fmt.Sprintf("key_%d", i)] = noise(500)
+		}
 		id, err := r.sim.CreateSubscription(stripesim.SubscriptionParams{
 			Customer: c.ID, Items: []stripesim.ItemParams{{Price: r.price}}, Metadata: metadata,
 		})

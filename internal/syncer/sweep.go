@@ -377,9 +377,14 @@ func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
 	return nil
 }
 
-// marked reports whether the customer has a marker that leads to a fetch after this sweep's. One that a relief settles, or has settled and not
-// removed yet, may not: its reading of the customer can be the older one.
+// marked is [store.marked] for a sweep; one that is a relief knows of its own.
 func (s *sweep) marked(ctx context.Context, c stripeevent.Customer) (bool, error) {
+	return s.store.marked(ctx, c, s.end.Seq != 0)
+}
+
+// marked reports whether the customer has a marker that leads to a fetch of its own. One that a relief settles, or has settled and not
+// removed yet, may not: its reading of the customer can be an older one. relieving says that the relief itself asks.
+func (s *store) marked(ctx context.Context, c stripeevent.Customer, relieving bool) (bool, error) {
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 		seq, err := s.NewestMarker(ctx, stripeevent.SyncSubject(lane, c))
 		if err != nil {
@@ -388,11 +393,11 @@ func (s *sweep) marked(ctx context.Context, c stripeevent.Customer) (bool, error
 		if seq == 0 {
 			continue
 		}
-		other, _, err := s.store.readRelief(ctx, s.mode)
+		other, _, err := s.readRelief(ctx, c.Mode)
 		if err != nil {
-			return false, fmt.Errorf("read %s: %w", reliefKey(s.mode), err)
+			return false, fmt.Errorf("read %s: %w", reliefKey(c.Mode), err)
 		}
-		if settled := s.end.Seq == 0 && seq <= other.Seq && c.Account == ""; !settled {
+		if settled := !relieving && seq <= other.Seq && c.Account == ""; !settled {
 			return true, nil
 		}
 	}
