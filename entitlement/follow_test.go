@@ -1,6 +1,7 @@
 package entitlement_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -83,8 +84,11 @@ func TestViewConvergesAfterServerRestart(t *testing.T) {
 		c := open(t, s.Conn(t), opts)
 		s.Restart()
 		natstest.Eventually(t, patience, func() error {
+			// A write that was on its way when the connection broke gets no PubAck.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
 			s := snapshot("cus_1", "new")
-			_, err := kv.Put(t.Context(), "cus_1", s.Encode())
+			_, err := kv.Put(ctx, "cus_1", s.Encode())
 			return err
 		})
 		// nats.go alone takes two missed heartbeats, 10 s, to see that the server has forgotten the consumer.

@@ -12,9 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startDeadline bounds the start of a server, a client's connecting and what it asks of JetStream; it is generous because tests share
-// their machine.
+// startDeadline bounds the start of a server; it is generous because tests share their machine.
 const startDeadline = 30 * time.Second
+
+// askDeadline bounds a client's connecting and what it asks of JetStream. It is shorter, for a question that was on its way when a connection broke
+// gets no answer, and is asked again.
+const askDeadline = 10 * time.Second
 
 // An Option changes the server's options before it starts. Host, ports, store directory, logging and signals are
 // settled afterwards, so an option may replace all of them, with those of a configuration file for instance.
@@ -125,7 +128,7 @@ func connect(tb testing.TB, url string, options []nats.Option) *nats.Conn {
 	tb.Helper()
 	options = append([]nats.Option{
 		nats.Name(tb.Name()),
-		nats.Timeout(startDeadline),
+		nats.Timeout(askDeadline),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(5 * time.Millisecond),
 		nats.ReconnectJitter(5*time.Millisecond, 5*time.Millisecond),
@@ -142,7 +145,7 @@ func connect(tb testing.TB, url string, options []nats.Option) *nats.Conn {
 
 func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(startDeadline))
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(askDeadline))
 	if err != nil {
 		tb.Fatalf("JetStream: %v", err)
 	}
