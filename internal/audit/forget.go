@@ -92,9 +92,10 @@ func (l *Log) pages(ctx context.Context, c stripeevent.Customer) (n int, err err
 // The record comes first: coverage goes by it from then on, and recovery once it is the customer's oldest, which it is before
 // an event is missing. So neither undoes what is erased; it is there if this is interrupted; and the record of a sync that is under way comes behind it.
 //
-// A sync that is under way may write once more, a page that a backfill has asked for and not stored yet is not seen, and an event, a request, a sweep or a backfill that comes later brings the customer
-// back, as long as Stripe has it. Events that were created before are not recovered. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are not
-// overwritten.
+// A sync that is under way may write once more, a page that a backfill has asked for and not stored yet is not seen, and an event, a
+// request, a sweep or a backfill that comes later brings the customer back, as long as Stripe has it. Events that were created before are
+// not recovered. Where the server encrypts its store, or the entry was in a bucket, the bytes go with the block that they are in and are
+// not overwritten.
 func (l *Log) Forget(ctx context.Context, c stripeevent.Customer) (Erased, error) {
 	var n Erased
 	at, err := l.recordForgotten(ctx, c)

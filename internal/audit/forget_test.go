@@ -3,15 +3,12 @@ package audit_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
-	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
@@ -20,14 +17,7 @@ import (
 
 func (r *rig) operator() *syncer.Operator {
 	r.Helper()
-	s, err := syncer.New(syncer.Config{
-		NATS: r.srv.Conn(r.T), Stripe: stripeapi.Config{Key: "sk_test_rig", Base: r.url}, Rate: 1000,
-		Policy: syncer.Policy{PastDueGrace: 72 * time.Hour}, Marks: marks(), CoverageEvery: time.Hour, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		r.Fatal(err)
-	}
-	o, err := s.Operate(r.Context())
+	o, err := r.syncer().Operate(r.Context())
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -119,9 +119,7 @@ func marks() stripeevent.Types {
 	return t
 }
 
-// start runs a syncer until stop is called or the test ends. It waits for the jobs of its beginning: later, they would find what a test
-// means to be lost.
-func (r *rig) start() (stop func()) {
+func (r *rig) syncer() *syncer.Syncer {
 	r.Helper()
 	s, err := syncer.New(syncer.Config{
 		NATS: r.srv.Conn(r.T), Stripe: stripeapi.Config{Key: "sk_test_rig", Base: r.url}, Rate: 1000,
@@ -130,6 +128,14 @@ func (r *rig) start() (stop func()) {
 	if err != nil {
 		r.Fatal(err)
 	}
+	return s
+}
+
+// start runs a syncer until stop is called or the test ends. It waits for the jobs of its beginning: later, they would find what a test
+// means to be lost.
+func (r *rig) start() (stop func()) {
+	r.Helper()
+	s := r.syncer()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }() // stop receives

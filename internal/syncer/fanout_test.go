@@ -57,13 +57,7 @@ func TestFanoutLooksAgain(t *testing.T) {
 	slow, ended := r.stripe.holdNext(c.ID), make(chan error, 1)
 	go func() { ended <- sync(c) }() // received below
 	r.wait("a slow reading", slow.asked)
-	before := len(r.sim.Events())
-	if err := r.sim.UpdatePrice(r.price, "pro_renamed", true); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range r.sim.Events()[before:] {
-		r.deliver(e)
-	}
+	r.renamePrice()
 	if marked, read := pass(time.Hour); marked != len(holders) || read != 1 {
 		t.Errorf("first pass: %d marked, bucket read %d times; want the %d who hold the price, at once", marked, read, len(holders))
 	}
@@ -111,13 +105,7 @@ func TestFanoutBelievesNoOtherLog(t *testing.T) {
 	if err := o.s.store.AppendRecord(t.Context(), c, Record{Outcome: Unchanged, EventsSeq: 1000}); err != nil {
 		t.Fatal(err)
 	}
-	before := len(r.sim.Events())
-	if err := r.sim.UpdatePrice(r.price, "pro_renamed", true); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range r.sim.Events()[before:] {
-		r.deliver(e)
-	}
+	r.renamePrice()
 	run()
 	if n := r.pendingMarkers(); n != 1 {
 		t.Errorf("%d markers, want the holder's", n)
@@ -146,16 +134,22 @@ func TestFanoutLeavesWaitingMarkers(t *testing.T) {
 		return seq
 	}
 	marker(time.Hour)
-	before := len(r.sim.Events())
-	if err := r.sim.UpdatePrice(r.price, "pro_renamed", true); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range r.sim.Events()[before:] {
-		r.deliver(e)
-	}
+	r.renamePrice()
 	first := marker(time.Hour)
 	if last := marker(0); first == 0 || last != first {
 		t.Errorf("marker %d after the first pass, %d after the last", first, last)
+	}
+}
+
+// renamePrice gives the rig's price another lookup key, and delivers the events of that.
+func (r *rig) renamePrice() {
+	r.t.Helper()
+	before := len(r.sim.Events())
+	if err := r.sim.UpdatePrice(r.price, "pro_renamed", true); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, e := range r.sim.Events()[before:] {
+		r.deliver(e)
 	}
 }
 

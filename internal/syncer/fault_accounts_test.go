@@ -206,13 +206,7 @@ func prepareFanout(r *rig) []string {
 	if err := errands()["fan-out"].do(r.t.Context(), r.operator().s); err != nil {
 		r.t.Fatal(err)
 	}
-	before := len(r.sim.Events())
-	if err := r.sim.UpdatePrice(r.price, "renamed", true); err != nil {
-		r.t.Fatal(err)
-	}
-	for _, e := range r.sim.Events()[before:] {
-		r.deliver(e)
-	}
+	r.renamePrice()
 	return ids
 }
 

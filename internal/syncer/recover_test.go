@@ -426,13 +426,7 @@ func TestFanoutCursor(t *testing.T) {
 	if got, want := cursor().Seq, r.event(c); got != want {
 		t.Errorf("first run: cursor %d, want %d", got, want)
 	}
-	before := len(r.sim.Events())
-	if err := r.sim.UpdatePrice(r.price, "renamed", true); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range r.sim.Events()[before:] {
-		r.deliver(e)
-	}
+	r.renamePrice()
 	price, err := o.s.store.LastEvent(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func TestReadingsAreShared(t *testing.T) {
 		ask := func(c stripeevent.Customer) *sharedSync {
 			return all.ask(c, func() (synced, error) {
 				n := made.Add(1)
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				return synced{record: Record{Revision: uint64(n)}}, nil
 			}, runs.Go)
 		}
