@@ -182,7 +182,7 @@ func served(b *testing.B, sync bool) http.Handler {
 		b.Fatal(err)
 	}
 	for _, c := range []jetstream.StreamConfig{
-		{Name: "STRIPE_EVENTS", Subjects: []string{"stripe.event.>"}, Duplicates: 100 * time.Millisecond, Compression: jetstream.S2Compression, AllowAtomicPublish: true},
+		{Name: "STRIPE_EVENTS", Subjects: []string{"stripe.event.>"}, Duplicates: 100 * time.Millisecond, Compression: jetstream.NoCompression, AllowAtomicPublish: true},
 		{Name: "STRIPE_SYNC", Subjects: []string{"stripe.sync.>"}, Retention: jetstream.WorkQueuePolicy, MaxMsgsPerSubject: 1, PersistMode: jetstream.AsyncPersistMode},
 	} {
 		if _, err := js.CreateStream(b.Context(), c); err != nil {

@@ -90,8 +90,9 @@ func (o Options) log(name, subjects string) jetstream.StreamConfig {
 		// MaxMsgs and MaxBytes are the operator's.
 		MaxMsgsPerSubject: -1,
 		Replicas:          o.Replicas,
-		Compression:       jetstream.S2Compression,
-		AllowDirect:       true,
+		// nats-server 2.15 loses a replicated log that is compressed when one of three servers is killed.
+		Compression: jetstream.NoCompression,
+		AllowDirect: true,
 	}
 }
 

@@ -157,7 +157,10 @@ func streamFields() []field[jetstream.StreamConfig] {
 		plain("max_msg_size", func(c *cfg) *int32 { return &c.MaxMsgSize }),
 		losing(plain("max_age", func(c *cfg) *time.Duration { return &c.MaxAge }), shortensLog),
 		optional(plain("duplicate_window", func(c *cfg) *time.Duration { return &c.Duplicates }), func(want *cfg) bool { return want.Duplicates == 0 }),
-		plain("compression", func(c *cfg) *jetstream.StoreCompression { return &c.Compression }),
+		fixed(plain("compression", func(c *cfg) *jetstream.StoreCompression { return &c.Compression }), func(have, want *cfg) bool {
+			// An update leaves the old blocks compressed, and those are lost like the new ones when a replica is killed. One replica loses neither.
+			return have.Replicas > 1
+		}),
 		plain("allow_direct", func(c *cfg) *bool { return &c.AllowDirect }),
 		fixed(plain("allow_rollup_hdrs", func(c *cfg) *bool { return &c.AllowRollup }), func(have, want *cfg) bool {
 			// Roll-ups need purging, and schedules need roll-ups; neither of those two can be taken back.

@@ -202,7 +202,7 @@ func TestApplyMendsWhatCanBeMended(t *testing.T) {
 		actions[c.Action]++
 	}
 	// Created: two buckets (pace and entitlements) and the consumer of the bulk lane.
-	want := map[topology.Action]int{topology.Created: 3, topology.Updated: 3}
+	want := map[topology.Action]int{topology.Created: 3, topology.Updated: 4}
 	if diff := cmp.Diff(want, actions); diff != "" {
 		t.Errorf("changes: -want +got\n%s\n%+v", diff, changes)
 	}
