@@ -18,12 +18,16 @@ type Options struct {
 	// Customers are the bucket keys to follow, see [Key]; only these are read from the bucket. Every other key is unknown to
 	// the client. Defaults to all customers of the mode.
 	Customers []string
-	// Logger is told at level Warn when the watch has to be set up anew, and when the first entry turns out
-	// unreadable; at Info when the watch goes on. Defaults to silence.
+	// Logger gets a line at level Warn when the watch has to be set up again, when the first entry turns out unreadable,
+	// and in [Open] for a connection that gives up; at Info when the watch goes on. Defaults to silence.
 	Logger *slog.Logger
 	// CheckEvery is how often the client compares its view with the bucket, with one STREAM.INFO request: that finds
 	// what a watch does not tell, a bucket that was emptied or created again. Defaults to 10 s.
 	CheckEvery time.Duration
+	// WaitForBucket has [Open] wait for a bucket that is not there yet, until its context ends, instead of returning
+	// [ErrNoBucket]: an app whose first deployment starts before the first syncer then does not crash in a loop.
+	// Defaults to false.
+	WaitForBucket bool
 }
 
 // A Client holds the snapshots of a mode's customers and keeps them current. All methods may be used concurrently.
@@ -35,12 +39,14 @@ type Client struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	every   time.Duration
+	waits   bool            // Open waits for a bucket that is not there
 	only    []string        // bucket keys to follow; empty: all
 	covered map[string]bool // the same as a set
 	view    view
 	health  health
 
-	// ctx ends when Close is called; done is closed when the client's goroutine has ended.
+	// ctx ends when Close is called; done is closed when the client's goroutine has ended, with ctx or because the
+	// connection is closed for good.
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -48,9 +54,11 @@ type Client struct {
 
 // Open starts a client for the customers of a mode and returns it once it holds their current state. It blocks until
 // then or until ctx ends, which ends the opening only: a client that is open lives until [Client.Close]. The connection stays
-// the caller's.
+// the caller's: make it with nats.MaxReconnects(-1), or it closes for good after some failed attempts to reconnect, two
+// minutes with the defaults of nats.go, and the client ends with it ([Status].Ended). Open logs a warning for a connection
+// that gives up.
 //
-// It returns [ErrNoBucket] at once when the bucket is not there, [ErrSchema] when not one entry is readable and at
+// It returns [ErrNoBucket] at once when the bucket is not there, unless [Options].WaitForBucket is set, [ErrSchema] when not one entry is readable and at
 // least one is of a newer schema, and ctx's error together with what stood in the way. A single unreadable entry is no
 // error: see [Client.Lookup].
 func Open(ctx context.Context, nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
@@ -86,6 +94,7 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 		nc:      nc,
 		log:     opts.Logger,
 		every:   opts.CheckEvery,
+		waits:   opts.WaitForBucket,
 		only:    slices.Clone(opts.Customers),
 		covered: make(map[string]bool, len(opts.Customers)),
 		done:    make(chan struct{}),
@@ -99,6 +108,10 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	if o := nc.Opts; !o.AllowReconnect || o.MaxReconnect >= 0 {
+		c.log.Warn("the NATS connection gives up when NATS is away for long, and the client ends with it: connect with nats.MaxReconnects(-1)",
+			"allow_reconnect", o.AllowReconnect, "max_reconnects", o.MaxReconnect)
 	}
 	if c.every <= 0 {
 		c.every = 10 * time.Second

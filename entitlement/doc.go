@@ -3,6 +3,11 @@
 // The syncers of entitled keep one [Snapshot] per customer in a JetStream KV bucket, each a complete reading of the
 // customer's state in Stripe. A [Client] follows that bucket:
 //
+//	nc, err := nats.Connect(url, nats.MaxReconnects(-1)) // never gives up
+//	if err != nil {
+//		return err
+//	}
+//	defer nc.Close()
 //	client, err := entitlement.Open(ctx, nc, entitlement.Live, nil)
 //	if err != nil {
 //		return err
@@ -29,13 +34,15 @@
 //   - An entry that cannot be read harms no other: the customer's last readable snapshot stays in use, else the customer
 //     is unknown. [Client.Status] counts such entries and [Client.Lookup] says what is wrong.
 //   - A watch is called for changes of content only, never holds up the client, and never loses the last state.
+//   - A client ends with its NATS connection: when that is closed for good, every Watch ends and [Status].Ended is true.
 //   - Close waits for the client's one goroutine. The package logs only to the Logger it is given.
 //
 // # Limits
 //
 // The view follows the bucket by milliseconds, and while NATS is away it is stale: reads go on with what is held, and
 // [Status].CurrentAt says since when. A program that must rather deny than be stale compares it with its own limit.
-// A bucket that is gone altogether counts as away. How fresh a snapshot is against Stripe is its AsOf.
+// A bucket that is gone altogether counts as away. The connection must not give up: by default nats.go closes it for good
+// after 60 failed attempts at each server, about two minutes, and then nothing is followed any more. How fresh a snapshot is against Stripe is its AsOf.
 //
 // A client of the whole bucket holds every snapshot in memory, about 1 KB for a customer with one subscription of one
 // item, 1 GB for a million. A program that serves few customers names them in [Options].Customers and loads only those.

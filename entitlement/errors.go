@@ -4,7 +4,7 @@ import "errors"
 
 var (
 	// ErrNoBucket is returned by [Open] when the mode's bucket is not there: start a syncer for that mode, or run
-	// `entitled topology apply`, and open again.
+	// `entitled topology apply`, and open again, or set [Options].WaitForBucket.
 	ErrNoBucket = errors.New("the bucket is not provisioned")
 
 	// ErrSchema is returned for a bucket entry whose schema is newer than [Schema]: upgrade this package

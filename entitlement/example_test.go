@@ -28,7 +28,7 @@ func startDemo() *demo {
 	dir := must(os.MkdirTemp("", "entitlement"))
 	s := must(server.NewServer(&server.Options{Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true}))
 	s.Start()
-	nc := must(nats.Connect("", nats.InProcessServer(s)))
+	nc := must(nats.Connect("", nats.InProcessServer(s), nats.MaxReconnects(-1)))
 	d := &demo{nc: nc, stop: func() {
 		nc.Close()
 		s.Shutdown()
@@ -227,6 +227,21 @@ func ExampleEntry() {
 	// Output: cus_bob 2 canceled <nil>
 }
 
+// A program that may start before the first syncer waits for the bucket, as long as its context lets it.
+func ExampleOptions_waitForBucket() {
+	d := startDemo()
+	defer d.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client, err := entitlement.Open(ctx, d.nc, entitlement.Live, &entitlement.Options{WaitForBucket: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	fmt.Println(client.Allowed("cus_ada"))
+	// Output: true
+}
+
 // A page shows a customer's plan and follows it.
 func ExampleClient_Watch() {
 	d := startDemo()
@@ -336,8 +351,8 @@ func ExampleStatus() {
 	client := d.open()
 	defer client.Close()
 	st := client.Status()
-	fmt.Println(st.Revision, st.Entries, st.Changes, st.Restarts, st.Err)
-	// Output: 3 3 0 0 <nil>
+	fmt.Println(st.Revision, st.Entries, st.Changes, st.Restarts, st.Err, st.Ended)
+	// Output: 3 3 0 0 <nil> false
 }
 
 func ExampleClient_Close() {

@@ -30,18 +30,18 @@ var (
 // follower is the client's goroutine's own state: what it needs to follow the bucket through restarts of the watch.
 type follower struct {
 	*Client
-	reconnected <-chan nats.Status
-	created     time.Time             // the bucket's stream; tells one incarnation from the next
-	loaded      bool                  // the view holds all keys up to view.revision, so a watch can go on from there
-	last        jetstream.StreamState // as of the check before
+	connection <-chan nats.Status    // connected again, or closed for good
+	created    time.Time             // the bucket's stream; tells one incarnation from the next
+	loaded     bool                  // the view holds all keys up to view.revision, so a watch can go on from there
+	last       jetstream.StreamState // as of the check before
 }
 
 // run follows the bucket until the client is closed. It reports on ready once: nil when the first load is complete.
 func (c *Client) run(ready chan<- error) {
 	defer close(c.done)
-	reconnected := c.nc.StatusChanged(nats.CONNECTED)
-	defer c.nc.RemoveStatusListener(reconnected)
-	f := &follower{Client: c, reconnected: reconnected}
+	connection := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer c.nc.RemoveStatusListener(connection)
+	f := &follower{Client: c, connection: connection}
 	first := func(err error) {
 		if ready != nil {
 			ready <- err
@@ -63,22 +63,23 @@ func (c *Client) run(ready chan<- error) {
 		if c.nc.IsClosed() {
 			err = nats.ErrConnectionClosed
 		}
-		if errors.Is(err, ErrNoBucket) || errors.Is(err, jetstream.ErrBadBucket) || errors.Is(err, nats.ErrConnectionClosed) {
-			first(err)
-		}
 		c.health.ended(err)
-		c.log.Warn("following the bucket anew", "bucket", Bucket(c.view.mode), "err", err)
 		switch {
 		case errors.Is(err, nats.ErrConnectionClosed):
-			<-c.ctx.Done() // for good; what is held can still be read
+			c.log.Warn("the NATS connection is closed, the bucket is not followed any more", "bucket", Bucket(c.view.mode), "err", err)
+			first(err)
 			return
-		case immediate(err):
+		case errors.Is(err, ErrNoBucket) && !c.waits, errors.Is(err, jetstream.ErrBadBucket):
+			first(err)
+		}
+		c.log.Warn("following the bucket anew", "bucket", Bucket(c.view.mode), "err", err)
+		if immediate(err) {
 			continue
 		}
 		select {
 		case <-c.ctx.Done():
 			return
-		case <-f.reconnected:
+		case <-f.connection:
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 		pause = min(2*pause, longestPause)
@@ -186,8 +187,9 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 		select {
 		case <-f.ctx.Done():
 			return f.ctx.Err()
-		case <-f.reconnected:
-			// nats.go would notice only after missed heartbeats that the server has forgotten the watch.
+		case <-f.connection:
+			// nats.go would notice only after missed heartbeats that the server has forgotten the watch. Of a connection that
+			// is closed, run takes note.
 			return errReconnected
 		case e, ok := <-updates:
 			switch {
@@ -241,7 +243,7 @@ func (f *follower) check(kv jetstream.KeyValue) error {
 	reconnected := make(chan bool, 1)
 	go func() { // ends with ctx at the latest, and is received from below
 		select {
-		case <-f.reconnected:
+		case <-f.connection:
 			reconnected <- true
 			cancel()
 		case <-ctx.Done():

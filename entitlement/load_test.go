@@ -60,7 +60,7 @@ func TestReconnectEndsTheCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		reconnected := make(chan nats.Status, 1)
-		f := &follower{Client: &Client{ctx: t.Context()}, reconnected: reconnected}
+		f := &follower{Client: &Client{ctx: t.Context()}, connection: reconnected}
 		began := time.Now()
 		time.AfterFunc(time.Millisecond, func() { reconnected <- nats.CONNECTED })
 		if err := f.check(unanswered{}); !errors.Is(err, errReconnected) || time.Since(began) != time.Millisecond {

@@ -15,8 +15,14 @@ type Status struct {
 	// older than [Options].CheckEvery; while NATS is away it stands still, and the time since bounds how stale reads are.
 	// How long ago Stripe itself was read is each snapshot's AsOf.
 	CurrentAt time.Time
-	// Err says why the client does not follow the bucket at the moment; nil while it does. It goes on by itself.
+	// Err says why the client does not follow the bucket at the moment; nil while it does. The client goes on by itself,
+	// unless it has Ended.
 	Err error
+	// Ended says that the client does not follow the bucket any more and will not go on by itself: its NATS connection is
+	// closed for good, or [Client.Close] was called. Every Watch has ended. Reads answer with what was held last; to follow
+	// the bucket again, open a new client on a new connection. A connection made with nats.MaxReconnects(-1) does
+	// not close because NATS is away.
+	Ended bool
 	// Revision is the highest that the client met in the bucket.
 	Revision uint64
 	// Snapshots is the number of customers held; Unreadable the number of keys whose newest entry cannot be read, see
@@ -34,12 +40,23 @@ func (c *Client) Status() Status {
 		Connected:  c.nc.Status() == nats.CONNECTED,
 		CurrentAt:  h.currentAt,
 		Err:        h.err,
+		Ended:      c.ended(),
 		Revision:   c.view.newest.Load(),
 		Snapshots:  int(c.view.snapshots.Load()),
 		Unreadable: int(c.view.unreadable.Load()),
 		Entries:    c.view.entries.Load(),
 		Changes:    c.view.changes.Load(),
 		Restarts:   h.restarts,
+	}
+}
+
+// ended reports whether the client's goroutine has ended: it goes on until Close is called or the connection is closed.
+func (c *Client) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -22,8 +22,9 @@ type Change struct {
 // Differences returns where Snapshot and Previous disagree, sorted by path.
 func (c *Change) Differences() []Difference { return Diff(&c.Previous, &c.Snapshot) }
 
-// Watch yields the current state of customers and then every change to it, until ctx ends, the client is closed or the
-// loop is left. Keys are bucket keys, see [Key]; with none, all customers are watched. It blocks in
+// Watch yields the current state of customers and then every change to it, until ctx ends, the client ends or the
+// loop is left. A client ends when it is closed, or when its NATS connection is closed for good: a loop that ends
+// although its ctx goes on asks [Client.Status] why. Keys are bucket keys, see [Key]; with none, all customers are watched. It blocks in
 // between, so it belongs in a goroutine of its own:
 //
 //	for change := range client.Watch(ctx, "cus_1") {
@@ -48,18 +49,21 @@ func (c *Client) Watch(ctx context.Context, keys ...string) iter.Seq[Change] {
 				return
 			}
 		}
-		for {
+		for ended := false; ; {
 			for change := range c.view.pending(w) {
 				if !going(change) {
 					return
 				}
 			}
+			if ended {
+				return
+			}
 			select {
 			case <-w.wake:
 			case <-ctx.Done():
 				return
-			case <-c.ctx.Done():
-				return
+			case <-c.done:
+				ended = true // once more: a change may have come before the end
 			}
 		}
 	}

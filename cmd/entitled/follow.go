@@ -75,10 +75,14 @@ func (f *follower) run(ctx context.Context, opened func(*entitlement.Client), te
 			case <-ctx.Done():
 			}
 		}
+		cancel() // the client has ended, with its connection: nothing more comes
 	}()
 	err = f.join(ctx, changes, records, tell)
 	cancel()
 	<-watched
+	if st := client.Status(); st.Ended && err == nil {
+		err = st.Err
+	}
 	if cerr := client.Close(); err == nil {
 		err = cerr
 	}
