@@ -38,9 +38,11 @@ type Snapshot struct {
 	// AccessUntil, in unix seconds, is when access ends if nothing else happens (a cancellation, the end of the grace
 	// for a failed payment); absent while a granting subscription is open-ended.
 	AccessUntil *int64 `json:"access_until,omitempty"`
-	// Features are the lookup keys of the customer's active entitlements, sorted; empty unless the syncer reads
-	// them (FEATURES=entitlements).
+	// Features are the lookup keys of the features that the customer has, sorted: those of Entitlements.
 	Features []string `json:"features"`
+	// Entitlements are the lookup keys of the customer's active entitlements as Stripe lists them, sorted. Absent (nil) says
+	// that they were not read: the syncer has FEATURES=off, or the customer is deleted. An empty list was read.
+	Entitlements []string `json:"entitlements,omitzero"`
 	// Metadata is the customer's.
 	Metadata      map[string]string `json:"metadata"`
 	Subscriptions []Subscription    `json:"subscriptions"`
@@ -171,6 +173,7 @@ func Decode(data []byte) (Snapshot, error) {
 // equal content must encode to equal bytes.
 func (s *Snapshot) normalize() {
 	slices.Sort(s.Features)
+	slices.Sort(s.Entitlements) // nil stays nil: not read
 	s.Features, s.Metadata = orEmpty(s.Features), orEmptyMap(s.Metadata)
 	s.Subscriptions = orEmpty(s.Subscriptions)
 	for i := range s.Subscriptions {

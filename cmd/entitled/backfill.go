@@ -27,7 +27,8 @@ sync. Killed or interrupted, it goes on where it was when it is started again wi
 	entitled backfill
 	entitled backfill --account acct_1032D82eZvKYlo2C
 
-With FEATURES=entitlements, which takes a request a customer, it only marks those that differ, and the syncers read them one by one.`
+With FEATURES=entitlements, which takes a request a customer, it only marks those that differ or whose features were not read
+yet, and the syncers read them one by one.`
 }
 
 // Run reads the account and writes.
@@ -63,7 +64,8 @@ type sweepCmd struct {
 // Help is shown below the usage.
 func (sweepCmd) Help() string {
 	return `Reads all subscriptions of the account, 100 a request, and compares them with the bucket. It writes no snapshot: whoever differs, with no
-sync on its way, is drift, and is marked for a sync in the lane for bulk work. The syncers do the same every night at 03:00 UTC.
+sync on its way, is drift, and is marked for a sync in the lane for bulk work. With FEATURES=entitlements so is each customer whose features
+were not read yet, which is no drift. The syncers do the same every night at 03:00 UTC.
 
 	entitled sweep
 	entitled sweep --json | jq .drift`
@@ -96,6 +98,9 @@ func (s *session) sweepProgress(what string) (show func(syncer.SweepReport), end
 	return func(r syncer.SweepReport) {
 		if b == nil {
 			b = newBar(s.err, cmp.Or(int64(r.Expected), -1), what)
+		}
+		if r.Unread > 0 {
+			b.describe(fmt.Sprintf("%s, %d without features", what, r.Unread))
 		}
 		b.set(int64(r.Subscriptions))
 	}, func() { b.end() }
@@ -130,6 +135,7 @@ func printSweep(s *session, r syncer.SweepReport) {
 		{r.Unwritten, "not written: too large for NATS"},
 		{r.Marked, "marked: a syncer reads them one by one"},
 		{r.Waiting, "waiting for their sync already"},
+		{r.Unread, "of these had not had their features read"},
 		{r.Unlisted, "have subscriptions here and none in Stripe's list: marked"},
 		{r.Drift, "had drifted, and no event had told"},
 	} {

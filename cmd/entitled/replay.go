@@ -190,6 +190,13 @@ func (b *bar) set(n int64) {
 	}
 }
 
+// describe replaces what the bar says is being done.
+func (b *bar) describe(what string) {
+	if b != nil {
+		b.Describe(what)
+	}
+}
+
 func (b *bar) end() {
 	if b != nil {
 		_ = b.Finish()

@@ -255,7 +255,7 @@ func (s *stage) truth(c stripeevent.Customer) (stripeapi.State, error) {
 	}
 	state.Metadata = t.Customer.Metadata
 	if s.features {
-		state.Features = t.Entitlements
+		state.Features = append([]string{}, t.Entitlements...) // read, also if there is none
 	}
 	var list stripe.SubscriptionList
 	if err := json.Unmarshal(t.SubscriptionsJSON, &list); err != nil {

@@ -39,7 +39,7 @@ type SweepOptions struct {
 
 // Backfill brings the bucket to what Stripe lists: it writes each customer that differs, at about one request for 100
 // subscriptions. Interrupted, even killed, it goes on where it was when it is called again within 6 hours. Where features are read,
-// which takes a request for each customer, those that differ are marked for a sync instead. The error is [ErrPolicy] if the syncers
+// which takes a request for each customer, those that differ, and those whose features were not read yet, are marked for a sync instead. The error is [ErrPolicy] if the syncers
 // make other snapshots of the same customers, [ErrCheckpointGone] if one of those it had read was forgotten: then it starts over, and
 // [ErrUnwritten], beside a whole report, if it had to leave some out.
 func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport, error) {
@@ -70,7 +70,8 @@ func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport,
 	return report, report.unwritten()
 }
 
-// Sweep compares the bucket with what Stripe lists and marks, for a sync in the bulk lane, each customer that differs. The error is
+// Sweep compares the bucket with what Stripe lists and marks, for a sync in the bulk lane, each customer that differs, or
+// whose features were not read although the policy is to read them. The error is
 // [ErrPolicy] as for Backfill.
 func (o *Operator) Sweep(ctx context.Context, opt SweepOptions) (SweepReport, error) {
 	if err := o.s.agree(ctx); err != nil {
@@ -134,7 +135,7 @@ func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
 			return fmt.Errorf("sweep: %w", err)
 		}
 		s.log.Info("swept", "account", account, "customers", report.Customers, "subscriptions", report.Subscriptions,
-			"requests", report.Requests, "drift", report.Drift, "drifted", report.Drifted, "unlisted", report.Unlisted)
+			"requests", report.Requests, "drift", report.Drift, "drifted", report.Drifted, "unread", report.Unread, "unlisted", report.Unlisted)
 	}
 	return nil
 }

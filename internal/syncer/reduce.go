@@ -51,9 +51,12 @@ func assemble(read stripeapi.State, subs []entitlement.Subscription, policy Poli
 		return s
 	}
 	s.Metadata = orEmpty(read.Metadata)
-	s.Features = append(s.Features, read.Features...)
-	slices.Sort(s.Features)
-	s.Features = slices.Compact(s.Features)
+	if read.Features != nil {
+		s.Entitlements = append([]string{}, read.Features...)
+		slices.Sort(s.Entitlements)
+		s.Entitlements = slices.Compact(s.Entitlements)
+		s.Features = slices.Clone(s.Entitlements)
+	}
 	s.Subscriptions = append(s.Subscriptions, subs...)
 	for i := range s.Subscriptions {
 		s.Subscriptions[i].Access = grants(&s.Subscriptions[i], policy, asOf)

@@ -37,8 +37,9 @@ type rig struct {
 	sim    *stripesim.Sim
 	stripe *heldStripe
 	url    string
-	price  string
-	cfg    func(*Config)
+	// product is what the account sells, price its price.
+	product, price string
+	cfg            func(*Config)
 }
 
 func newRig(t testing.TB, configure func(*Config)) *rig {
@@ -66,6 +67,7 @@ func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, asset
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.product = product
 	if r.price, err = sim.CreatePrice(stripesim.PriceParams{Product: product, LookupKey: "pro_monthly"}); err != nil {
 		t.Fatal(err)
 	}

@@ -86,6 +86,8 @@ type SweepReport struct {
 	// Marked differ and are synced one by one; Waiting differ and had a marker already.
 	Marked  int `json:"marked"`
 	Waiting int `json:"waiting"`
+	// Unread, among Marked and Waiting, have a snapshot that does not tell their features, although the policy is to read them.
+	Unread int `json:"unread,omitempty"`
 	// Unlisted have subscriptions in the bucket and none in the listing; they are marked too. Stripe lists none on test clocks.
 	Unlisted int `json:"unlisted"`
 	// Drift is how many had a difference that no event, marker or wake would have mended, Drifted the first of them.
@@ -249,9 +251,11 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 		return nil, s.left(ctx, gr, cur)
 	}
 	next := gr.snapshot(s.policy)
-	if s.store.stripe.ReadsFeatures() && cur.snapshot != nil {
-		// Features are read customer by customer: they are not compared.
-		next.Features = cur.snapshot.Features
+	unread := false
+	if s.store.stripe.ReadsFeatures() && cur.snapshot != nil && !next.Deleted {
+		// Entitlements are read customer by customer. A listing cannot compare them, but it can see that they were not read.
+		next.Features, next.Entitlements = cur.snapshot.Features, cur.snapshot.Entitlements
+		unread = next.Entitlements == nil
 	}
 	outcome, changed := settle(&next, cur.snapshot, entitlement.Cause{Trigger: s.trigger})
 	markers, err := s.markersOf(ctx, gr.customer)
@@ -259,14 +263,17 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 		return nil, err
 	}
 	switch {
-	case outcome == Unchanged && len(markers) == 0, next.Deleted && !cur.there:
+	case outcome == Unchanged && len(markers) == 0 && !unread, next.Deleted && !cur.there:
 		if err := s.rewake(ctx, gr.customer, &next); err != nil {
 			return nil, err
 		}
 		s.report(func(d *SweepReport) { d.Unchanged++ })
 		return nil, nil
 	case !s.write || s.store.stripe.ReadsFeatures():
-		return nil, s.mark(ctx, gr.customer)
+		if unread {
+			s.report(func(d *SweepReport) { d.Unread++ })
+		}
+		return nil, s.mark(ctx, gr.customer, outcome != Unchanged)
 	}
 	return &overwrite{group: gr, next: next, cur: cur, outcome: outcome, changed: changed, markers: markers}, nil
 }
@@ -353,9 +360,9 @@ func (s *sweep) left(ctx context.Context, gr *group, cur current) error {
 	return nil
 }
 
-// mark leaves a customer to a sync of its own, in the bulk lane. One that has a marker already is on its way; a
-// difference of any other is drift.
-func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
+// mark leaves a customer to a sync of its own, in the bulk lane. One that has a marker already is on its way; where the
+// snapshot of any other differs, that is drift.
+func (s *sweep) mark(ctx context.Context, c stripeevent.Customer, differs bool) error {
 	waiting, err := s.marked(ctx, c)
 	if err != nil {
 		return err
@@ -369,6 +376,9 @@ func (s *sweep) mark(ctx context.Context, c stripeevent.Customer) error {
 	}
 	s.report(func(d *SweepReport) {
 		d.Marked++
+		if !differs {
+			return
+		}
 		d.Drift++
 		if len(d.Drifted) < manyDrifted {
 			d.Drifted = append(d.Drifted[:len(d.Drifted):len(d.Drifted)], c.String())
