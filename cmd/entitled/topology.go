@@ -118,11 +118,23 @@ func (f topologyFlags) show(ctx context.Context, s *session, js jetstream.JetStr
 	if len(findings) == 0 {
 		return nil
 	}
+	if err := topology.Whole(ctx, js); err != nil {
+		return notWhole(err)
+	}
 	return withHint(summary(findings), nextApply(findings))
 }
 
+// notWhole shows the next step of an error as a hint.
+func notWhole(err error) error {
+	if e, ok := errors.AsType[topology.NotWholeError](err); ok {
+		return withHint(errors.New(e.Problem()), e.Next())
+	}
+	return err
+}
+
 type topologyApplyCmd struct {
-	Recreate bool `help:"Also delete and create again what cannot be changed in place and whose content is rebuilt by itself: STRIPE_SYNC, stripe_pace and the consumers. Ingest answers 503 meanwhile, and Stripe sends again."`
+	Recreate   bool `help:"Also delete and create again what cannot be changed in place and whose content is rebuilt by itself: STRIPE_SYNC, stripe_pace and the consumers. Ingest answers 503 meanwhile, and Stripe sends again."`
+	AcceptLoss bool `help:"Also create empty what was lost while other data refers to it: STRIPE_EVENTS, or a bucket of snapshots with records. Without it apply refuses, because a backup may bring it back."`
 	topologyFlags
 }
 
@@ -137,7 +149,9 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 	}
 	defer nc.Close()
 	// Who says how long wants it, who does not may have forgotten that the daemons keep events for longer.
-	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{Recreate: t.Recreate, Shorten: t.Settings.EventsMaxAge != ""})
+	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{
+		Recreate: t.Recreate, AcceptLoss: t.AcceptLoss, Shorten: t.Settings.EventsMaxAge != "",
+	})
 	if t.JSON {
 		if perr := printApplied(s, changes); perr != nil {
 			return perr
@@ -150,7 +164,7 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 	}
 	var left *topology.NotAppliedError
 	if !errors.As(err, &left) {
-		return err
+		return notWhole(err)
 	}
 	hint := "back it up (`nats stream backup`), remove it, run `entitled topology apply` and restore it"
 	switch {

@@ -126,7 +126,8 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	if s.js, err = jetstream.New(s.nc); err != nil {
 		return s, err
 	}
-	if err := topology.Ensure(ctx, s.js, topology.All(topology.Options{})); err != nil {
+	// As an operator begins, for no program creates the first stream of a cluster.
+	if _, err := topology.Apply(ctx, s.js, topology.All(topology.Options{}), topology.ApplyOptions{}); err != nil {
 		return s, err
 	}
 	every := 24 * time.Hour

@@ -84,7 +84,8 @@ func newRig(t *testing.T, p plan) *rig {
 	r.stripe = stripeapi.Config{Key: key, Base: api.URL}
 	options := topology.Options{Replicas: nodes, Modes: []entitlement.Mode{mode}}
 	natstest.Eventually(t, settleWithin, func() error {
-		return topology.Ensure(t.Context(), r.cluster.JetStream(t), topology.All(options))
+		_, err := topology.Apply(t.Context(), r.cluster.JetStream(t), topology.All(options), topology.ApplyOptions{})
+		return err
 	})
 	r.watchLeaders()
 	r.populate(p.customers)

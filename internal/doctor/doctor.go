@@ -12,7 +12,9 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,6 +129,13 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool
 	o.Modes = cfg.Modes
 	assets := topology.All(o)
 	findings, err := topology.Check(ctx, js, assets)
+	if err == nil && slices.ContainsFunc(findings, func(f topology.Finding) bool { return f.Missing }) {
+		err = topology.Whole(ctx, js)
+	}
+	if e, ok := errors.AsType[topology.NotWholeError](err); ok {
+		c.State, c.Text, c.Next = Fail, e.Problem(), e.Next()
+		return false, c
+	}
 	if err != nil {
 		c.State, c.Text = Fail, err.Error()
 		c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one, on a server with JetStream"

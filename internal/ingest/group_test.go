@@ -171,7 +171,10 @@ func TestCrowdInACluster(t *testing.T) {
 	b := &bench{nc: c.Conn(t)}
 	js := c.JetStream(t)
 	events := topology.Ingest(topology.Options{Replicas: 3})
-	natstest.Eventually(t, patience, func() error { return topology.Ensure(t.Context(), js, events) })
+	natstest.Eventually(t, patience, func() error {
+		_, err := topology.Apply(t.Context(), js, events, topology.ApplyOptions{})
+		return err
+	})
 	var err error
 	if b.events, err = js.Stream(t.Context(), topology.EventsStream); err != nil {
 		t.Fatal(err)

@@ -359,13 +359,6 @@ func (r *rig) wipe() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	err = r.js.DeleteStream(r.t.Context(), topology.EventsStream)
-	if err == nil {
-		err = topology.Ensure(r.t.Context(), r.js, topology.Syncer(r.assets, entitlement.Test))
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	for _, name := range []string{
 		topology.SyncStream, topology.SyncedStream,
 		"KV_" + topology.PaceBucket, "KV_" + topology.StateBucket, "KV_" + entitlement.Bucket(entitlement.Test),
@@ -377,6 +370,13 @@ func (r *rig) wipe() {
 		if err != nil {
 			r.t.Fatal(err)
 		}
+	}
+	err = r.js.DeleteStream(r.t.Context(), topology.EventsStream)
+	if err == nil {
+		_, err = topology.Apply(r.t.Context(), r.js, topology.Syncer(r.assets, entitlement.Test), topology.ApplyOptions{AcceptLoss: true})
+	}
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	if budget != nil {
 		if _, err := kv.Put(r.t.Context(), "budget.test", budget); err != nil {

@@ -71,9 +71,11 @@ func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, asset
 	if r.price, err = sim.CreatePrice(stripesim.PriceParams{Product: product, LookupKey: "pro_monthly"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := topology.Wait(t.Context(), r.js, topology.Syncer(assets, entitlement.Test), func(err error) { t.Log(err) }); err != nil {
-		t.Fatal(err)
-	}
+	// A young cluster may leave a request without an answer while it elects.
+	natstest.Eventually(t, patience, func() error {
+		_, err := topology.Apply(t.Context(), r.js, topology.Syncer(assets, entitlement.Test), topology.ApplyOptions{})
+		return err
+	})
 	return r
 }
 

@@ -196,7 +196,8 @@ func TestBucketMadeAnewDuringABackfill(t *testing.T) {
 	if err := r.js.DeleteKeyValue(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	if err := topology.Ensure(t.Context(), r.js, topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
+	assets := topology.Syncer(topology.Options{}, entitlement.Test)
+	if _, err := topology.Apply(t.Context(), r.js, assets, topology.ApplyOptions{AcceptLoss: true}); err != nil {
 		t.Fatal(err)
 	}
 	newer := entitlement.Snapshot{Schema: entitlement.Schema, Customer: ids[0], Metadata: map[string]string{"newer": "yes"}}

@@ -28,7 +28,7 @@ func Check(ctx context.Context, js jetstream.JetStream, assets []Asset) ([]Findi
 		case errors.Is(err, errMissing):
 			findings = append(findings, Finding{Asset: a.String(), Missing: true})
 		case err != nil:
-			return findings, fmt.Errorf("%s: %w", a, err)
+			return findings, about(a, err)
 		case len(diffs) > 0:
 			findings = append(findings, Finding{Asset: a.String(), Differences: diffs})
 		}
@@ -57,16 +57,26 @@ type ApplyOptions struct {
 	// Recreate lets it delete and create again what cannot be changed in place and whose content the system makes good:
 	// STRIPE_SYNC, stripe_pace and the consumers. While STRIPE_SYNC is away, ingest answers 503 and Stripe sends again.
 	Recreate bool
+	// AcceptLoss lets it create empty what other data refers to: see [LostError]. A new STRIPE_EVENTS begins after the last
+	// sequence that a customer's latest record refers to.
+	AcceptLoss bool
 	// Shorten lets it make the time shorter for which events and records are kept. What is older is deleted at once.
 	Shorten bool
 }
 
 // Apply creates what is missing and mends what differs, as far as that can be done in place. It returns what it changed, also when it
 // fails, and a [*NotAppliedError] with what it could not change. To go from one replica to more (STRIPE_SYNC)
-// needs Recreate. Give it [All], or the consumers of a re-created stream come back only with their syncers.
+// needs Recreate. It returns a [*LostError] or a [*RestoringError], and has changed nothing, where these keep programs from
+// creating anything. Unlike a program it creates the first stream of a cluster. Give it [All], or the consumers of a re-created stream come back only with their syncers.
 func Apply(ctx context.Context, js jetstream.JetStream, assets []Asset, o ApplyOptions) ([]Change, error) {
 	c, err := connected(js)
 	if err != nil {
+		return nil, err
+	}
+	err = Whole(ctx, js)
+	_, empty := errors.AsType[*EmptyClusterError](err)
+	_, lost := errors.AsType[*LostError](err)
+	if err != nil && !empty && !(lost && o.AcceptLoss) {
 		return nil, err
 	}
 	var changes []Change
@@ -77,7 +87,7 @@ func Apply(ctx context.Context, js jetstream.JetStream, assets []Asset, o ApplyO
 			changes = append(changes, change)
 		}
 		if err != nil {
-			return changes, fmt.Errorf("%s: %w", a, err)
+			return changes, about(a, err)
 		}
 		if len(rest) > 0 {
 			left.Differences = append(left.Differences, rest...)
@@ -95,6 +105,11 @@ func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, [
 	change := Change{Asset: a.String()}
 	diffs, err := a.check(ctx, c)
 	if errors.Is(err, errMissing) {
+		if s, is := a.(*stream); is {
+			if err := s.begin(ctx, c); err != nil {
+				return change, nil, err
+			}
+		}
 		if err := a.create(ctx, c); err != nil {
 			return change, nil, fmt.Errorf("create: %w", err)
 		}

@@ -27,7 +27,7 @@ func TestDenied(t *testing.T) {
 		}
 	}
 	everybody = append(everybody,
-		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.INFO",
+		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.LIST", "$JS.API.INFO",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC", "$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine.stripe.sync.live.now.>",
 		"$JS.API.CONSUMER.DURABLE.CREATE.STRIPE_SYNC.mine",
@@ -73,7 +73,7 @@ func TestDenied(t *testing.T) {
 		name: "app",
 		publishes: slices.Concat(everybody, writes, read("STRIPE_EVENTS"), read("STRIPE_SYNC"), read("STRIPE_SYNCED"), read("KV_stripe_state"),
 			read("KV_stripe_pace"),
-			[]string{"stripe.event.live.self.cus_1.invoice.paid", "stripe.sync.live.now.self.cus_1", "$SRV.PING",
+			[]string{"stripe.event.live.self.cus_1.invoice.paid", "stripe.sync.live.now.self.cus_1", "$SRV.PING", "$JS.API.STREAM.NAMES",
 				"$JS.API.STREAM.CREATE.STRIPE_EVENTS", "$JS.API.STREAM.CREATE.KV_entitlements_live",
 				"$JS.API.CONSUMER.DURABLE.CREATE.KV_entitlements_live.mine"}),
 		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_ingest.>"}),

@@ -282,10 +282,11 @@ func TestFromOneReplicaToThree(t *testing.T) {
 	defer cancel()
 	js := natstest.Cluster(t, 3).JetStream(t)
 	one, three := topology.All(topology.Options{}), topology.All(topology.Options{Replicas: 3})
-	// As a program does: a young cluster may leave a request without an answer while it elects.
-	if err := topology.Wait(ctx, js, one, func(error) {}); err != nil {
-		t.Fatal(err)
-	}
+	// A young cluster may leave a request without an answer while it elects.
+	natstest.Eventually(t, time.Minute, func() error {
+		_, err := topology.Apply(ctx, js, one, topology.ApplyOptions{})
+		return err
+	})
 	const want = "stream STRIPE_SYNC: num_replicas is 1, want 3 (cannot be changed in place); " +
 		"stream STRIPE_SYNC: persist_mode is async, want default (cannot be changed in place): " +
 		"`entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"

@@ -12,6 +12,8 @@ import (
 // Ensure creates what is missing and compares what is there. Any number of programs may do so at once.
 // It returns a [*DriftError] with all differences, a [*MissingError] with all that is missing and may not
 // be created, both in one error if there are both, a [*ServerVersionError], or what kept it from finding out.
+// It creates nothing and returns an [*EmptyClusterError], a [*LostError] or a [*RestoringError] where a missing
+// asset must not be created by a program, or what is there is being restored.
 func Ensure(ctx context.Context, js jetstream.JetStream, assets []Asset) error {
 	c, err := connected(js)
 	if err != nil {
@@ -35,7 +37,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, assets []Asset) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", a, err)
+			return about(a, err)
 		}
 		drift.Differences = append(drift.Differences, diffs...)
 	}
@@ -59,6 +61,9 @@ func ensure(ctx context.Context, c client, a Asset) ([]Difference, error) {
 		if !errors.Is(err, errMissing) {
 			return diffs, err
 		}
+		if err := permitted(ctx, c, a); err != nil {
+			return nil, err
+		}
 		switch err := a.create(ctx, c); {
 		case err == nil, errors.Is(err, errExists):
 		case ctx.Err() != nil:
@@ -71,6 +76,26 @@ func ensure(ctx context.Context, c client, a Asset) ([]Difference, error) {
 		}
 	}
 	return nil, errors.New("somebody removes it as often as it is created")
+}
+
+// about names the asset in an error that does not do so itself.
+func about(a Asset, err error) error {
+	if _, names := errors.AsType[NotWholeError](err); names {
+		return err
+	}
+	return fmt.Errorf("%s: %w", a, err)
+}
+
+// permitted returns nil if a program may create a, which is missing, and has the stream for it if a is a consumer.
+func permitted(ctx context.Context, c client, a Asset) error {
+	if _, is := a.(*stream); !is {
+		return nil
+	}
+	p, err := c.present(ctx)
+	if err != nil {
+		return err
+	}
+	return p.mayCreate(ctx, c, a.on())
 }
 
 // The pause between two tries of [Wait] doubles from the first to the last.

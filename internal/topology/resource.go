@@ -60,6 +60,9 @@ func (s *stream) check(ctx context.Context, c client) ([]Difference, error) {
 	if err != nil {
 		return nil, err
 	}
+	if restoring(have) {
+		return nil, &RestoringError{Streams: []string{s.label}}
+	}
 	return differences(s.label, streamFields(), &have, &s.config), nil
 }
 
