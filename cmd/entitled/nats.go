@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,11 +33,9 @@ func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option)
 		NATS: settings, Name: s.Name, Log: s.Log, OnError: onError,
 		Options: append(more, nats.RetryOnFailedConnect(false)),
 	})
-	if err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation") { // nats.go has no value for it while it connects
-		return nil, withHint(err, "NATS is there and refuses this user: check NATS_USER and NATS_PASSWORD, or NATS_CREDS")
-	}
 	if err != nil {
-		return nil, withHint(err, "start NATS, or `entitled dev`, or say where it is and who asks: --nats-url, --nats-user, --nats-password or --nats-creds")
+		const start = "start NATS, or `entitled dev`, or say where it is and who asks: --nats-url, --nats-user, --nats-password or --nats-creds"
+		return nil, withHint(err, cmp.Or(daemon.ConnectHint(err), start))
 	}
 	return nc, nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -69,29 +71,51 @@ func Connect(c Connection) (*nats.Conn, error) {
 		nats.ErrorHandler(h.failed),
 		nats.ClosedHandler(h.closed),
 	}
-	if c.NATS.Creds != "" {
-		options = append(options, nats.UserCredentials(c.NATS.Creds))
-	}
-	if c.NATS.User != "" {
-		options = append(options, nats.UserInfo(c.NATS.User, c.NATS.Password))
+	own, err := c.NATS.options()
+	if err != nil {
+		return nil, err
 	}
 	c.Ready.expect(conditionNATS)
-	nc, err := nats.Connect(c.NATS.URL, append(options, c.Options...)...)
+	nc, err := nats.Connect(c.NATS.URL, slices.Concat(options, own, c.Options)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", redact(c.NATS.URL), err)
 	}
+	go h.watch(nc, nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)) // ends with the connection
 	return nc, nil
 }
 
-// handlers are called by the client, one at a time and in order.
+// handlers are called by the client, one at a time and in order; but for watch.
 type handlers struct {
 	Connection
-	reach, denied, other limiter
+	denied, other limiter
+
+	mu    sync.Mutex // of the condition "nats" and of reach: watch must not undo what connected says
+	reach limiter
 }
 
 func (h *handlers) connected(nc *nats.Conn) {
 	h.Log.Info("connected to NATS", "url", redact(nc.ConnectedUrl()), "server_version", nc.ConnectedServerVersion())
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.Ready.Set(conditionNATS, nil)
+}
+
+// watch reports why the client cannot connect again where it calls nobody: after TLS or the login has failed.
+func (h *handlers) watch(nc *nats.Conn, changes chan nats.Status) {
+	defer nc.RemoveStatusListener(changes)
+	for !nc.IsClosed() {
+		if <-changes == nats.CLOSED {
+			return
+		}
+		// The last error may also be one of before the connection was lost, so only those of connecting count.
+		if err := nc.LastError(); err != nil && ConnectHint(err) != "" {
+			h.mu.Lock()
+			if !nc.IsConnected() && !nc.IsClosed() {
+				h.cannotConnect(err)
+			}
+			h.mu.Unlock()
+		}
+	}
 }
 
 func (h *handlers) unreachable(_ *nats.Conn, err error) {
@@ -99,9 +123,19 @@ func (h *handlers) unreachable(_ *nats.Conn, err error) {
 		h.Ready.Set(conditionNATS, fmt.Errorf("cannot connect to %s, trying again", redact(h.NATS.URL)))
 		return
 	}
-	// Servers that take turns in failing differently must not fill the log.
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cannotConnect(err)
+}
+
+// cannotConnect must be called with mu held. Servers that fail differently in turn must not fill the log.
+func (h *handlers) cannotConnect(err error) {
 	if _, ok := h.reach.allow(time.Now()); ok {
-		h.Ready.Set(conditionNATS, fmt.Errorf("cannot connect to %s, trying again: %w", redact(h.NATS.URL), err))
+		err = fmt.Errorf("cannot connect to %s, trying again: %w", redact(h.NATS.URL), err)
+		if hint := ConnectHint(err); hint != "" {
+			err = fmt.Errorf("%w (hint: %s)", err, hint)
+		}
+		h.Ready.Set(conditionNATS, err)
 	}
 }
 
@@ -141,7 +175,7 @@ func (h *handlers) closed(nc *nats.Conn) {
 }
 
 // A limiter lets one line through per quietPeriod and counts the others.
-// Only the client's callbacks use one, which do not overlap.
+// It must not be called from two goroutines at once.
 type limiter struct {
 	next    time.Time
 	dropped int
