@@ -179,25 +179,12 @@ func TestServiceConnectsOnceTheUserExists(t *testing.T) {
 		}
 	}
 	write("other")
-	opts, err := server.ProcessConfigFile(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts.NoSigs, opts.NoLog = true, true
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(soon) {
-		t.Fatal("nats-server did not start")
-	}
+	srv := natstest.RunFile(t, conf)
 
 	s := service(t, "nats://"+srv.Addr().String())
 	s.NATS.User, s.NATS.Password = "bob", "right"
 	s.Ready.Set("work", nil)
-	err = s.Run(t.Context(), func(ctx context.Context, nc *nats.Conn) error {
+	err := s.Run(t.Context(), func(ctx context.Context, nc *nats.Conn) error {
 		natstest.Eventually(t, soon, func() error {
 			v, err := srv.Varz(nil)
 			if err == nil && v.TotalConnections < 4 {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"entitled/internal/natstest"
@@ -25,21 +23,16 @@ const (
 // A wire is a server that asks for a client's certificate and nkey, and the files of both.
 type wire struct {
 	dir string
-	srv *server.Server
+	srv *natstest.Server
 	// nats are settings that fit.
 	nats NATS
-}
-
-// url is of the address that the server's certificate has.
-func (w wire) url() string {
-	return fmt.Sprintf("nats://127.0.0.1:%d", w.srv.Addr().(*net.TCPAddr).Port)
 }
 
 func newWire(t *testing.T) wire {
 	t.Helper()
 	w := wire{dir: t.TempDir()}
 	w.renew(t)
-	conf := fmt.Sprintf(`host: 0.0.0.0, port: -1
+	conf := fmt.Sprintf(`listen: 127.0.0.1:-1
 		authorization { users: [{nkey: %q}] }
 		tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }`,
 		nkeyPublic, w.file("server.pem"), w.file("server.key"), w.file("ca.pem"))
@@ -48,20 +41,8 @@ func newWire(t *testing.T) wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := server.ProcessConfigFile(w.file("nats.conf"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts.NoSigs, opts.NoLog = true, true
-	if w.srv, err = server.NewServer(opts); err != nil {
-		t.Fatal(err)
-	}
-	w.srv.Start()
-	t.Cleanup(func() { w.srv.Shutdown(); w.srv.WaitForShutdown() })
-	if !w.srv.ReadyForConnections(soon) {
-		t.Fatal("nats-server did not start")
-	}
-	w.nats = NATS{URL: w.url(), CA: w.file("ca.pem"), Cert: w.file("client.pem"), Key: w.file("client.key"), NKey: w.file("user.nk")}
+	w.srv = natstest.RunFile(t, w.file("nats.conf"))
+	w.nats = NATS{URL: w.srv.URL(), CA: w.file("ca.pem"), Cert: w.file("client.pem"), Key: w.file("client.key"), NKey: w.file("user.nk")}
 	return w
 }
 
@@ -88,7 +69,7 @@ func TestConnectOverTLSBothWays(t *testing.T) {
 		{"no CA", func(n *NATS) { n.CA = "" }, "NATS_CA"},
 		{"no certificate", func(n *NATS) { n.Cert, n.Key = "", "" }, "NATS_CERT and NATS_KEY"},
 		{"no nkey", func(n *NATS) { n.NKey = "" }, "NATS_NKEY"},
-		{"another name", func(n *NATS) { n.URL = strings.Replace(n.URL, "127.0.0.1", "127.0.0.2", 1) }, "NATS_URL"},
+		{"another name", func(n *NATS) { n.URL = strings.Replace(n.URL, "127.0.0.1", "localhost", 1) }, "NATS_URL"},
 		{"a server without TLS", func(n *NATS) { n.URL, n.NKey = plain.URL(), "" }, "the server has none"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -111,7 +92,7 @@ func TestConnectOverTLSBothWays(t *testing.T) {
 func TestCertificatesAreRenewed(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
-	s := service(t, w.url())
+	s := service(t, w.srv.URL())
 	s.NATS = w.nats
 	s.Ready.Set("work", nil)
 	err := s.Run(t.Context(), func(ctx context.Context, nc *nats.Conn) error {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A CA signs certificates for servers and clients of a test, on 127.0.0.1 and by name.
+// A CA signs certificates for servers and clients of a test, which are at 127.0.0.1.
 type CA struct {
 	// File is the CA's certificate.
 	File string
@@ -47,7 +47,7 @@ func NewCA(tb testing.TB, dir string) *CA {
 func (ca *CA) Issue(dir, name string) (certFile, keyFile string) {
 	ca.tb.Helper()
 	key, der := ca.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name, "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, ca)

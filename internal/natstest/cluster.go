@@ -18,6 +18,8 @@ import (
 type ServerCluster struct {
 	Servers []*Server
 	tb      testing.TB
+	// login may be nil.
+	login nats.Option
 	// links is nil for a cluster whose servers reach each other directly.
 	links *links
 }
@@ -26,15 +28,21 @@ type ServerCluster struct {
 // options.
 func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	tb.Helper()
-	return cluster(tb, n, false, options)
+	return cluster(tb, n, false, nil, options)
 }
 
-func cluster(tb testing.TB, n int, linked bool, options []Option) *ServerCluster {
+// ClusterAs is [Cluster] for servers that have users: login is one who may create streams.
+func ClusterAs(tb testing.TB, n int, login nats.Option, options ...Option) *ServerCluster {
+	tb.Helper()
+	return cluster(tb, n, false, login, options)
+}
+
+func cluster(tb testing.TB, n int, linked bool, login nats.Option, options []Option) *ServerCluster {
 	tb.Helper()
 	// The routes must be known before the first server starts, for their number is the cluster's size. So the ports are
 	// chosen here, and chosen again if somebody else took one before its server did.
 	for range 5 {
-		c := &ServerCluster{tb: tb}
+		c := &ServerCluster{tb: tb, login: login}
 		if c.start(n, linked, options) {
 			c.WaitReady()
 			return c
@@ -66,11 +74,16 @@ func (c *ServerCluster) start(n int, linked bool, options []Option) (ok bool) {
 			o.ServerName = fmt.Sprintf("n%d", i+1)
 			o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "natstest", "127.0.0.1", ports[i]
 			// A server's route to itself counts towards the cluster's size.
+			o.Routes = nil
 			for j, address := range routes {
 				if linked && i != j {
 					address = c.links.routes[i][j].address()
 				}
-				o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: address})
+				route := &url.URL{Scheme: "nats", Host: address}
+				if o.Cluster.Username != "" {
+					route.User = url.UserPassword(o.Cluster.Username, o.Cluster.Password)
+				}
+				o.Routes = append(o.Routes, route)
 			}
 			if linked {
 				c.links.configure(i, o)
@@ -124,7 +137,12 @@ func (c *ServerCluster) WaitReady() {
 
 // holdStream creates a stream with a replica on every server and deletes it again.
 func (c *ServerCluster) holdStream(leader *Server) error {
-	nc, err := nats.Connect(leader.URL())
+	// In-process, for the servers may ask for certificates.
+	options := []nats.Option{nats.InProcessServer(leader)}
+	if c.login != nil {
+		options = append(options, c.login)
+	}
+	nc, err := nats.Connect("", options...)
 	if err != nil {
 		return err
 	}

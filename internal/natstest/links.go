@@ -18,7 +18,7 @@ type links struct {
 // up, cut and slow down. Clients must be given [ServerCluster.URL] or URLFrom.
 func LinkedCluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	tb.Helper()
-	return cluster(tb, n, true, options)
+	return cluster(tb, n, true, nil, options)
 }
 
 func newLinks(routes []string, clientPorts []int) (*links, error) {

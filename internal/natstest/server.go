@@ -41,6 +41,21 @@ func Run(tb testing.TB, options ...Option) *Server {
 	return s
 }
 
+// RunFile starts the server that a configuration file describes, as it is, so that [server.Server.Reload] reads the file again.
+// Have it listen on 127.0.0.1:-1 and store in a directory of the test.
+func RunFile(tb testing.TB, file string) *Server {
+	tb.Helper()
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	opts.NoSigs, opts.NoLog = true, true
+	s := &Server{tb: tb, opts: opts}
+	tb.Cleanup(s.Shutdown)
+	s.start()
+	return s
+}
+
 // newServer prepares a server that is stopped, after every connection of the test, when the test ends.
 func newServer(tb testing.TB, options []Option) *Server {
 	tb.Helper()

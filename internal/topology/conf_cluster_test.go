@@ -1,0 +1,134 @@
+package topology_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"entitled/internal/natstest"
+	"entitled/internal/topology"
+)
+
+// uncomment takes the comment signs from the lines of a part that is shipped as a comment, from the line that begins it
+// to the first that ends it.
+func uncomment(t *testing.T, text, begin, end string) string {
+	t.Helper()
+	head, rest, ok := strings.Cut(text, "\n# "+begin)
+	part, tail, ends := strings.Cut(rest, "\n# "+end)
+	if !ok || !ends {
+		t.Fatalf("no commented part from %q to %q", begin, end)
+	}
+	return head + "\n" + begin + strings.ReplaceAll(part, "\n# ", "\n") + "\n" + end + tail
+}
+
+// confWithCluster is the shipped nats.conf with TLS and the cluster turned on, its files in a directory of the test.
+func confWithCluster(t *testing.T) (o *server.Options, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	text := uncomment(t, readRoot(t, "nats.conf"), "tls {", "}")
+	text = uncomment(t, text, "server_name:", "}")
+	text = strings.ReplaceAll(text, "/etc/nats/tls", dir)
+	passwords := regexp.MustCompile(`(?m)^# (ROUTE_\w+: )`).ReplaceAllString(readRoot(t, "nats-passwords.conf"), "$1")
+	natstest.NewCA(t, dir).Issue(dir, "server")
+	for name, content := range map[string]string{"nats.conf": text, "nats-passwords.conf": passwords} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o, err := server.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, dir
+}
+
+// The parts of nats.conf that are shipped as comments make a cluster of three that keeps strangers out.
+func TestConfMakesACluster(t *testing.T) {
+	t.Parallel()
+	o, dir := confWithCluster(t)
+	var routes []string
+	for _, r := range o.Routes {
+		routes = append(routes, r.String())
+	}
+	want := []string{"nats://route:route-dev@nats-1:6222", "nats://route:route-dev@nats-2:6222", "nats://route:route-dev@nats-3:6222"}
+	if diff := cmp.Diff(want, routes); diff != "" {
+		t.Errorf("routes: -want +got\n%s", diff)
+	}
+	if o.ServerName != "nats-1" || o.Cluster.Name != "entitled" || o.Cluster.Port != 6222 {
+		t.Errorf("server %s of cluster %s, port %d", o.ServerName, o.Cluster.Name, o.Cluster.Port)
+	}
+	o.SyncAlways = false // the test's disk is not what is tested
+	c := natstest.ClusterAs(t, 3, as("ops"), func(opts *server.Options) { *opts = *o.Clone() })
+
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	certified := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true}
+	plain := &tls.Config{InsecureSkipVerify: true}
+	for _, tc := range []struct {
+		name, password string
+		config         *tls.Config
+		refused        bool
+	}{
+		{"a server", "route-dev", certified, false},
+		{"without the password", "", certified, true},
+		{"with another password", "route", certified, true},
+		{"without a certificate", "route-dev", plain, true},
+	} {
+		if err := knock(t, c.Servers[0], tc.password, tc.config); (err != nil) != tc.refused {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+
+	tlsOf := []nats.Option{nats.RootCAs(filepath.Join(dir, "ca.pem")), nats.ClientCert(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))}
+	js := c.JetStream(t, append(tlsOf, as("ops"))...)
+	if err := topology.Ensure(t.Context(), js, topology.Ingest(topology.Options{Replicas: 3})); err != nil {
+		t.Fatal(err)
+	}
+	if nc, err := nats.Connect(c.Servers[0].URL(), tlsOf[0], as("ops")); err == nil {
+		nc.Close()
+		t.Error("a client without a certificate connected")
+	}
+}
+
+// knock tries to be a server of the cluster; the error is the server's answer.
+func knock(t *testing.T, s *natstest.Server, password string, config *tls.Config) error {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.ClusterAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	conn = tls.Client(conn, config)
+	if _, err := fmt.Fprintf(conn, "CONNECT {\"name\":\"stranger\",\"cluster\":%q,\"user\":\"route\",\"pass\":%q}\r\nPING\r\n", s.ClusterName(), password); err != nil {
+		return err
+	}
+	said := bufio.NewReader(conn)
+	for {
+		line, err := said.ReadString('\n')
+		switch {
+		case err != nil:
+			return err
+		case strings.HasPrefix(line, "-ERR"):
+			return errors.New(strings.TrimSpace(line))
+		case strings.HasPrefix(line, "PONG"):
+			return nil
+		}
+	}
+}
