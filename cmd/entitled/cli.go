@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"entitled/internal/daemon"
+	"entitled/internal/topology"
 )
 
 // commands is what the tool can do. A command is a struct with its arguments and a method Run.
@@ -215,8 +216,12 @@ func (s *session) fail(err error) int {
 		io.WriteString(s.Stderr, settings.Error()) //nolint:errcheck // nobody is left to tell
 		return 2
 	}
-	fmt.Fprintf(s.Stderr, "%s: %s\n", s.command, err)
-	if errors.As(err, &h) {
+	full := topology.IsNoRoom(err)
+	fmt.Fprintf(s.Stderr, "%s: %s\n", s.command, topology.NameNoRoom(err))
+	switch {
+	case full: // whatever else there is to say about the command
+		fmt.Fprintf(s.Stderr, "  hint: %s\n", topology.NoRoomHint)
+	case errors.As(err, &h):
 		fmt.Fprintf(s.Stderr, "  hint: %s\n", h.hint)
 	}
 	if errors.As(err, &bad) {

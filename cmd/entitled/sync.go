@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"entitled/entitlement"
+	"entitled/internal/topology"
 )
 
 type syncCmd struct {
@@ -102,6 +103,12 @@ func explainNoAnswer(err error, mode entitlement.Mode) error {
 
 // nextStep is what can be done about an answer of the sync service, by its code and the data beside it.
 func nextStep(code string, data []byte) string {
+	var detail struct {
+		NATSFull bool `json:"nats_full"`
+	}
+	if json.Unmarshal(data, &detail) == nil && detail.NATSFull {
+		return topology.NoRoomHint
+	}
 	switch code {
 	case "400":
 		return "check the customer's id"

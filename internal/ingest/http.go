@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 )
 
 // Path is where Stripe's webhook endpoint must point.
@@ -200,7 +201,7 @@ func refusalHint(c code) string {
 
 func (in *Ingest) notStored(e *stripeevent.Envelope, err error) {
 	if held, ok := in.failures.allow(time.Now()); ok {
-		in.log.Error("webhook not stored, Stripe will send it again", "event", e.ID, "type", e.Type, "err", err, "hint", hint(err), "unlogged", held)
+		in.log.Error("webhook not stored, Stripe will send it again", "event", e.ID, "type", e.Type, "err", topology.NameNoRoom(err), "hint", hint(err), "unlogged", held)
 	}
 }
 

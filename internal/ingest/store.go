@@ -143,6 +143,8 @@ func (s *store) marks(e *stripeevent.Envelope) bool {
 func hint(err error) string {
 	var api *jetstream.APIError
 	switch {
+	case topology.IsNoRoom(err):
+		return topology.NoRoomHint
 	case errors.Is(err, nats.ErrMaxPayload):
 		return "raise max_payload in nats.conf above MAX_BODY_BYTES plus 4096, or lower MAX_BODY_BYTES"
 	case errors.Is(err, jetstream.ErrNoStreamResponse):

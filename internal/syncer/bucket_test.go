@@ -26,7 +26,7 @@ import (
 func TestEachSnapshot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	s, err := openStore(t.Context(), r.js, entitlement.Test)
+	s, err := openStore(t.Context(), publisher{JetStream: r.js, took: topology.NameNoRoom}, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}

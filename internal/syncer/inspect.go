@@ -26,7 +26,7 @@ type Inspector struct {
 
 // Inspect opens the streams and buckets of a mode; it fails if one is missing.
 func Inspect(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*Inspector, error) {
-	s, err := openStore(ctx, js, mode)
+	s, err := openStore(ctx, publisher{JetStream: js, took: topology.NameNoRoom}, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
 			s.ready(conditionTopology, err)
 		}
+		s.storage.settle()
 		s.sayPolicy(ctx)
 		var soon <-chan time.Time
 		for _, j := range s.jobs {
@@ -142,7 +143,7 @@ func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 				if meta, err := msg.Metadata(); err == nil {
 					delay = max(delay, backoff(int(meta.NumDelivered)))
 				}
-				s.log.Error("job failed, it is tried again", "job", name, "delay", delay.Round(time.Second), "err", err)
+				s.log.Error("job failed, it is tried again", "job", name, "delay", delay.Round(time.Second), "err", topology.NameNoRoom(err))
 			}
 			s.settled(msg.NakWithDelay(delay), t)
 			return

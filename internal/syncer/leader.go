@@ -20,7 +20,7 @@ import (
 // the markers that it holds meanwhile.
 type leaderKV struct {
 	jetstream.KeyValue
-	js jetstream.JetStream
+	js publisher
 	nc *nats.Conn
 	// only is the bucket's stream where it has no replicas, and so nobody who lags: asked directly, it takes two thirds of the time.
 	only jetstream.Stream
@@ -37,7 +37,7 @@ const leaderWithin = time.Second
 // askWithin is how long an answer is waited for that nobody else can give; nats.go waits as long.
 const askWithin = 5 * time.Second
 
-func openLeaderKV(ctx context.Context, js jetstream.JetStream, bucket string) (*leaderKV, error) {
+func openLeaderKV(ctx context.Context, js publisher, bucket string) (*leaderKV, error) {
 	kv, err := js.KeyValue(ctx, bucket)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func TestReadingEndsWithTheConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := r.operator().s
-			s.store.js = breaking{s.store.js, s.nc}
+			s.store.js.JetStream = breaking{s.store.js.JetStream, s.nc}
 			ended := make(chan struct{})
 			go func() { // received from below
 				defer close(ended)

@@ -17,6 +17,7 @@ import (
 	"entitled/entitlement"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 )
 
 // serviceVersion is what `nats micro ls` shows; it rises with the request's or the reply's format.
@@ -134,6 +135,9 @@ func (s *Syncer) read(ctx context.Context, t task) (synced, error) {
 
 // answerTo is what whoever asks is told: a status in HTTP's sense and a sentence. The operator's log has the chain.
 func answerTo(err error) (code, text string) {
+	if topology.IsNoRoom(err) { // first: the budget waits for room until there is no time left
+		return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + topology.NameNoRoom(err).Error()
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return strconv.Itoa(http.StatusGatewayTimeout), "no snapshot within " + answerWithin.String() + ": Stripe is slow or the budget is in use"
 	}
@@ -143,9 +147,12 @@ func answerTo(err error) (code, text string) {
 	return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + err.Error()
 }
 
-// detail is the data beside a refusal: the status that Stripe answered with, 0 without an answer, nothing where Stripe is not the reason.
-// A 502 alone does not say whether the key is wrong or Stripe has trouble.
+// detail is the data beside a refusal: the status that Stripe answered with, 0 without an answer; that NATS has no room; nothing where
+// neither is the reason. A 502 alone does not say whether the key is wrong or Stripe has trouble.
 func detail(err error) []byte {
+	if topology.IsNoRoom(err) {
+		return []byte(`{"nats_full":true}`)
+	}
 	e, ok := errors.AsType[*stripeapi.Error](err)
 	if !ok || errors.Is(err, context.DeadlineExceeded) {
 		return nil

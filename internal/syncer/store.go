@@ -19,7 +19,7 @@ import (
 
 // store is the outside as it is: JetStream and Stripe.
 type store struct {
-	js       jetstream.JetStream
+	js       publisher
 	events   jetstream.Stream
 	sync     jetstream.Stream
 	synced   jetstream.Stream
@@ -36,7 +36,7 @@ type store struct {
 	said       atomic.Uint64
 }
 
-func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*store, error) {
+func openStore(ctx context.Context, js publisher, mode entitlement.Mode) (*store, error) {
 	s := &store{js: js, ackWithin: ackWithin, unreadable: func(stripeevent.Customer, uint64) {}}
 	for _, x := range []struct {
 		to   *jetstream.Stream
@@ -48,11 +48,14 @@ func openStore(ctx context.Context, js jetstream.JetStream, mode entitlement.Mod
 		}
 		*x.to = stream
 	}
+	// What the bucket of claims does not take costs requests, and keeps no sync from its end.
+	quiet := publisher{JetStream: js.JetStream, took: topology.NameNoRoom}
 	for _, x := range []struct {
 		to   **leaderKV
+		js   publisher
 		name string
-	}{{&s.bucket, entitlement.Bucket(mode)}, {&s.pacing, topology.PaceBucket}, {&s.state, topology.StateBucket}} {
-		kv, err := openLeaderKV(ctx, js, x.name)
+	}{{&s.bucket, js, entitlement.Bucket(mode)}, {&s.pacing, quiet, topology.PaceBucket}, {&s.state, js, topology.StateBucket}} {
+		kv, err := openLeaderKV(ctx, x.js, x.name)
 		if err != nil {
 			return nil, fmt.Errorf("open bucket %s: %w", x.name, err)
 		}

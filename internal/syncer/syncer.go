@@ -59,6 +59,7 @@ const (
 	conditionTopology = "topology"
 	conditionStripe   = "stripe"
 	conditionWork     = "work"
+	// and conditionStore
 )
 
 // finishWithin is how long a syncer that is asked to stop may take to finish what it holds.
@@ -69,13 +70,15 @@ type Syncer struct {
 	cfg     Config
 	mode    entitlement.Mode
 	nc      *nats.Conn
-	js      jetstream.JetStream
+	js      publisher
+	storage *storage
 	stripe  *stripeapi.Client
 	assets  []topology.Asset
 	log     *slog.Logger
 	ready   func(string, error)
 	metrics *metrics
 	gauges  *gauges
+	fill    *fill
 	tracer  tracer
 
 	evidence *evidence
@@ -116,13 +119,13 @@ func New(cfg Config) (*Syncer, error) {
 		cfg:      cfg,
 		mode:     mode,
 		nc:       cfg.NATS,
-		js:       js,
 		stripe:   client,
 		assets:   topology.Syncer(cfg.Topology, mode),
 		log:      cfg.Log,
 		ready:    cfg.Ready,
 		metrics:  m,
 		gauges:   newGauges(cfg.Log),
+		fill:     newFill(cfg.Log, cfg.NATS),
 		tracer:   tr,
 		evidence: &evidence{},
 		gate:     newGate(),
@@ -134,12 +137,14 @@ func New(cfg Config) (*Syncer, error) {
 	if s.ready == nil {
 		s.ready = func(string, error) {}
 	}
+	s.storage = &storage{ready: s.ready, now: time.Now}
+	s.js = publisher{JetStream: js, took: s.storage.took}
 	s.ready(conditionTopology, errors.New("not checked yet"))
 	return s, nil
 }
 
 // Metrics are the syncer's collectors, for its caller to register.
-func (s *Syncer) Metrics() []prometheus.Collector { return append(s.metrics.collectors(), s.gauges) }
+func (s *Syncer) Metrics() []prometheus.Collector { return append(s.metrics.collectors(), s.gauges, s.fill) }
 
 // Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
 // error when the topology differs from what it needs.

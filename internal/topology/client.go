@@ -64,7 +64,7 @@ func (c client) explained(err error, subject string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer to $JS.API.%s: the cluster has no leader for it, or this NATS user gets no replies: %w", subject, err)
 	}
-	return err
+	return NameNoRoom(err)
 }
 
 // refuses reports whether err is the server's refusal of the request, or of the inbox for its answer.

@@ -1,0 +1,106 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/topology"
+)
+
+// conditions is what a syncer last said of its readiness.
+type conditions struct {
+	mu   sync.Mutex
+	said map[string]error
+}
+
+func (c *conditions) set(condition string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said == nil {
+		c.said = map[string]error{}
+	}
+	c.said[condition] = err
+}
+
+func (c *conditions) of(condition string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said[condition]
+}
+
+// TestNoRoom: with the store of NATS full the syncer says so, and syncs when there is room again.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t, func(o *server.Options) { o.JetStreamMaxStore = 256 << 10 })
+	var said conditions
+	r := rigOn(t, srv.Conn, topology.Options{}, func(c *Config) { c.Ready = said.set })
+	c := r.customer()
+	r.mark(c)
+	natstest.Eventually(t, patience, func() error {
+		if _, err := r.js.Publish(t.Context(), "stripe.event.test.self.none.filler", make([]byte, 32<<10)); err == nil {
+			return errors.New("there is room left")
+		}
+		return nil
+	})
+	r.start()
+	natstest.Eventually(t, patience, func() error {
+		if err := said.of(conditionStore); err == nil || !strings.HasPrefix(err.Error(), "the store of a NATS server is full") {
+			return fmt.Errorf("condition %s: %w", conditionStore, err)
+		}
+		return nil
+	})
+	events, err := r.js.Stream(t.Context(), topology.EventsStream)
+	if err == nil {
+		err = events.Purge(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.await(c, "any", func(entitlement.Snapshot) bool { return true })
+}
+
+// TestRefusalStands: a refusal is no longer true when nothing was refused for a while.
+func TestRefusalStands(t *testing.T) {
+	t.Parallel()
+	full := fmt.Errorf("write: %w", &jetstream.APIError{ErrorCode: 10023})
+	var said conditions
+	now := time.Now()
+	s := &storage{ready: said.set, now: func() time.Time { return now }}
+	if err := s.took(nil); err != nil || len(said.said) != 0 {
+		t.Errorf("a write that succeeds at first: %v, said %v", err, said.said)
+	}
+	if err := s.took(full); !topology.IsNoRoom(err) || said.of(conditionStore) != err {
+		t.Errorf("refused: %v, said %v", err, said.said)
+	}
+	now = now.Add(time.Second)
+	if err := s.took(nil); err != nil || said.of(conditionStore) == nil {
+		t.Error("one write that succeeds ends it at once: another stream may still be full")
+	}
+	now = now.Add(refusedFor)
+	if err := s.took(errors.New("other")); err == nil || said.of(conditionStore) == nil {
+		t.Error("another error ends it")
+	}
+	if s.settle(); said.of(conditionStore) != nil {
+		t.Errorf("after a while: %v", said.of(conditionStore))
+	}
+}
+
+// TestAnswerWithoutRoom: the budget waits for room, so the answer to a request has both errors. Neither Stripe nor the budget is the reason.
+func TestAnswerWithoutRoom(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("place in budget.test: %w: %w", &jetstream.APIError{ErrorCode: 10023, Description: "insufficient resources"}, context.DeadlineExceeded)
+	code, text := answerTo(err)
+	if code != "503" || !strings.HasPrefix(text, "not synced: the store of a NATS server is full") || string(detail(err)) != `{"nats_full":true}` {
+		t.Errorf("%s %q %s", code, text, detail(err))
+	}
+}
