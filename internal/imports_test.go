@@ -43,6 +43,7 @@ func rules() []rule {
 		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring/ingestd", "internal/chaos", "internal/bench"),
 		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring/syncerd", "internal/chaos", "internal/doctor", "internal/audit", "internal/bench"),
 		only("internal/doctor", "cmd/entitled"),
+		only("internal/servers", "internal/doctor", "internal/syncer"),
 		only("internal/audit", "cmd/entitled"),
 		only("internal/daemon", "cmd", "internal/wiring", "internal/bench"),
 		only("internal/wiring", "cmd", "internal/bench"),
@@ -54,6 +55,7 @@ func rules() []rule {
 		only("cmd"),
 		knows("entitlement", "github.com/nats-io/nats.go"),
 		knows("internal/stripeevent", "entitlement"),
+		knows("internal/servers", "github.com/nats-io/nats.go"),
 		within("internal/daemon"),
 	}
 }

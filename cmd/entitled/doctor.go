@@ -22,7 +22,7 @@ import (
 type doctorCmd struct {
 	JSON     bool                    `name:"json" help:"Print JSON."`
 	Mode     string                  `placeholder:"MODE" help:"Look at one mode only: test or live. Default: that of STRIPE_API_KEY if it is set, else those that have anything in NATS."`
-	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server. Default: port 8222 of the server connected to."`
+	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server, where the servers do not answer over the connection; none if somebody else looks after them. Default: port 8222 of the server connected to."`
 	MaxBody  string                  `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"As ingest has it." group:"daemons"`
 	Coverage string                  `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncers have it." group:"daemons"`
 	Base     string                  `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is." group:"daemons"`
@@ -35,8 +35,8 @@ type doctorCmd struct {
 // Help is shown below the usage.
 func (doctorCmd) Help() string {
 	return `Looks at everything that keeps snapshots right, writes nothing, and says for each line that is not ok what to do next. With STRIPE_API_KEY
-set it also tries the kinds of request that a syncer makes: three, and with FEATURES=entitlements a fourth. Exits with 1 when a line fails;
-warnings exit with 0.
+set it also tries the kinds of request that a syncer makes: three, and with FEATURES=entitlements a fourth. Exits with 1 when a line fails, or
+could not be seen; warnings exit with 0.
 
 	entitled doctor
 	NATS_USER=ops NATS_PASSWORD=… STRIPE_API_KEY=rk_live_… entitled doctor --json | jq '.checks[] | select(.state != "ok")'`
@@ -69,7 +69,7 @@ func (d doctorCmd) Run(ctx context.Context, s *session) error {
 	} else {
 		showReport(s.out, report)
 	}
-	if report.State == doctor.Fail {
+	if report.State == doctor.Fail || report.State == doctor.Unseen {
 		return errSilent
 	}
 	return nil
@@ -87,7 +87,7 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 	}
 	features := check.OneOf("FEATURES", d.Features, "off", "entitlements")
 	check.URL("STRIPE_API_BASE", d.Base, "https", "http")
-	if d.Monitor != "" {
+	if d.Monitor != "" && d.Monitor != doctor.NoMonitor {
 		check.URL("NATS_MONITOR", d.Monitor, "http", "https")
 	}
 	cfg.Monitor = d.Monitor
@@ -154,9 +154,9 @@ func (d doctorCmd) modes(ctx context.Context, nc *nats.Conn, cfg doctor.Config) 
 }
 
 func showReport(out terminal, r doctor.Report) {
-	width := 0
+	width, state := 0, len(doctor.Warn)
 	for _, c := range r.Checks {
-		width = max(width, columns(c.Name))
+		width, state = max(width, columns(c.Name)), max(state, len(c.State))
 	}
 	heading := ""
 	counts := map[doctor.State]int{}
@@ -170,11 +170,13 @@ func showReport(out terminal, r doctor.Report) {
 		switch c.State {
 		case doctor.Warn:
 			mark, t = "~", ending
+		case doctor.Unseen:
+			mark, t = "?", denies
 		case doctor.Fail:
 			mark, t = "✗", denies
 		}
-		lead := out.paint(t, mark) + " " + out.paint(t, pad(string(c.State), 4)) + "  " + pad(c.Name, width)
-		indent := 2 + 4 + 2 + width + 2
+		lead := out.paint(t, mark) + " " + out.paint(t, pad(string(c.State), state)) + "  " + pad(c.Name, width)
+		indent := 2 + state + 2 + width + 2
 		lines := reportLines(out, indent, printable(c.Text))
 		fmt.Fprintf(out, "%s  %s\n", lead, lines[0])
 		for _, line := range lines[1:] {
@@ -189,7 +191,20 @@ func showReport(out terminal, r doctor.Report) {
 			arrow = "  "
 		}
 	}
-	fmt.Fprintf(out, "\n%d ok, %d to look at, %d failing\n", counts[doctor.OK], counts[doctor.Warn], counts[doctor.Fail])
+	fmt.Fprintf(out, "\n%s\n", tallyOf(counts))
+}
+
+// tallyOf is the last line: it must not read as if all were well where something could not be seen.
+func tallyOf(counts map[doctor.State]int) string {
+	text := fmt.Sprintf("%d ok, %d to look at, %d failing", counts[doctor.OK], counts[doctor.Warn], counts[doctor.Fail])
+	switch n := counts[doctor.Unseen]; {
+	case n == 0:
+		return text
+	case counts[doctor.Fail] == 0:
+		return fmt.Sprintf("%s that can be seen; %d could not be seen and may be failing", text, n)
+	default:
+		return fmt.Sprintf("%s; %d could not be seen and may be failing too", text, n)
+	}
 }
 
 // reportLines is text as it stands behind an indent: wrapped on a terminal, whole where it is read by programs such as grep.

@@ -20,6 +20,15 @@ func TestDoctorShows(t *testing.T) {
 	showReport(terminal{Writer: out, fd: -1, cols: plainWidth}, report)
 	golden(t, "doctor.txt", out.String())
 
+	// What could not be seen is no good news, and the last line does not read as if it were.
+	blind := doctor.Report{State: doctor.Unseen, Checks: []doctor.Check{
+		{Name: "nats", State: doctor.OK, Text: "connected"},
+		{Name: "nats servers", State: doctor.Unseen, Text: "not seen: whether a store is full", Next: "give --nats-monitor"},
+	}}
+	unseen := &screen{}
+	showReport(terminal{Writer: unseen, fd: -1, cols: plainWidth}, blind)
+	golden(t, "doctor-unseen.txt", unseen.String())
+
 	// A narrow terminal has it wrapped; what is piped stays a line a check, for grep.
 	report.Checks[1].Text = "cannot see sync_interval at http://127.0.0.1:8222/varz: connection refused"
 	report.Checks[1].Next = "set NATS_MONITOR to the monitoring port of the server, or look into its configuration"

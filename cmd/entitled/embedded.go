@@ -42,12 +42,29 @@ func startNATS(dir string, durable bool, at net.Addr) (*server.Server, error) {
 		return nil, fmt.Errorf("embedded nats-server: %w", err)
 	}
 	srv.Start()
+	if err := tellOfItself(srv); err != nil {
+		stopNATS(srv)
+		return nil, fmt.Errorf("embedded nats-server: %w", err)
+	}
 	if !srv.ReadyForConnections(embeddedStart) {
 		stopNATS(srv)
 		return nil, withHint(errors.New("embedded nats-server: not ready within "+embeddedStart.String()),
 			"is "+at.String()+" free, and "+dir+" writable and in use by nobody else?")
 	}
 	return srv, nil
+}
+
+// tellOfItself has the server answer every client about its JetStream and its health, as the account SYS of nats.conf answers ENTITLED.
+func tellOfItself(srv *server.Server) error {
+	for _, question := range []string{"$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.PING.HEALTHZ"} {
+		if err := srv.SystemAccount().AddServiceExportWithResponse(question, server.Streamed, []*server.Account{srv.GlobalAccount()}); err != nil {
+			return err
+		}
+		if err := srv.GlobalAccount().AddServiceImport(srv.SystemAccount(), question, question); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stopNATS returns once what the server acknowledged is in its store.

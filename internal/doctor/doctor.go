@@ -4,10 +4,10 @@
 //
 // The common path: connect, [Examine], print the [Report].
 //
-// It writes nothing to NATS and to Stripe. Each [Check] is ok, warn (it works, and somebody should look) or fail (it does
-// not work, or something may be lost) and says what to do next. Limits: clocks are compared with that of
-// the machine it runs on, silence of webhooks can have innocent reasons, and what a server syncs to its disk, and whether it still can write there, shows
-// on its monitoring port only, and of the server connected to.
+// It writes nothing to NATS and to Stripe. Each [Check] is ok, warn (it works, and somebody should look), unseen (it could not be looked at, and may not
+// work) or fail (it does not work, or something may be lost) and says what to do next. Limits: clocks are compared with that of the machine it runs on,
+// silence of webhooks can have innocent reasons, and the NATS servers are seen only where they answer: over the connection with the accounts of nats.conf,
+// else at the monitoring port of the one connected to.
 package doctor
 
 import (
@@ -33,8 +33,16 @@ type State string
 const (
 	OK   State = "ok"
 	Warn State = "warn"
-	Fail State = "fail"
+	// Unseen is for what could not be looked at, and may fail.
+	Unseen State = "unseen"
+	Fail   State = "fail"
 )
+
+// worse reports whether s is worse than t.
+func (s State) worse(t State) bool {
+	order := []State{OK, Warn, Unseen, Fail}
+	return slices.Index(order, s) > slices.Index(order, t)
+}
 
 // A Check is one thing that was looked at.
 type Check struct {
@@ -57,10 +65,31 @@ type Report struct {
 func (r *Report) add(checks ...Check) {
 	for _, c := range checks {
 		r.Checks = append(r.Checks, c)
-		if c.State == Fail || c.State == Warn && r.State != Fail {
+		if c.State.worse(r.State) {
 			r.State = c.State
 		}
 	}
+}
+
+// found adds one thing that is not ok, and what to do about it. What is said of a check that is ok gives way to the first.
+func (c *Check) found(s State, text, next string) {
+	if c.State == OK {
+		c.Text = ""
+	}
+	if s.worse(c.State) {
+		c.State = s
+	}
+	c.Text = phrases(c.Text, text)
+	if !strings.Contains(c.Next, next) {
+		c.Next = phrases(c.Next, next)
+	}
+}
+
+func phrases(before, more string) string {
+	if before == "" {
+		return more
+	}
+	return before + "; " + more
 }
 
 // Config is what to look at. Fields without a default are required.
@@ -72,7 +101,7 @@ type Config struct {
 	MaxBody       int64
 	Marks         stripeevent.Types
 	CoverageEvery time.Duration
-	// Monitor is the URL of the NATS server's monitoring port.
+	// Monitor is the URL of the monitoring port of the server connected to, for servers that do not answer over the connection, or [NoMonitor].
 	Monitor string
 	// Stripe is the syncer's way to Stripe. Nil: Stripe is not asked.
 	Stripe *stripeapi.Config
@@ -92,16 +121,20 @@ func Examine(ctx context.Context, cfg Config) Report {
 	r.add(connection(cfg.NATS))
 	r.add(user(ctx, cfg.NATS))
 	r.add(payload(cfg.NATS.MaxPayload(), cfg.MaxBody))
-	r.add(monitored(ctx, cfg)...)
+	seen := look(ctx, cfg)
+	r.add(natsServers(cfg, seen)...)
 	js, err := jetstream.New(cfg.NATS)
 	if err != nil {
 		r.add(Check{Name: "topology", State: Fail, Text: err.Error(), Next: "this is a defect of the tool"})
 		return r
 	}
-	usable, check := drift(ctx, js, cfg)
+	usable, denied, check := drift(ctx, js, cfg)
 	r.add(check)
 	if usable {
-		r.add(logLimits(ctx, js, cfg.Now()))
+		r.add(logs(ctx, js, cfg, seen.fleet)...)
+	}
+	if !denied {
+		r.add(replicas(ctx, js, cfg)...)
 	}
 	for _, m := range cfg.Modes {
 		r.add(syncers(ctx, cfg.NATS, m))
@@ -122,8 +155,8 @@ func Unreachable(err error, next string) Report {
 	return r
 }
 
-// drift compares the topology. usable says that the rest can be looked at.
-func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool, c Check) {
+// drift compares the topology. usable says that the rest can be looked at, denied that this user may not look.
+func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, denied bool, c Check) {
 	c = Check{Name: "topology", State: OK}
 	o := cfg.Topology
 	o.Modes = cfg.Modes
@@ -139,10 +172,11 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool
 	if err != nil {
 		c.State, c.Text = Fail, err.Error()
 		c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one, on a server with JetStream"
-		return false, c
+		_, denied = errors.AsType[*topology.DeniedError](err)
+		return false, denied, c
 	}
 	var list []string
-	missing := false
+	missing, next := false, ""
 	for _, f := range findings {
 		if f.Missing {
 			missing = true
@@ -151,63 +185,27 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable bool
 		}
 		for _, d := range f.Differences {
 			list = append(list, d.String())
+			if d.Field == "compression" && !d.InPlace {
+				next = "; " + compressed
+			}
 		}
 	}
 	if len(list) == 0 {
 		c.Text = fmt.Sprintf("%d streams, buckets and consumers are as they must be", len(assets))
-		return true, c
+		return true, false, c
 	}
 	c.State, c.Text = Fail, strings.Join(list, "; ")
 	mode := "" // by default the tool looks at all modes that are in use, as this did
 	if len(cfg.Modes) == 1 {
 		mode = " --mode " + string(cfg.Modes[0])
 	}
-	c.Next = fmt.Sprintf("`entitled topology%s` shows it and `entitled topology apply%[1]s` mends it; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them", mode)
-	return !missing, c
+	c.Next = fmt.Sprintf("`entitled topology%s` shows it and `entitled topology apply%[1]s` mends what can be mended in place; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them", mode) + next
+	return !missing, false, c
 }
 
-// logLimits looks for limits that the topology leaves to the operator, and that keep less of the log than one expects.
-func logLimits(ctx context.Context, js jetstream.JetStream, now time.Time) Check {
-	c := Check{Name: "log limits", State: OK, Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep"}
-	limits, err := topology.LogLimits(ctx, js)
-	if err != nil {
-		c.State, c.Text = Fail, "not looked at: "+err.Error()
-		c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one"
-		return c
-	}
-	if len(limits) == 0 {
-		return c
-	}
-	c.State = Warn
-	var texts, edits []string
-	for _, l := range limits {
-		texts = append(texts, limitText(l, now))
-		edits = append(edits, fmt.Sprintf("`nats stream edit %s --%s=-1`", l.Stream, strings.ReplaceAll(l.Field, "_", "-")))
-		if l.Full && l.Refuses {
-			c.State = Fail
-		}
-	}
-	c.Text = strings.Join(texts, "; ")
-	c.Next = strings.Join(edits, ", ") + " takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower"
-	return c
-}
-
-func limitText(l topology.LogLimit, now time.Time) string {
-	lost := map[string]string{topology.EventsStream: "webhooks are answered 503", topology.SyncedStream: "no sync can end"}[l.Stream]
-	text := fmt.Sprintf("%s has %d of %s %d (%d %%)", l.Stream, l.Has, l.Field, l.Limit, l.Has*100/l.Limit)
-	if !l.Oldest.IsZero() {
-		text += ", the oldest from " + ago(l.Oldest, now) + " ago"
-	}
-	switch {
-	case l.Full && l.Refuses:
-		return text + ": it is full and takes no more: " + lost
-	case l.Full:
-		return text + ": it is full and drops the oldest for each that comes, whatever EVENTS_MAX_AGE (" + age(l.MaxAge) + ") promises"
-	case l.Refuses:
-		return text + ": once full it takes no more, and " + lost
-	}
-	return text + ": once full it drops the oldest, whatever EVENTS_MAX_AGE (" + age(l.MaxAge) + ") promises"
-}
+// compressed is the way out of a stream that is compressed and replicated.
+const compressed = "a replicated stream that is compressed is lost when one server is killed (nats-server 2.15), and an update does not help: " +
+	"stop ingest and the syncers, `nats backup stream STREAM DIR`, `nats stream rm STREAM`, then `nats backup restore stream DIR --config FILE` with compression none in FILE"
 
 // age is a limit of age as one sets it.
 func age(d time.Duration) string {

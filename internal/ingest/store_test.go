@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/natstest"
+	"entitled/internal/topology"
 )
 
 const notStoredAnswer = `{"error":"not_stored"}`
@@ -108,6 +109,22 @@ func TestBothOrNothing(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// TestFullStoreIsNamed: the log names what is full, and what to do about it.
+func TestFullStoreIsNamed(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	p := &fakePublisher{reply: func(string) (jetstream.PubAckFuture, error) {
+		return refused(&jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "insufficient resources"}), nil
+	}}
+	in := fakeIngest(t, p, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	expect(t, in.Handler(), signed(fixture(t, "invoice.paid")), 503, notStoredAnswer)
+	for _, want := range []string{`err="the store of a NATS server is full (`, `hint="` + topology.NoRoomHint} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, &log)
 		}
 	}
 }

@@ -144,7 +144,9 @@ func New(cfg Config) (*Syncer, error) {
 }
 
 // Metrics are the syncer's collectors, for its caller to register.
-func (s *Syncer) Metrics() []prometheus.Collector { return append(s.metrics.collectors(), s.gauges, s.fill) }
+func (s *Syncer) Metrics() []prometheus.Collector {
+	return append(s.metrics.collectors(), s.gauges, s.fill)
+}
 
 // Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
 // error when the topology differs from what it needs.

@@ -181,3 +181,14 @@ func puller(name, filter string) Asset {
 		MaxDeliver: -1,
 	}}
 }
+
+// Streams are the names of the streams and of the buckets' streams that [All] covers.
+func Streams(o Options) []string {
+	var names []string
+	for _, a := range All(o) {
+		if _, ok := a.(*stream); ok {
+			names = append(names, a.on())
+		}
+	}
+	return names
+}

@@ -90,13 +90,14 @@ func CheckServer(nc *nats.Conn) error {
 	if version == "" {
 		return errors.New("not connected to NATS")
 	}
-	if !supported(version) {
+	if !Supported(version) {
 		return &ServerVersionError{Version: version, URL: nc.ConnectedUrlRedacted()}
 	}
 	return nil
 }
 
-func supported(version string) bool {
+// Supported reports whether a NATS server of that version has all that the streams use.
+func Supported(version string) bool {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 {
 		return false

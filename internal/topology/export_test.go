@@ -10,6 +10,3 @@ func FieldNames() (names []string) {
 	}
 	return names
 }
-
-// Supported reports whether a server of this version is new enough.
-func Supported(version string) bool { return supported(version) }

@@ -24,29 +24,30 @@ type LogLimit struct {
 	MaxAge time.Duration
 }
 
-// LogLimits returns the limits on the size of STRIPE_EVENTS and STRIPE_SYNCED.
-func LogLimits(ctx context.Context, js jetstream.JetStream) ([]LogLimit, error) {
+// Logs returns STRIPE_EVENTS and STRIPE_SYNCED as they are.
+func Logs(ctx context.Context, js jetstream.JetStream) ([]*jetstream.StreamInfo, error) {
 	c, err := connected(js)
 	if err != nil {
 		return nil, err
 	}
-	var limits []LogLimit
+	var logs []*jetstream.StreamInfo
 	for _, name := range []string{EventsStream, SyncedStream} {
-		var info *jetstream.StreamInfo
 		err := c.do(ctx, "STREAM.INFO."+name, func(ctx context.Context) error {
 			s, err := c.js.Stream(ctx, name)
 			if err == nil {
-				info = s.CachedInfo()
+				logs = append(logs, s.CachedInfo())
 			}
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", name, err)
 		}
-		limits = append(limits, logLimits(info.Config, info.State)...)
 	}
-	return limits, nil
+	return logs, nil
 }
+
+// LogLimits returns the limits on the size of a log.
+func LogLimits(log *jetstream.StreamInfo) []LogLimit { return logLimits(log.Config, log.State) }
 
 func logLimits(c jetstream.StreamConfig, s jetstream.StreamState) []LogLimit {
 	var limits []LogLimit

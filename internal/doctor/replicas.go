@@ -1,0 +1,121 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/topology"
+)
+
+// catchUp is how long a replica has to come to where its leader was.
+const catchUp = time.Second
+
+// A replicated is a stream as its leader sees it.
+type replicated struct {
+	name string
+	// info is nil if no leader answers, and then err says why.
+	info *jetstream.StreamInfo
+	err  error
+}
+
+// replicas is about the leader and the replicas of every stream and bucket; nothing on a server that is not part of a cluster.
+func replicas(ctx context.Context, js jetstream.JetStream, cfg Config) []Check {
+	if js.Conn().ConnectedClusterName() == "" {
+		return nil
+	}
+	o := cfg.Topology
+	o.Modes = cfg.Modes
+	names := topology.Streams(o)
+	before := leaders(ctx, js, names)
+	if !slices.ContainsFunc(before, behind) {
+		return []Check{replicaCheck(before, before)}
+	}
+	// What is on its way at this moment is no lag.
+	timer := time.NewTimer(catchUp)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return []Check{replicaCheck(before, leaders(ctx, js, names))}
+}
+
+// leaders asks the leader of each stream, all at once: each that has none costs as long as one question may take.
+func leaders(ctx context.Context, js jetstream.JetStream, names []string) []replicated {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	all := make([]replicated, len(names))
+	var asking sync.WaitGroup
+	for i, name := range names {
+		asking.Go(func() {
+			all[i].name = name
+			s, err := js.Stream(ctx, name)
+			if err != nil {
+				all[i].err = err
+				return
+			}
+			all[i].info = s.CachedInfo()
+		})
+	}
+	asking.Wait()
+	return all
+}
+
+func behind(r replicated) bool {
+	return r.info != nil && r.info.Cluster != nil &&
+		slices.ContainsFunc(r.info.Cluster.Replicas, func(p *jetstream.PeerInfo) bool { return !p.Current })
+}
+
+// replicaCheck compares two looks: a replica that has come to where its leader was at the first is not behind.
+func replicaCheck(before, now []replicated) Check {
+	c := Check{Name: "replicas", State: OK}
+	led, away := map[string][]string{}, map[string][]string{}
+	copies := 0
+	for i, r := range now {
+		switch {
+		case r.info == nil && errors.Is(r.err, jetstream.ErrStreamNotFound):
+			continue // the topology says so
+		case r.info == nil || r.info.Cluster == nil || r.info.Cluster.Leader == "":
+			c.found(Fail, r.name+" has no leader", "are most of its servers running, and do they reach each other? until then nothing is stored there")
+			continue
+		}
+		led[r.info.Cluster.Leader] = append(led[r.info.Cluster.Leader], r.name)
+		copies = max(copies, 1+len(r.info.Cluster.Replicas))
+		var passed uint64 // what the leader stored between the two looks
+		if first := before[i].info; first != nil && first.State.LastSeq < r.info.State.LastSeq {
+			passed = r.info.State.LastSeq - first.State.LastSeq
+		}
+		for _, p := range r.info.Cluster.Replicas {
+			switch {
+			case p.Offline:
+				away[p.Name] = append(away[p.Name], r.name)
+			case !p.Current && p.Lag > passed:
+				c.found(Warn, fmt.Sprintf("%s on %s is %d operations behind its leader %s", r.name, p.Name, p.Lag, r.info.Cluster.Leader),
+					"look again in a minute: a server that was started catches up; one that does not has a slow disk or a slow network, and its log says more")
+			}
+		}
+	}
+	for _, server := range slices.Sorted(maps.Keys(away)) {
+		c.found(Warn, fmt.Sprintf("%s is away from %s", server, strings.Join(away[server], ", ")), "start it: its replicas catch up by themselves")
+	}
+	switch {
+	case c.State != OK:
+	case len(led) == 0:
+		c.Text = "there are none"
+	default:
+		var texts []string
+		for _, leader := range slices.Sorted(maps.Keys(led)) {
+			texts = append(texts, leader+" leads "+strings.Join(led[leader], ", "))
+		}
+		c.Text = fmt.Sprintf("all current, %s of each: %s", count(copies, "replica"), strings.Join(texts, "; "))
+	}
+	return c
+}
