@@ -77,14 +77,14 @@ func behind(r replicated) bool {
 // replicaCheck compares two looks: a replica that has come to where its leader was at the first is not behind.
 func replicaCheck(before, now []replicated) Check {
 	c := Check{Name: "replicas", State: OK}
-	led, away := map[string][]string{}, map[string][]string{}
+	led, away, late := map[string][]string{}, map[string][]string{}, map[string][]string{} // by server
 	copies := 0
 	for i, r := range now {
 		switch {
 		case r.info == nil && errors.Is(r.err, jetstream.ErrStreamNotFound):
 			continue // the topology says so
 		case r.info == nil || r.info.Cluster == nil || r.info.Cluster.Leader == "":
-			c.found(Fail, r.name+" has no leader", "are most of its servers running, and do they reach each other? until then nothing is stored there")
+			c.found(Fail, r.name+" has no leader", "are most of its servers running and not full, and do they reach each other? until then nothing is stored there")
 			continue
 		}
 		led[r.info.Cluster.Leader] = append(led[r.info.Cluster.Leader], r.name)
@@ -98,13 +98,16 @@ func replicaCheck(before, now []replicated) Check {
 			case p.Offline:
 				away[p.Name] = append(away[p.Name], r.name)
 			case !p.Current && p.Lag > passed:
-				c.found(Warn, fmt.Sprintf("%s on %s is %d operations behind its leader %s", r.name, p.Name, p.Lag, r.info.Cluster.Leader),
-					"look again in a minute: a server that was started catches up; one that does not has a slow disk or a slow network, and its log says more")
+				late[p.Name] = append(late[p.Name], fmt.Sprintf("%s by %s", r.name, count(int(p.Lag), "operation")))
 			}
 		}
 	}
 	for _, server := range slices.Sorted(maps.Keys(away)) {
 		c.found(Warn, fmt.Sprintf("%s is away from %s", server, strings.Join(away[server], ", ")), "start it: its replicas catch up by themselves")
+	}
+	for _, server := range slices.Sorted(maps.Keys(late)) {
+		c.found(Warn, fmt.Sprintf("%s is behind the leaders of %s", server, strings.Join(late[server], ", ")),
+			"look again in a minute: a server that was started catches up; one that does not has a slow disk or a slow network, and its log says more")
 	}
 	switch {
 	case c.State != OK:

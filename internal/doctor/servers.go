@@ -85,7 +85,7 @@ func answering(cfg Config, s sight) Check {
 func durability(cfg Config, f servers.Fleet) Check {
 	c := Check{Name: "durability", State: OK, Text: "sync_interval is always: what is acknowledged is on disk"}
 	if len(f.Servers) > 1 {
-		c.Text = fmt.Sprintf("sync_interval is always on all %d: what is acknowledged is on disk", len(f.Servers))
+		c.Text = fmt.Sprintf("sync_interval is always on %s: what is acknowledged is on disk", all(f))
 	}
 	for _, s := range f.Servers {
 		synced := s.JetStream.Config
@@ -107,7 +107,7 @@ func durability(cfg Config, f servers.Fleet) Check {
 func health(f servers.Fleet) Check {
 	c := Check{Name: "nats health", State: OK, Text: "/healthz is ok: the server finds nothing wrong with its streams"}
 	if len(f.Servers) > 1 {
-		c.Text = fmt.Sprintf("/healthz is ok on all %d: they find nothing wrong with their streams", len(f.Servers))
+		c.Text = fmt.Sprintf("/healthz is ok on %s: they find nothing wrong with their streams", all(f))
 	}
 	for _, s := range f.Servers {
 		switch {
@@ -115,7 +115,13 @@ func health(f servers.Fleet) Check {
 			c.found(Fail, on(f, s)+"JetStream is off", "is the disk of NATS full? nats-server turns JetStream off when it cannot write: make room, then restart it; its log says more")
 		case s.Health == nil:
 			c.found(Unseen, on(f, s)+"/healthz is not answered", "ask it at its monitoring port: curl -s http://127.0.0.1:8222/healthz")
-		case s.Health.Status != "ok":
+		case s.Health.Status == "ok":
+		case isFull(s):
+			c.found(Fail, on(f, s)+clip("/healthz is "+s.Health.Status+": "+s.Health.Error), "its store is full, as `nats store` says")
+		case strings.Contains(s.Health.Error, "not current"):
+			c.found(Fail, on(f, s)+clip("/healthz is "+s.Health.Status+": "+s.Health.Error),
+				"look again in a minute: it is so while a server starts, and while another leader is elected; else its log says more")
+		default:
 			c.found(Fail, on(f, s)+clip("/healthz is "+s.Health.Status+": "+s.Health.Error),
 				"is the disk of NATS full? make room, then restart the server, which goes on refusing writes until then; else its log says more")
 		}
@@ -130,17 +136,25 @@ func fill(f servers.Fleet) Check {
 	text := func(s servers.Server) string {
 		return fmt.Sprintf("%s of %s (%d %%)", size(s.JetStream.Storage), size(s.JetStream.Config.MaxStorage), percent(s.JetStream.Storage, s.JetStream.Config.MaxStorage))
 	}
+	var full, nearly []string
 	for _, s := range f.Servers {
-		has, limit := s.JetStream.Storage, s.JetStream.Config.MaxStorage
 		switch {
 		case s.JetStream.Disabled:
-		case has > limit:
-			c.found(Fail, fmt.Sprintf("%sJetStream stores %d bytes, more than its max_storage %d: it takes no more, and webhooks are answered 503", on(f, s), has, limit),
-				"make room on the disk of NATS, or raise max_file_store in nats.conf if it is there, then restart the server: it reckons the limit when it starts")
-		case percent(has, limit) >= fills:
-			c.found(Warn, on(f, s)+text(s)+": once it is full, every webhook is answered 503",
-				"a larger disk and max_file_store, or a lower EVENTS_MAX_AGE; `log growth` says how long it lasts")
+		case isFull(s):
+			full = append(full, on(f, s)+text(s))
+		case percent(s.JetStream.Storage, s.JetStream.Config.MaxStorage) >= fills:
+			nearly = append(nearly, on(f, s)+text(s))
 		}
+	}
+	if len(full) > 0 {
+		c.found(Fail, strings.Join(full, ", ")+": it takes no more, and webhooks are answered 503",
+			"make room on the disk of NATS, or raise max_file_store in nats.conf if it is there, then restart the server: it reckons the limit when it starts")
+	}
+	if len(nearly) > 0 {
+		c.found(Warn, strings.Join(nearly, ", ")+": once it is full, every webhook is answered 503",
+			"a larger disk and max_file_store, or a lower EVENTS_MAX_AGE; `log growth` says how long it lasts")
+	}
+	for _, s := range f.Servers {
 		if m := s.JetStream; !m.Disabled && percent(m.Memory, m.Config.MaxMemory) >= fills {
 			c.found(Warn, fmt.Sprintf("%s%s of %s in memory (%d %%)", on(f, s), size(m.Memory), size(m.Config.MaxMemory), percent(m.Memory, m.Config.MaxMemory)),
 				"raise max_memory_store in nats.conf: without stripe_pace, which is there, syncs cost more requests")
@@ -152,12 +166,22 @@ func fill(f servers.Fleet) Check {
 	return c
 }
 
+func isFull(s servers.Server) bool { return s.JetStream.Storage > s.JetStream.Config.MaxStorage }
+
 // on is a server at the beginning of a text, nothing if it is the only one.
 func on(f servers.Fleet, s servers.Server) string {
 	if len(f.Servers)+len(f.Missing)+f.Unnamed == 1 {
 		return ""
 	}
 	return named(s) + ": "
+}
+
+// all are the servers that answered.
+func all(f servers.Fleet) string {
+	if len(f.Missing)+f.Unnamed > 0 {
+		return fmt.Sprintf("the %d that answer", len(f.Servers))
+	}
+	return fmt.Sprintf("all %d", len(f.Servers))
 }
 
 // named is what to call a server. One without server_name has its id for a name.

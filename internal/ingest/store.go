@@ -148,7 +148,7 @@ func hint(err error) string {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return "raise max_payload in nats.conf above MAX_BODY_BYTES plus 4096, or lower MAX_BODY_BYTES"
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return "no stream takes the subject: run `entitled topology apply`, and look whether JetStream has a leader"
+		return "no stream takes the subject, or it has no leader, as when servers are away or full: `entitled doctor` says which"
 	case errors.Is(err, jetstream.ErrTooManyStalledMsgs):
 		return "NATS acknowledges too slowly: look at its disk and at the load"
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded):

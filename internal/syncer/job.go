@@ -45,7 +45,6 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
 			s.ready(conditionTopology, err)
 		}
-		s.storage.settle()
 		s.sayPolicy(ctx)
 		var soon <-chan time.Time
 		for _, j := range s.jobs {

@@ -56,10 +56,11 @@ func saidPolicy(ctx context.Context, state jetstream.KeyValue, mode entitlement.
 func (s *Syncer) sayPolicy(ctx context.Context) {
 	mine := s.policy()
 	before, err := saidPolicy(ctx, s.store.state, s.mode)
-	if err == nil && before != nil && *before == mine {
+	same := err == nil && before != nil && *before == mine
+	if same && s.storage.standing() == nil { // while it stands, a write is how it ends
 		return
 	}
-	if err == nil && before != nil {
+	if err == nil && before != nil && !same {
 		s.log.Warn("syncers ran with another policy: snapshots follow this one as they are synced, all at once with `entitled backfill`",
 			"before", before.String(), "now", mine.String())
 	}

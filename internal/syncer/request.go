@@ -111,6 +111,9 @@ func (s *Syncer) answer(hard context.Context, r micro.Request, start func(func()
 	case <-ctx.Done():
 		err = fmt.Errorf("wait for a reading of %s: %w", t.customer, ctx.Err())
 	}
+	if full := s.storage.standing(); full != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", err, full) // that is why nothing came in time
+	}
 	tell(ctx, res, err)
 	if err != nil {
 		code, text := answerTo(err)

@@ -14,37 +14,44 @@ import (
 // conditionStore holds unless NATS has no room for what the syncer writes.
 const conditionStore = "store"
 
-// refusedFor is how long a refusal stands unless there is another: one stream of a cluster may be full while the others are not.
+// refusedFor is how long a refusal stands although other writes succeed: one stream of a cluster may be full while the others are not.
 const refusedFor = 5 * time.Second
 
 // A storage notices how NATS answers writes. A store that is full keeps every sync from its end, the first step of which is a write too, so
-// nothing but the answer to a write tells.
+// nothing but the answer to a write tells. It tells only at first: a cluster whose stores are full soon has streams without a leader, which do not
+// answer at all.
 type storage struct {
 	ready func(condition string, err error)
 	now   func() time.Time
-	// refused is when NATS last refused a write for want of room, in nanoseconds of Unix time; 0 if the condition holds.
-	refused atomic.Int64
+	// refused is the last refusal for want of room, nil if none stands.
+	refused atomic.Pointer[noRoom]
+}
+
+type noRoom struct {
+	err error
+	at  time.Time
 }
 
 // took notices the answer to a write and returns it, by its name if it is that NATS has no room.
 func (s *storage) took(err error) error {
 	err = topology.NameNoRoom(err)
+	last := s.refused.Load()
 	switch {
 	case topology.IsNoRoom(err):
-		s.refused.Store(s.now().UnixNano())
+		s.refused.Store(&noRoom{err, s.now()})
 		s.ready(conditionStore, err)
-	case err == nil:
-		s.settle()
+	case err == nil && last != nil && s.now().Sub(last.at) > refusedFor && s.refused.CompareAndSwap(last, nil):
+		s.ready(conditionStore, nil)
 	}
 	return err
 }
 
-// settle ends a refusal that nothing has repeated.
-func (s *storage) settle() {
-	at := s.refused.Load()
-	if at != 0 && s.now().Sub(time.Unix(0, at)) > refusedFor && s.refused.CompareAndSwap(at, 0) {
-		s.ready(conditionStore, nil)
+// standing is the refusal that no write has ended since, nil if there is none.
+func (s *storage) standing() error {
+	if r := s.refused.Load(); r != nil {
+		return r.err
 	}
+	return nil
 }
 
 // A publisher is JetStream with every publish noticed.

@@ -69,29 +69,30 @@ func TestNoRoom(t *testing.T) {
 	r.await(c, "any", func(entitlement.Snapshot) bool { return true })
 }
 
-// TestRefusalStands: a refusal is no longer true when nothing was refused for a while.
+// TestRefusalStands until a write succeeds, and not one at the same moment.
 func TestRefusalStands(t *testing.T) {
 	t.Parallel()
 	full := fmt.Errorf("write: %w", &jetstream.APIError{ErrorCode: 10023})
 	var said conditions
 	now := time.Now()
 	s := &storage{ready: said.set, now: func() time.Time { return now }}
-	if err := s.took(nil); err != nil || len(said.said) != 0 {
+	if err := s.took(nil); err != nil || len(said.said) != 0 || s.standing() != nil {
 		t.Errorf("a write that succeeds at first: %v, said %v", err, said.said)
 	}
-	if err := s.took(full); !topology.IsNoRoom(err) || said.of(conditionStore) != err {
-		t.Errorf("refused: %v, said %v", err, said.said)
+	refused := s.took(full)
+	if !topology.IsNoRoom(refused) || said.of(conditionStore) != refused || s.standing() != refused {
+		t.Errorf("refused: %v, said %v", refused, said.said)
 	}
 	now = now.Add(time.Second)
-	if err := s.took(nil); err != nil || said.of(conditionStore) == nil {
+	if err := s.took(nil); err != nil || said.of(conditionStore) == nil || s.standing() == nil {
 		t.Error("one write that succeeds ends it at once: another stream may still be full")
 	}
 	now = now.Add(refusedFor)
-	if err := s.took(errors.New("other")); err == nil || said.of(conditionStore) == nil {
+	if err := s.took(errors.New("no response from stream")); err == nil || said.of(conditionStore) == nil || s.standing() == nil {
 		t.Error("another error ends it")
 	}
-	if s.settle(); said.of(conditionStore) != nil {
-		t.Errorf("after a while: %v", said.of(conditionStore))
+	if err := s.took(nil); err != nil || said.of(conditionStore) != nil || s.standing() != nil {
+		t.Errorf("a write later: %v", said.of(conditionStore))
 	}
 }
 
