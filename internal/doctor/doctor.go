@@ -167,7 +167,7 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, den
 	}
 	if e, ok := errors.AsType[topology.NotWholeError](err); ok {
 		c.State, c.Text, c.Next = Fail, e.Problem(), e.Next()
-		return false, c
+		return false, false, c
 	}
 	if err != nil {
 		c.State, c.Text = Fail, err.Error()

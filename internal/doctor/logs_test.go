@@ -71,7 +71,7 @@ func TestCompressed(t *testing.T) {
 		t.Errorf("one replica: %s", shows(got))
 	}
 	cfg, js := from(t, natstest.Cluster(t, 3).Conn(t), 3)
-	if err := topology.Ensure(t.Context(), js, topology.Syncer(cfg.Topology, cfg.Modes[0])); err != nil {
+	if _, err := topology.Apply(t.Context(), js, topology.Syncer(cfg.Topology, cfg.Modes[0]), topology.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	three := &patient{t: t, js: js, cfg: cfg}

@@ -59,7 +59,7 @@ func TestFullFromAnotherMachine(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t, shipped(t), func(o *server.Options) { o.JetStreamMaxStore = 256 << 10 })
 	cfg, js := from(t, srv.Conn(t), 1)
-	if err := topology.Ensure(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test)); err != nil {
+	if _, err := topology.Apply(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	store := func() Check { return fill(look(t.Context(), cfg).fleet) }
@@ -89,7 +89,7 @@ func TestDeadServer(t *testing.T) {
 	t.Parallel()
 	c := natstest.Cluster(t, 3, shipped(t))
 	cfg, js := from(t, c.Servers[0].Conn(t), 3)
-	if err := topology.Ensure(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test)); err != nil {
+	if _, err := topology.Apply(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	natstest.Eventually(t, patience, func() error {
@@ -129,7 +129,7 @@ func TestReplicaLags(t *testing.T) {
 	defer cancel()
 	nc := c.Conn(t)
 	cfg, js := from(t, nc, 3)
-	if err := topology.Ensure(ctx, js, topology.Syncer(cfg.Topology, entitlement.Test)); err != nil {
+	if _, err := topology.Apply(ctx, js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	follower := -1

@@ -95,7 +95,7 @@ func TestConfMakesACluster(t *testing.T) {
 
 	tlsOf := []nats.Option{nats.RootCAs(filepath.Join(dir, "ca.pem")), nats.ClientCert(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))}
 	js := c.JetStream(t, append(tlsOf, as("ops"))...)
-	if err := topology.Ensure(t.Context(), js, topology.Ingest(topology.Options{Replicas: 3})); err != nil {
+	if _, err := topology.Apply(t.Context(), js, topology.Ingest(topology.Options{Replicas: 3}), topology.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if nc, err := nats.Connect(c.Servers[0].URL(), tlsOf[0], as("ops")); err == nil {

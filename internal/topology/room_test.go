@@ -33,7 +33,7 @@ func TestNoRoom(t *testing.T) {
 			js := run()
 			replicas := map[string]int{"one server": 1, "three": 3}[name]
 			assets := topology.All(topology.Options{Replicas: replicas, Modes: []entitlement.Mode{entitlement.Test}})
-			if err := topology.Ensure(ctx, js, assets[:6]); err != nil {
+			if _, err := topology.Apply(ctx, js, assets[:6], topology.ApplyOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			c := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_1"}
