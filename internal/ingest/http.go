@@ -1,14 +1,11 @@
 package ingest
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -39,7 +36,9 @@ var answers = map[code]answer{
 	methodNotAllowed: refusal(http.StatusMethodNotAllowed, methodNotAllowed),
 	bodyTooLarge:     refusal(http.StatusRequestEntityTooLarge, bodyTooLarge),
 	internalError:    refusal(http.StatusInternalServerError, internalError),
+	bodyTooSlow:      refusal(http.StatusRequestTimeout, bodyTooSlow),
 	notStored:        refusal(http.StatusServiceUnavailable, notStored),
+	crowded:          refusal(http.StatusServiceUnavailable, notStored),
 }
 
 func refusal(status int, c code) answer {
@@ -84,19 +83,24 @@ func (in *Ingest) routes() http.Handler {
 
 func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	arrived := time.Now()
-	body, refused := in.read(w, req)
-	if refused == "" {
-		refused = in.door.verify(body, req.Header.Get("Stripe-Signature"))
-	}
-	var e stripeevent.Envelope
-	if refused == "" {
-		var err error
-		if e, err = stripeevent.Parse(body); err != nil {
-			refused = notAnEvent
+	signature := req.Header.Get("Stripe-Signature")
+	if refused := in.door.look(signature); refused != "" {
+		if req.ContentLength != 0 {
+			w.Header()["Connection"] = closing // rather than read the body
 		}
+		in.refuse(w, refused)
+		return
+	}
+	s := in.senders.of(w, req)
+	defer in.senders.done(s)
+	var e stripeevent.Envelope
+	body, refused := in.receive(w, req, s)
+	if refused == "" {
+		e, refused = in.admit(body, signature, s)
 	}
 	if refused != "" {
 		in.bodies.put(body)
+		in.senders.free(s, s.body) // before the answer, which may have to wait for its reader
 		in.refuse(w, refused)
 		return
 	}
@@ -119,65 +123,31 @@ func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	span.answered(received.status, r.duplicate, nil)
 }
 
-// trusted, in bytes, is how much is allocated on a sender's word alone.
-const trusted = 64 << 10
-
-// bodies are buffers that wait for the next webhook: a body is by far the most that a webhook allocates. Only one
-// that nobody else may look at any more comes back here, for another webhook's bytes under this one's name would be worse
-// than any garbage: what was never published, and what has its PubAck, after which nats.go has no reason to send again, unless
-// a batch that it was in has yet to end.
-type bodies struct{ pool sync.Pool }
-
-// get returns an empty buffer with room for size bytes.
-func (b *bodies) get(size int64) []byte {
-	if p, ok := b.pool.Get().(*[]byte); ok && int64(cap(*p)) >= size {
-		return (*p)[:0]
+// admit returns the event of a body that Stripe signed.
+func (in *Ingest) admit(body []byte, signature string, s *sender) (stripeevent.Envelope, code) {
+	if refused := in.door.verify(body, signature); refused != "" {
+		return stripeevent.Envelope{}, refused
 	}
-	return make([]byte, 0, size)
-}
-
-func (b *bodies) put(body []byte) {
-	if 0 < cap(body) && cap(body) <= trusted+1 { // a few large ones must not stay for ever
-		b.pool.Put(&body)
+	e, err := stripeevent.Parse(body)
+	switch {
+	case err != nil:
+		return e, notAnEvent
+	case !in.senders.verified(s):
+		return e, crowded
 	}
-}
-
-// read returns the body as it came: a Content-Encoding is not undone, since the signature is over the bytes sent.
-func (in *Ingest) read(w http.ResponseWriter, r *http.Request) ([]byte, code) {
-	if r.ContentLength > in.maxBody {
-		w.Header()["Connection"] = closing // rather than read on to the end
-		return nil, bodyTooLarge
-	}
-	// One byte more than announced lets the read that finds the end find it in place.
-	size := min(r.ContentLength, trusted) + 1
-	if r.ContentLength < 0 {
-		size = 8 << 10
-	}
-	body := in.bodies.get(size)
-	limited := http.MaxBytesReader(w, r.Body, in.maxBody)
-	for {
-		n, err := limited.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		var tooLarge *http.MaxBytesError
-		switch {
-		case err == nil:
-		case err == io.EOF:
-			return body, ""
-		case errors.As(err, &tooLarge):
-			w.Header()["Connection"] = closing
-			return nil, bodyTooLarge
-		default:
-			return nil, bodyUnreadable
-		}
-		if len(body) == cap(body) {
-			body = append(body, 0)[:len(body)]
-		}
-	}
+	return e, ""
 }
 
 // refuse answers and counts a request that is not stored.
 func (in *Ingest) refuse(w http.ResponseWriter, c code) {
 	in.metrics.refused.WithLabelValues(string(c)).Inc()
+	switch c {
+	case crowded:
+		w.Header()["Retry-After"] = retryAfter
+		w.Header()["Connection"] = closing
+	case bodyTooSlow, bodyUnreadable:
+		w.Header()["Connection"] = closing
+	}
 	answers[c].write(w)
 	if c == notFound || c == methodNotAllowed {
 		return // the internet's background noise
@@ -192,9 +162,11 @@ func refusalHint(c code) string {
 	case signatureInvalid:
 		return "is the signing secret of this endpoint in STRIPE_WEBHOOK_SECRETS? else somebody is trying the door"
 	case outOfTolerance:
-		return "is this machine's clock right?"
+		return "is this machine's clock right? else it is an old webhook, or a forged one"
 	case bodyTooLarge:
 		return "MAX_BODY_BYTES"
+	case crowded:
+		return "more senders than MAX_BODIES_BYTES has room for: keep strangers out (Stripe publishes its addresses), or raise it with the memory of this process"
 	}
 	return ""
 }

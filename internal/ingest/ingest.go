@@ -1,8 +1,8 @@
 // Package ingest is the door: it takes Stripe's webhooks, verifies them, stores them in NATS and only then says so.
 //
 // [New] makes an [Ingest] from a [Config], [Ingest.Run] serves it on a listener, [Ingest.Handler] is the same without one.
-// A webhook passes through four steps, a file each: http.go reads it, door.go decides whether Stripe signed it, store.go
-// publishes the event and the customer's marker and waits for both PubAcks, http.go answers. Where a crowd waits for a
+// A webhook passes through a few steps, a file each: door.go looks at its signature's shape and time, body.go reads it, door.go decides
+// whether Stripe signed it, store.go publishes the event and the customer's marker and waits for both PubAcks, http.go answers. Where a crowd waits for a
 // disk, group.go stores its events together.
 //
 // Guarantees. A 200 means that the event is in STRIPE_EVENTS and, if its type marks its customer, that the marker is in
@@ -11,7 +11,8 @@
 // logged or counted.
 //
 // Limits. An ingest holds no state and needs no Stripe API key. It keeps the bodies of webhooks that wait for a PubAck in
-// memory, each up to Config.MaxBody, for Config.PublishTimeout at most.
+// memory, each up to Config.MaxBody, for Config.PublishTimeout at most. All bodies and connections together take
+// Config.MaxBodies at most, whoever sends them; senders.go says who is cut off when more come.
 package ingest
 
 import (
@@ -47,6 +48,9 @@ type Config struct {
 	Secrets []string
 	// MaxBody, in bytes, is the longest body taken. Defaults to 1 MiB.
 	MaxBody int64
+	// MaxBodies, in bytes, is how much all bodies in flight may take together, and the connections, each of which counts 32 KiB.
+	// For more the connections that have kept ingest waiting longest are cut off. Defaults to 64 MiB.
+	MaxBodies int64
 	// Tolerance is how far a signature's timestamp may be from Now, either way. Defaults to 5 minutes.
 	Tolerance time.Duration
 	// PublishTimeout is how long to wait for the PubAcks of one webhook. Defaults to 5 seconds.
@@ -75,12 +79,16 @@ type Ingest struct {
 	panics     seldom
 	handler    http.Handler
 	bodies     bodies
+	senders    *senders
 }
 
 // New checks the configuration and reports all that is wrong with it at once.
 func New(c Config) (*Ingest, error) {
 	if c.MaxBody == 0 {
 		c.MaxBody = 1 << 20
+	}
+	if c.MaxBodies == 0 {
+		c.MaxBodies = 64 << 20
 	}
 	if c.Tolerance == 0 {
 		c.Tolerance = 5 * time.Minute
@@ -110,6 +118,9 @@ func New(c Config) (*Ingest, error) {
 	if c.MaxBody < 0 {
 		bad("longest body %d: below zero bytes (hint: MAX_BODY_BYTES=1048576)", c.MaxBody)
 	}
+	if c.MaxBodies < 2*c.MaxBody {
+		bad("%d bytes for all bodies in flight: not twice the longest one, %d (hint: MAX_BODIES_BYTES=67108864)", c.MaxBodies, c.MaxBody)
+	}
 	if c.Tolerance < 0 {
 		bad("signature tolerance %v: below zero (hint: SIGNATURE_TOLERANCE=5m)", c.Tolerance)
 	}
@@ -130,7 +141,9 @@ func New(c Config) (*Ingest, error) {
 		maxPayload: c.MaxPayload,
 		log:        c.Log,
 		metrics:    m,
+		senders:    newSenders(c.MaxBodies, m.cut.Inc),
 	}
+	m.held = heldBytes(in.senders)
 	in.handler = in.routes()
 	return in, nil
 }

@@ -179,8 +179,8 @@ func fixture(tb testing.TB, name string) string {
 
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
-	_, err := New(Config{Secrets: []string{"whsec_good", ""}, MaxBody: -1, Tolerance: -1, PublishTimeout: -1})
-	for _, want := range []string{"no publisher", "signing secret 2 of 2 is empty", "longest body", "tolerance", "publish timeout", "hint:"} {
+	_, err := New(Config{Secrets: []string{"whsec_good", ""}, MaxBody: -1, MaxBodies: -3, Tolerance: -1, PublishTimeout: -1})
+	for _, want := range []string{"no publisher", "signing secret 2 of 2 is empty", "longest body", "bodies in flight", "tolerance", "publish timeout", "hint:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)
 		}
@@ -317,45 +317,46 @@ func TestAnswers(t *testing.T) {
 		request *http.Request
 		status  int
 		answer  string
+		closes  bool
 	}{
-		"no signature":            {post(body, ""), 400, `{"error":"signature_missing"}`},
-		"garbage signature":       {post(body, "garbage"), 400, `{"error":"signature_invalid"}`},
-		"trailing comma":          {post(body, good+","), 400, `{"error":"signature_invalid"}`},
-		"no v1":                   {post(body, strings.Replace(good, "v1", "v0", 1)), 400, `{"error":"signature_invalid"}`},
-		"no time":                 {post(body, good[strings.Index(good, "v1"):]), 400, `{"error":"signature_invalid"}`},
-		"no time, signed so":      {post(body, noTime(body)), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"unknown secret":          {post(body, sign(body, "whsec_three", now)), 400, `{"error":"signature_invalid"}`},
-		"empty secret":            {post(body, sign(body, "", now)), 400, `{"error":"signature_invalid"}`},
-		"other body":              {post(body+" ", good), 400, `{"error":"signature_invalid"}`},
-		"compressed, other bytes": {gzipped(), 400, `{"error":"signature_invalid"}`},
-		"old":                     {post(body, sign(body, secret, now.Add(-6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"old, second secret":      {post(body, sign(body, otherSecret, now.Add(-6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"future":                  {post(body, sign(body, secret, now.Add(6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"far future":              {post(body, sign(body, secret, now.AddDate(5000, 0, 0))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"old and forged":          {post(body, sign(body, "whsec_three", now.Add(-time.Hour))), 400, `{"error":"signature_invalid"}`},
-		"not JSON":                {signed(`id=evt_1`), 400, `{"error":"not_an_event"}`},
-		"no id":                   {signed(`{"type":"invoice.paid"}`), 400, `{"error":"not_an_event"}`},
-		"empty":                   {signed(``), 400, `{"error":"not_an_event"}`},
-		"too large":               {signed(large), 413, `{"error":"body_too_large"}`},
-		"too large, chunked":      {chunked(large), 413, `{"error":"body_too_large"}`},
-		"torn":                    {torn, 400, `{"error":"body_unreadable"}`},
-		"GET":                     {httptest.NewRequest(http.MethodGet, Path, nil), 405, `{"error":"method_not_allowed"}`},
-		"PUT":                     {httptest.NewRequest(http.MethodPut, Path, strings.NewReader(body)), 405, `{"error":"method_not_allowed"}`},
-		"elsewhere":               {httptest.NewRequest(http.MethodPost, "/webhooks/stripe/", strings.NewReader(body)), 404, `{"error":"not_found"}`},
-		"root":                    {httptest.NewRequest(http.MethodGet, "/", nil), 404, `{"error":"not_found"}`},
+		"no signature":            {post(body, ""), 400, `{"error":"signature_missing"}`, true},
+		"garbage signature":       {post(body, "garbage"), 400, `{"error":"signature_invalid"}`, true},
+		"trailing comma":          {post(body, good+","), 400, `{"error":"signature_invalid"}`, true},
+		"no v1":                   {post(body, strings.Replace(good, "v1", "v0", 1)), 400, `{"error":"signature_invalid"}`, true},
+		"no time":                 {post(body, good[strings.Index(good, "v1"):]), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"no time, signed so":      {post(body, noTime(body)), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"unknown secret":          {post(body, sign(body, "whsec_three", now)), 400, `{"error":"signature_invalid"}`, false},
+		"empty secret":            {post(body, sign(body, "", now)), 400, `{"error":"signature_invalid"}`, false},
+		"other body":              {post(body+" ", good), 400, `{"error":"signature_invalid"}`, false},
+		"compressed, other bytes": {gzipped(), 400, `{"error":"signature_invalid"}`, false},
+		"old":                     {post(body, sign(body, secret, now.Add(-6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"old, second secret":      {post(body, sign(body, otherSecret, now.Add(-6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"future":                  {post(body, sign(body, secret, now.Add(6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"far future":              {post(body, sign(body, secret, now.AddDate(5000, 0, 0))), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"old and forged":          {post(body, sign(body, "whsec_three", now.Add(-time.Hour))), 400, `{"error":"timestamp_out_of_tolerance"}`, true},
+		"not JSON":                {signed(`id=evt_1`), 400, `{"error":"not_an_event"}`, false},
+		"no id":                   {signed(`{"type":"invoice.paid"}`), 400, `{"error":"not_an_event"}`, false},
+		"empty":                   {signed(``), 400, `{"error":"not_an_event"}`, false},
+		"too large":               {signed(large), 413, `{"error":"body_too_large"}`, true},
+		"too large, chunked":      {chunked(large), 413, `{"error":"body_too_large"}`, true},
+		"torn":                    {torn, 400, `{"error":"body_unreadable"}`, true},
+		"GET":                     {httptest.NewRequest(http.MethodGet, Path, nil), 405, `{"error":"method_not_allowed"}`, false},
+		"PUT":                     {httptest.NewRequest(http.MethodPut, Path, strings.NewReader(body)), 405, `{"error":"method_not_allowed"}`, false},
+		"elsewhere":               {httptest.NewRequest(http.MethodPost, "/webhooks/stripe/", strings.NewReader(body)), 404, `{"error":"not_found"}`, false},
+		"root":                    {httptest.NewRequest(http.MethodGet, "/", nil), 404, `{"error":"not_found"}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := expect(t, b.handler, tc.request, tc.status, tc.answer)
 			if allow := res.Header.Get("Allow"); (tc.status == 405) != (allow == "POST") {
 				t.Errorf("Allow %q", allow)
 			}
-			if closes := res.Header.Get("Connection") == "close"; closes != (tc.status == 413) {
+			if closes := res.Header.Get("Connection") == "close"; closes != tc.closes {
 				t.Errorf("closes the connection: %v", closes)
 			}
 		})
 	}
 	b.stored(t, 0, 0)
-	for c, want := range map[code]float64{signatureMissing: 1, outOfTolerance: 5, notAnEvent: 3, bodyTooLarge: 2, bodyUnreadable: 1, methodNotAllowed: 2, notFound: 2} {
+	for c, want := range map[code]float64{signatureMissing: 1, outOfTolerance: 7, notAnEvent: 3, bodyTooLarge: 2, bodyUnreadable: 1, methodNotAllowed: 2, notFound: 2} {
 		if n := counter(t, b.registry, "refused_total", string(c)); n != want {
 			t.Errorf("%s counted %v times, want %v", c, n, want)
 		}

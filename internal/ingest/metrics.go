@@ -46,6 +46,8 @@ type metrics struct {
 	unmarked *prometheus.CounterVec
 	odd      *prometheus.CounterVec
 	panics   prometheus.Counter
+	cut      prometheus.Counter
+	held     prometheus.Collector
 	batches  *prometheus.CounterVec
 	batched  prometheus.Counter
 
@@ -63,7 +65,8 @@ func newMetrics() *metrics {
 	}
 	m := &metrics{
 		webhooks: prometheus.NewCounterVec(name("webhooks_total", "Verified webhooks by outcome (stored, duplicate, not_stored) and event type."), []string{"outcome", "type"}),
-		refused:  prometheus.NewCounterVec(name("refused_total", "Requests answered 4xx, none of them stored, by the error in the answer; signature_invalid counts forgeries."), []string{"code"}),
+		refused: prometheus.NewCounterVec(name("refused_total", "Requests that were refused, none of them stored, by the error in the answer; signature_invalid counts forgeries. "+
+			"crowded was answered 503 not_stored: MAX_BODIES_BYTES has no room for its body."), []string{"code"}),
 		stored: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "entitled_ingest_store_seconds", Help: "Time from the first publish of a webhook to its last PubAck or the error.",
 			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -73,6 +76,7 @@ func newMetrics() *metrics {
 			"they name no customer (nobody) or only an Accounts v2 customer_account (customer_account), or cannot be read for certain (odd)."), []string{"reason"}),
 		odd:     prometheus.NewCounterVec(name("odd_total", "Signed events with an unexpected shape, by what was unexpected."), []string{"what"}),
 		panics:  prometheus.NewCounter(name("panics_total", "Requests that ended in a panic: a defect of this program.")),
+		cut:     prometheus.NewCounter(name("cut_total", "Connections that were cut off before they had sent a verified webhook, to make room for newer ones (MAX_BODIES_BYTES).")),
 		batches: prometheus.NewCounterVec(name("batches_total", "Batches of events by outcome: stored, or refused, after which each event was published by itself."), []string{"outcome"}),
 		batched: prometheus.NewCounter(name("batched_total", "Events stored in batches; the others were published each by itself.")),
 		byType:  make(map[string]typeCounters, len(knownTypes)+1),
@@ -102,6 +106,13 @@ func newMetrics() *metrics {
 	return m
 }
 
+func heldBytes(a *senders) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "entitled_ingest_held_bytes",
+		Help: "Memory charged to connections (32 KiB each) and to bodies in flight, of the MAX_BODIES_BYTES that there may be.",
+	}, func() float64 { return float64(a.held()) })
+}
+
 // count records what became of a verified webhook.
 func (m *metrics) count(typ string, duplicate bool, err error, took time.Duration) {
 	m.stored.Observe(took.Seconds())
@@ -122,5 +133,5 @@ func (m *metrics) count(typ string, duplicate bool, err error, took time.Duratio
 // Metrics returns the collectors of this ingest, for the caller to register.
 func (in *Ingest) Metrics() []prometheus.Collector {
 	m := in.metrics
-	return []prometheus.Collector{m.webhooks, m.refused, m.stored, m.marked, m.unmarked, m.odd, m.panics, m.batches, m.batched}
+	return []prometheus.Collector{m.webhooks, m.refused, m.stored, m.marked, m.unmarked, m.odd, m.panics, m.cut, m.held, m.batches, m.batched}
 }

@@ -14,10 +14,11 @@ import (
 // only holds a connection.
 const (
 	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 15 * time.Second
-	idleTimeout       = 2 * time.Minute
-	// maxHeader is in bytes.
-	maxHeader = 16 << 10
+	// readTimeout is for header and body together.
+	readTimeout = 10 * time.Second
+	idleTimeout = 2 * time.Minute
+	// maxHeader is in bytes; net/http takes 4 KiB more.
+	maxHeader = 8 << 10
 	// shutdownTimeout is how long webhooks that are under way may take to be stored and answered.
 	shutdownTimeout = 10 * time.Second
 )
@@ -38,12 +39,14 @@ func (in *Ingest) Run(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      readTimeout + patience,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnState:         in.senders.state,
+		ConnContext:       withSender,
 		// What net/http complains about is what strangers send.
 		ErrorLog: slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
 	// Run waits for it: served is read in every path.
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- srv.Serve(listener{ln, in.senders}) }()
 	select {
 	case err := <-served:
 		_ = srv.Close() // the listener's error is the one to report

@@ -161,10 +161,10 @@ func TestRefusalsAreLoggedSeldom(t *testing.T) {
 		var log bytes.Buffer
 		in := fakeIngest(t, &fakePublisher{}, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		for range 100 {
-			expect(t, in.Handler(), post("{}", "t=1,v1=00"), 400, `{"error":"signature_invalid"}`)
+			expect(t, in.Handler(), post("{}", sign("{}", "whsec_guess", time.Now())), 400, `{"error":"signature_invalid"}`)
 		}
 		<-time.After(every)
-		expect(t, in.Handler(), post("{}", "t=1,v1=00"), 400, `{"error":"signature_invalid"}`)
+		expect(t, in.Handler(), post("{}", sign("{}", "whsec_guess", time.Now())), 400, `{"error":"signature_invalid"}`)
 		if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "unlogged=99") {
 			t.Errorf("%d lines:\n%s", n, log.String())
 		}
