@@ -91,7 +91,7 @@ func (d devCmd) plan(s *session) (plan, error) {
 		key = simulatedKey // so that the rest is checked
 	}
 	if d.Secrets != "" {
-		secrets = c.Secrets("STRIPE_WEBHOOK_SECRETS", d.Secrets, ingestd.SecretsHint)
+		secrets = ingestd.Secrets(&c, d.Secrets)
 	}
 	p := plan{simulated: simulated, syncer: settings.Check(&c, key), ingest: d.Ingest.Check(&c), tracing: c.Tracing(s.Getenv, "entitled-dev")}
 	for _, a := range []struct{ setting, addr string }{{"LISTEN_ADDR", d.Listen}, {"ADMIN_ADDR", d.Admin}, {"NATS_ADDR", d.NATS}, {"SIM_ADDR", d.Sim}} {

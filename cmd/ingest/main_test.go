@@ -41,8 +41,8 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{golden: "no-settings"},
 		{golden: "bad-settings", env: map[string]string{
-			"NATS_URL": "http://nats", "STRIPE_WEBHOOK_SECRETS": "whsec_topsecret,", "LISTEN_ADDR": "8080", "ADMIN_ADDR": ":http",
-			"MAX_BODY_BYTES": "1", "SIGNATURE_TOLERANCE": "5", "PUBLISH_TIMEOUT": "1h", "MARK_TYPES": "Invoice.Paid,,customer.>",
+			"NATS_URL": "http://nats", "STRIPE_WEBHOOK_SECRETS": `sk_test_topsecret,"whsec_topsecret"`, "LISTEN_ADDR": "8080", "ADMIN_ADDR": ":http",
+			"MAX_BODY_BYTES": "1", "MAX_BODIES_BYTES": "1 KiB", "SIGNATURE_TOLERANCE": "5", "PUBLISH_TIMEOUT": "1h", "MARK_TYPES": "Invoice.Paid,,customer.>",
 			"REPLICAS": "0", "EVENTS_MAX_AGE": "ninety days",
 		}},
 		{golden: "unknown-flag", args: []string{"--listen=:80"}},

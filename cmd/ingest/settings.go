@@ -32,7 +32,7 @@ func parse(p daemon.Process) (config, error) {
 		return config{}, err
 	}
 	// Checked in the order in which --help lists them.
-	secrets := c.Secrets("STRIPE_WEBHOOK_SECRETS", s.Secrets, ingestd.SecretsHint)
+	secrets := ingestd.Secrets(c, s.Secrets)
 	cfg := config{
 		listen:  c.Addr("LISTEN_ADDR", s.Listen),
 		admin:   c.Addr("ADMIN_ADDR", s.Admin),

@@ -107,7 +107,7 @@ func serveIngest(url string) (addr string, stop func(), err error) {
 		return "", nil, err
 	}
 	var settings ingestd.Settings
-	settings.MaxBody, settings.Tolerance, settings.PublishTimeout = "1 MiB", "1h", "5s"
+	settings.MaxBody, settings.MaxBodies, settings.Tolerance, settings.PublishTimeout = "1 MiB", "64 MiB", "1h", "5s"
 	check := &daemon.Checker{}
 	in := settings.Check(check)
 	in.Secrets = []string{signingSecret}

@@ -63,7 +63,7 @@ func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
 		t.Fatal(err)
 	}
 	c := daemon.Checker{Program: "test"}
-	in := ingestd.Settings{MaxBody: "1 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
+	in := ingestd.Settings{MaxBody: "1 MiB", MaxBodies: "64 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
 	sy := syncerd.Settings{Base: api.URL, Rate: "1000", Features: "entitlements", Grace: "72h", CoverageEvery: "5m"}.Check(&c, "sk_test_trace")
 	shared := wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
 	in.Secrets, in.Shared, sy.Shared = []string{secret}, shared, shared

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,6 +21,7 @@ import (
 // Settings are those of ingest alone.
 type Settings struct {
 	MaxBody        string `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"Largest webhook taken. The max_payload of NATS must be larger."`
+	MaxBodies      string `name:"max-bodies-bytes" env:"MAX_BODIES_BYTES" default:"64 MiB" help:"Memory for all webhooks in flight and their connections (32 KiB each). For more, the connections that wait longest are cut off. At least twice MAX_BODY_BYTES; GOMEMLIMIT twice this."`
 	Tolerance      string `name:"signature-tolerance" env:"SIGNATURE_TOLERANCE" default:"5m" help:"How old, or how far in the future, a signature may be."`
 	PublishTimeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"How long a webhook waits to be stored before it is answered with 503."`
 }
@@ -30,7 +32,7 @@ type Ingest struct {
 	Secrets []string
 	Shared  wiring.Shared
 
-	maxBody                   int64 // bytes
+	maxBody, maxBodies        int64 // bytes
 	tolerance, publishTimeout time.Duration
 	lookEvery                 time.Duration
 }
@@ -40,16 +42,19 @@ const lookEvery = 15 * time.Second
 
 // Check turns the settings into values. Secrets and Shared are left to the caller.
 func (s Settings) Check(c *daemon.Checker) Ingest {
-	return Ingest{
+	i := Ingest{
 		maxBody:        c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
+		maxBodies:      c.Bytes("MAX_BODIES_BYTES", s.MaxBodies, daemon.Between[int64](1<<20, 64<<30)),
 		tolerance:      c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
 		lookEvery:      lookEvery,
 		publishTimeout: c.Duration("PUBLISH_TIMEOUT", s.PublishTimeout, daemon.Between(100*time.Millisecond, 15*time.Second)),
 	}
+	if i.maxBodies > 0 && i.maxBodies < 2*i.maxBody {
+		c.Problem("MAX_BODIES_BYTES", strconv.Quote(s.MaxBodies)+": less than twice MAX_BODY_BYTES, so the largest webhook may find no room",
+			"raise it, or lower MAX_BODY_BYTES")
+	}
+	return i
 }
-
-// SecretsHint says what STRIPE_WEBHOOK_SECRETS is.
-const SecretsHint = "the signing secret of your webhook endpoint, whsec_…; several are separated by commas"
 
 // Run answers webhooks on public from the start, with 503 until what they are stored in is there. When ctx ends it takes no
 // more and returns once those under way are answered, so that no PubAck is outstanding.
@@ -64,6 +69,7 @@ func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) err
 		MaxPayload:     h.NATS.MaxPayload,
 		Secrets:        i.Secrets,
 		MaxBody:        i.maxBody,
+		MaxBodies:      i.maxBodies,
 		Tolerance:      i.tolerance,
 		PublishTimeout: i.publishTimeout,
 		Types:          i.Shared.Marks,

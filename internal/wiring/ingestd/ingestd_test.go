@@ -49,7 +49,7 @@ func TestIngestStaysTruthful(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := daemon.Checker{Program: "test"}
-	in := Settings{MaxBody: "512 KiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
+	in := Settings{MaxBody: "512 KiB", MaxBodies: "64 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
 	in.Shared = wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
 	in.Secrets, in.lookEvery = []string{"whsec_x"}, 20*time.Millisecond
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
