@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -87,6 +88,47 @@ func TestRefusedKeyKeepsEveryMarker(t *testing.T) {
 	if err := ready.err(conditionStripe); err != nil {
 		t.Errorf("still unready: %v", err)
 	}
+}
+
+// A bucket that is gone makes a syncer unready for as long as it is; a consumer that is gone is made again.
+func TestReadyFollowsTheTopology(t *testing.T) {
+	t.Parallel()
+	var ready readiness
+	r := newRig(t, func(cfg *Config) { cfg.Ready = ready.set })
+	r.start()
+	c := r.customer()
+	r.subscribe(c)
+	r.mark(c)
+	r.awaitRecords(c, 1) // which the bucket cannot be created beside
+	kv, err := r.js.Stream(t.Context(), "KV_"+entitlement.Bucket(entitlement.Test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket := kv.CachedInfo().Config
+	if err := r.js.DeleteStream(t.Context(), bucket.Name); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, func() error {
+		if err := ready.err(conditionTopology); err == nil || !strings.Contains(err.Error(), "bucket entitlements_test is missing") {
+			return fmt.Errorf("condition topology is %v, want the missing bucket", err)
+		}
+		return nil
+	})
+	if _, err := r.js.CreateStream(t.Context(), bucket); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, func() error { return ready.err(conditionTopology) })
+
+	lane := topology.LaneConsumer(entitlement.Test, stripeevent.Now)
+	if err := r.js.DeleteConsumer(t.Context(), topology.SyncStream, lane); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, func() error {
+		_, err := r.js.Consumer(t.Context(), topology.SyncStream, lane)
+		return errors.Join(err, ready.err(conditionTopology))
+	})
+	r.mark(c)
+	r.awaitRecords(c, 2)
 }
 
 // A key that Stripe does not know shows before anybody is dirty: a job meets it.

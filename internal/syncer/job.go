@@ -36,15 +36,12 @@ const (
 	scheduleAgain = 5 * time.Second
 )
 
-// keepSchedules restores what is missing of the topology, and the jobs' schedules, and says the policy, at start, every minute and whenever it is
+// keepSchedules restores the jobs' schedules, and says the policy, at start, every minute and whenever it is
 // told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
 func (s *Syncer) keepSchedules(ctx context.Context) {
 	minute := time.NewTicker(scheduleEvery)
 	defer minute.Stop()
 	for {
-		if err := topology.Ensure(ctx, s.js, s.assets); ctx.Err() == nil {
-			s.ready(conditionTopology, err)
-		}
 		s.sayPolicy(ctx)
 		var soon <-chan time.Time
 		for _, j := range s.jobs {
@@ -61,6 +58,18 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// keepTopology looks whether the streams, buckets and consumers are there, and restores what is missing, until ctx ends.
+func (s *Syncer) keepTopology(ctx context.Context) {
+	was := true
+	topology.Keep(ctx, s.js, s.assets, topology.LookEvery, func(err error) {
+		s.ready(conditionTopology, err)
+		if err == nil && !was {
+			s.lookAgain() // the schedules may have gone too
+		}
+		was = err == nil
+	})
 }
 
 func (s *Syncer) restore(ctx context.Context, j job) error {

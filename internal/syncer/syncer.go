@@ -181,6 +181,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	all.Go(func() { s.lane(ctx, hard, stripeevent.Now) })
 	all.Go(func() { s.lane(ctx, hard, stripeevent.Bulk) })
 	all.Go(func() { s.runJobs(ctx) })
+	all.Go(func() { s.keepTopology(ctx) })
 	all.Go(func() { s.keepSchedules(ctx) })
 	all.Go(func() { s.watchStrays(ctx) })
 	all.Go(func() { s.probe(ctx) })

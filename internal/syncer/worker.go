@@ -47,7 +47,7 @@ func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, 
 	for broken := false; ctx.Err() == nil; broken = true {
 		cons, err := s.consumer(ctx, name)
 		if broken && err == nil {
-			// Whatever broke the pull may have taken more along: a server that restarts alone forgets the buckets in its memory.
+			// Whatever broke the pull may have taken the schedules along.
 			s.lookAgain()
 		}
 		for err == nil && s.gate.wait(ctx) == nil {
@@ -61,15 +61,10 @@ func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, 
 		if sleep(ctx, time.Second) != nil {
 			return
 		}
-		// What somebody deleted is created again. Otherwise nothing else is asked: while leaders change, each asset that has
-		// none would take seconds to say nothing.
-		if isGone(err) {
-			s.ready(conditionTopology, topology.Ensure(ctx, s.js, s.assets))
-		}
 	}
 }
 
-// lookAgain has the topology and the schedules checked now, and not only at the next minute.
+// lookAgain has the schedules checked now, and not only at the next minute.
 func (s *Syncer) lookAgain() {
 	select {
 	case s.look <- struct{}{}:
@@ -82,11 +77,6 @@ func (s *Syncer) consumer(ctx context.Context, name string) (jetstream.Consumer,
 	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
 	defer cancel()
 	return s.js.Consumer(ctx, topology.SyncStream, name)
-}
-
-func isGone(err error) bool {
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) ||
-		errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // pull waits for free slots and asks for as many messages.

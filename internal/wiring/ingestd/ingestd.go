@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"entitled/internal/daemon"
@@ -37,16 +36,13 @@ type Ingest struct {
 	lookEvery                 time.Duration
 }
 
-// lookEvery is how often an ingest looks whether the streams that it stores in are still there.
-const lookEvery = 15 * time.Second
-
 // Check turns the settings into values. Secrets and Shared are left to the caller.
 func (s Settings) Check(c *daemon.Checker) Ingest {
 	i := Ingest{
 		maxBody:        c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
 		maxBodies:      c.Bytes("MAX_BODIES_BYTES", s.MaxBodies, daemon.Between[int64](1<<20, 64<<30)),
 		tolerance:      c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
-		lookEvery:      lookEvery,
+		lookEvery:      topology.LookEvery,
 		publishTimeout: c.Duration("PUBLISH_TIMEOUT", s.PublishTimeout, daemon.Between(100*time.Millisecond, 15*time.Second)),
 	}
 	if i.maxBodies > 0 && i.maxBodies < 2*i.maxBody {
@@ -97,35 +93,19 @@ func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) err
 			// Not a reason to take no webhook at all: Stripe's are rarely larger than a tenth of the default.
 			h.Log.Warn("the largest webhooks cannot be stored", "err", err)
 		}
-		i.keepLooking(ctx, js, report)
+		topology.Keep(ctx, js, topology.Ingest(i.Shared.Topology), i.lookEvery, tolerant(report))
 		return nil
 	})
 	return g.Wait()
 }
 
-// keepLooking tells again and again, until ctx ends, whether webhooks can be stored: a stream may be deleted, and is made
-// again, or have no leader. One that only differs from what it must be still takes webhooks. One look that fails says
-// nothing yet: an answer may be late while webhooks are stored, and nobody would send any to an ingest that is not ready.
-func (i Ingest) keepLooking(ctx context.Context, js jetstream.JetStream, report func(error)) {
-	ticker := time.NewTicker(i.lookEvery)
-	defer ticker.Stop()
-	for failed := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		err := topology.Ensure(ctx, js, topology.Ingest(i.Shared.Topology))
-		if ctx.Err() != nil {
-			return
-		}
+// tolerant passes on what is wrong with the streams. One that only differs from what it must be still takes webhooks.
+func tolerant(report func(error)) func(error) {
+	return func(err error) {
 		_, missing := errors.AsType[*topology.MissingError](err)
 		if _, drift := errors.AsType[*topology.DriftError](err); drift && !missing {
 			err = nil
 		}
-		if err == nil || failed {
-			report(err)
-		}
-		failed = err != nil
+		report(err)
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"entitled/internal/daemon"
@@ -97,6 +99,22 @@ func TestIngestStaysTruthful(t *testing.T) {
 		t.Fatal(err)
 	}
 	looks("readiness, although the stream differs", well)
+
+	// What other data refers to is not made again.
+	bucket, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KV_entitlements_test", Subjects: []string{"$KV.entitlements_test.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), topology.EventsStream); err != nil {
+		t.Fatal(err)
+	}
+	looks("that the log is gone", func(err error) bool {
+		return err != nil && strings.Contains(err.Error(), "stream STRIPE_EVENTS is missing, but bucket entitlements_test is there")
+	})
+	if err := js.DeleteStream(t.Context(), bucket.CachedInfo().Config.Name); err != nil {
+		t.Fatal(err)
+	}
+	looks("readiness, with the log made again", well)
 
 	srv.Shutdown()
 	looks("why it cannot store", func(err error) bool { return err != nil })
