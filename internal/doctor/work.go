@@ -340,8 +340,28 @@ func (e examination) silence(ctx context.Context) (Check, error) {
 	c := Check{State: OK, Text: "the last one came " + ago(last, e.cfg.Now()) + " ago"}
 	if e.cfg.Now().Sub(last) > silent {
 		c.State, c.Next = Warn, next
+		return c, nil
 	}
-	return c, nil
+	typ, at, err := e.thin(ctx)
+	if typ != "" {
+		c.State = Warn
+		c.Text += fmt.Sprintf("; thin events come that name no customer, the last %s ago, and none with its object: %s", ago(at, e.cfg.Now()), typ)
+		c.Next = "nothing is synced for them: add a webhook endpoint with snapshot payloads (the classic kind) for these event types in Stripe"
+	}
+	return c, err
+}
+
+// thin is the type of the last thin event that marks nobody, "" if it came long ago or the same came with its object, too.
+func (e examination) thin(ctx context.Context) (string, time.Time, error) {
+	typ, at, err := e.NewestThin(ctx)
+	if err != nil || typ == "" || e.cfg.Now().Sub(at) > silent || !e.cfg.Marks.Marks(typ) {
+		return "", at, err
+	}
+	whole, err := e.NewestOf(ctx, stripeevent.Snapshot(typ))
+	if err != nil || e.cfg.Now().Sub(whole) <= silent {
+		return "", at, err
+	}
+	return typ, at, nil
 }
 
 func (e examination) clock(ctx context.Context) (Check, error) {

@@ -112,6 +112,32 @@ func TestSnapshots(t *testing.T) {
 	expect(t, look, Check{State: OK, Text: "1 snapshot, none is missing"})
 }
 
+// A thin event destination brings events that name no customer: nothing is synced, and nothing else tells.
+func TestThinEvents(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	look := func(ctx context.Context) (Check, error) {
+		c, err := p.examination().silence(ctx)
+		c.Text = regexp.MustCompile(`(under )?\d+s ago`).ReplaceAllString(c.Text, "AGE ago")
+		return c, err
+	}
+	came := Check{State: OK, Text: "the last one came AGE ago"}
+	nobody := stripeevent.Customer{Mode: entitlement.Test}
+	for _, typ := range []string{"v1.charge.succeeded", "v2.core.account.updated", "price.updated"} { // no endpoint brings more of these
+		p.publish(stripeevent.EventSubject(nobody, typ), `{}`)
+	}
+	p.publish(stripeevent.EventSubject(customer("cus_1"), "v1.customer.updated"), `{}`) // marks
+	expect(t, look, came)
+	p.publish(stripeevent.EventSubject(nobody, "v1.invoice.paid"), `{}`)
+	expect(t, look, Check{
+		State: Warn, Text: "the last one came AGE ago; thin events come that name no customer, the last AGE ago, and none with its object: v1.invoice.paid",
+		Next: "nothing is synced for them: add a webhook endpoint with snapshot payloads (the classic kind) for these event types in Stripe",
+	})
+	p.publish(stripeevent.EventSubject(customer("cus_1"), "invoice.paid"), `{}`)
+	expect(t, look, came)
+}
+
 // What could not be compared is said.
 func TestSnapshotsOfMany(t *testing.T) {
 	t.Parallel()

@@ -279,8 +279,12 @@ func TestMarksOnlyWhatMarks(t *testing.T) {
 		{`{"id":"evt_4","type":"a..b * > ","livemode":"x","data":[1e9]}`, 0, "odd_total", []string{"livemode"}},
 		{`{"id":"` + strings.Repeat("e", 9000) + `","type":"` + strings.Repeat("é.", 3000) + `","livemode":true}`, 0, "odd_total", []string{"long"}},
 		{`{"id":"evt_5","type":"invoice.paid","livemode":true,"data":{"object":{"customer":"` + strings.Repeat("c", 9000) + `"}}}`, 0, "odd_total", []string{"long"}},
+		{strings.NewReplacer("customer", "invoice", "cus_", "in_", "evt_", "evt_2").Replace(fixture(t, "v1.customer.updated.thin")), 0, "unmarked_total", []string{"thin"}},
+		{`{"id":"evt_6","type":"v2.core.health.event_generation_failure.resolved","livemode":true}`, 0, "unmarked_total", []string{"thin"}},
+		{`{"id":"evt_7","type":"v1.invoice.paid","livemode":true,"context":5}`, 0, "unmarked_total", []string{"odd"}},
 		{fixture(t, "payment_method.detached"), 1, "marked_total", nil},
 		{fixture(t, "customer.deleted"), 1, "marked_total", nil},
+		{strings.Replace(fixture(t, "v1.customer.updated.thin"), "cus_", "cus_Thin", 1), 2, "marked_total", nil},
 	} {
 		before := counter(t, b.registry, tc.metric, tc.labels...)
 		expect(t, b.handler, signed(tc.body), 200, `{"received":true}`)
@@ -289,7 +293,7 @@ func TestMarksOnlyWhatMarks(t *testing.T) {
 			t.Errorf("case %d: %s %v rose by %v", i, tc.metric, tc.labels, n)
 		}
 	}
-	if n := counter(t, b.registry, "store_seconds"); n != 10 {
+	if n := counter(t, b.registry, "store_seconds"); n != 14 {
 		t.Errorf("%v latencies observed", n)
 	}
 }

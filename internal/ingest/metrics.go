@@ -53,8 +53,8 @@ type metrics struct {
 
 	batchesStored, batchesRefused prometheus.Counter
 	// The counters of the hot path, looked up once. The map is never written again.
-	byType                                                             map[string]typeCounters
-	unmarkedType, unmarkedNobody, unmarkedCustomerAccount, unmarkedOdd prometheus.Counter
+	byType                                                                           map[string]typeCounters
+	unmarkedType, unmarkedNobody, unmarkedCustomerAccount, unmarkedOdd, unmarkedThin prometheus.Counter
 }
 
 type typeCounters struct{ stored, duplicate, notStored prometheus.Counter }
@@ -73,7 +73,7 @@ func newMetrics() *metrics {
 		}),
 		marked: prometheus.NewCounter(name("marked_total", "Events that marked their customer dirty.")),
 		unmarked: prometheus.NewCounterVec(name("unmarked_total", "Events that marked nobody, by reason: their type does not mark (type), "+
-			"they name no customer (nobody) or only an Accounts v2 customer_account (customer_account), or cannot be read for certain (odd)."), []string{"reason"}),
+			"they name no customer (nobody) or only an Accounts v2 customer_account (customer_account), are thin and relate to no customer, so that a classic endpoint is needed (thin), or cannot be read for certain (odd)."), []string{"reason"}),
 		odd:     prometheus.NewCounterVec(name("odd_total", "Signed events with an unexpected shape, by what was unexpected."), []string{"what"}),
 		panics:  prometheus.NewCounter(name("panics_total", "Requests that ended in a panic: a defect of this program.")),
 		cut:     prometheus.NewCounter(name("cut_total", "Connections that were cut off before they had sent a verified webhook, to make room for newer ones (MAX_BODIES_BYTES).")),
@@ -102,6 +102,7 @@ func newMetrics() *metrics {
 	m.unmarkedType = m.unmarked.WithLabelValues("type")
 	m.unmarkedNobody = m.unmarked.WithLabelValues("nobody")
 	m.unmarkedCustomerAccount = m.unmarked.WithLabelValues("customer_account")
+	m.unmarkedThin = m.unmarked.WithLabelValues("thin")
 	m.unmarkedOdd = m.unmarked.WithLabelValues("odd")
 	return m
 }

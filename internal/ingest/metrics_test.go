@@ -14,7 +14,7 @@ func TestCountersAreThereFromTheStart(t *testing.T) {
 		"webhooks_total": 3 * (len(knownTypes) + 1),
 		"refused_total":  len(answers) - 2, // not_stored and internal_error are counted elsewhere
 		"odd_total":      6,
-		"unmarked_total": 4,
+		"unmarked_total": 5,
 		"panics_total":   1,
 	} {
 		if got, err := testutil.GatherAndCount(b.registry, "entitled_ingest_"+name); got != want || err != nil {

@@ -124,6 +124,8 @@ func (s *store) marks(e *stripeevent.Envelope) bool {
 		s.metrics.odd.WithLabelValues(string(e.Odd)).Inc()
 	}
 	switch {
+	case stripeevent.Thin(e.Type) && e.Customer == "" && e.Odd == "":
+		s.metrics.unmarkedThin.Inc()
 	case !s.types.Marks(e.Type):
 		s.metrics.unmarkedType.Inc()
 	case e.CustomerAccount:

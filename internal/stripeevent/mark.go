@@ -45,9 +45,27 @@ func DefaultTypes() []string {
 		"payment_intent.canceled",
 		// Planned changes of a subscription.
 		"subscription_schedule.*",
+		// Thin events of Stripe's v2 objects, if what they relate to is a customer. (Those of v1 objects, v1.customer.updated for
+		// one, mark as the types without v1. do.)
+		"v2.*",
 		// A card that its bank has renewed changes the brand and last four digits in the snapshot, and no other event tells.
 		"payment_method.*",
 	}
+}
+
+// Thin reports whether events of type typ are thin: those of an event destination with thin payloads. They hold
+// no object, only the id of one, and name a customer only where that object is one.
+func Thin(typ string) bool { return strings.HasPrefix(typ, thinV1) || strings.HasPrefix(typ, "v2.") }
+
+// thinV1 begins the types of thin events about v1 objects; the rest is the type of the same event with its object in it.
+const thinV1 = "v1."
+
+// Snapshot is the type of the event that a classic endpoint gets in place of a thin one of type typ; "" if there is none.
+func Snapshot(typ string) string {
+	if rest, ok := strings.CutPrefix(typ, thinV1); ok {
+		return rest
+	}
+	return ""
 }
 
 // Types is a list of event types that mark their customer dirty. The zero value marks none.
@@ -112,8 +130,17 @@ func checkGlob(glob string) error {
 	return nil
 }
 
-// Marks reports whether events of type typ mark their customer. It does not allocate.
+// Marks reports whether events of type typ mark their customer. A thin one of type v1.… marks if the type behind v1. does. It does
+// not allocate.
 func (t *Types) Marks(typ string) bool {
+	if t.marks(typ) {
+		return true
+	}
+	snapshot := Snapshot(typ)
+	return snapshot != "" && t.marks(snapshot)
+}
+
+func (t *Types) marks(typ string) bool {
 	if t.all {
 		return true
 	}

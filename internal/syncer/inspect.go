@@ -207,14 +207,32 @@ func (i *Inspector) Schedules(ctx context.Context) (map[string]string, error) {
 
 // NewestEvent is when the newest event of the mode was stored, zero if there is none.
 func (i *Inspector) NewestEvent(ctx context.Context) (time.Time, error) {
-	m, err := i.store.events.GetLastMsgForSubject(ctx, "stripe.event."+string(i.mode)+".>")
+	_, at, err := i.newest(ctx, ">")
+	return at, err
+}
+
+// NewestThin is the type of the newest thin event about a v1 object that names no customer, and when it was stored; "" if there is none.
+func (i *Inspector) NewestThin(ctx context.Context) (string, time.Time, error) {
+	return i.newest(ctx, "*.none.v1.>")
+}
+
+// NewestOf is when the newest event of a type was stored, zero if there is none.
+func (i *Inspector) NewestOf(ctx context.Context, typ string) (time.Time, error) {
+	_, at, err := i.newest(ctx, "*.*."+typ)
+	return at, err
+}
+
+// newest is the type of the newest event of the mode on certain subjects, and when it was stored.
+func (i *Inspector) newest(ctx context.Context, subjects string) (string, time.Time, error) {
+	m, err := i.store.events.GetLastMsgForSubject(ctx, "stripe.event."+string(i.mode)+"."+subjects)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return time.Time{}, nil
+		return "", time.Time{}, nil
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("read the newest event: %w", err)
+		return "", time.Time{}, fmt.Errorf("read the newest event: %w", err)
 	}
-	return m.Time, nil
+	_, typ, _ := stripeevent.ParseEventSubject(m.Subject) // "" for a message that is not ours
+	return typ, m.Time, nil
 }
 
 // Clock is the server's clock at some instant between this call and its return.
