@@ -73,7 +73,7 @@ func TestBodyInABatchIsNotReused(t *testing.T) {
 		g.send(webhooks, postTo(in.Handler()), bubble)
 		synctest.Wait()
 		for range webhooks { // as many webhooks at once would
-			body := in.bodies.get()
+			body := in.parts.get()
 			copy(body[:cap(body)], "another")
 		}
 		if len(conn.msgs) != 9 {

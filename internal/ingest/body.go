@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -8,73 +9,67 @@ import (
 	"sync"
 )
 
-// trusted, in bytes, is how much is allocated before anything of a body has come. Most of Stripe's are shorter.
-const trusted = 16 << 10
+// partSize, in bytes, is what is allocated of a body at a time. Most of Stripe's are shorter.
+const partSize = 16 << 10
 
-// bodies are buffers of that size that wait for the next webhook: a body is by far the most that a webhook allocates. Only
-// one that nobody else may look at any more comes back here, for another webhook's bytes under this one's name would be worse
+// A body is received in parts, full ones but for the last, so that memory follows what has come and what is given up leaves no garbage.
+type body [][]byte
+
+// parts are those that wait for the next webhook: a body is by far the most that a webhook allocates. Only a part
+// that nobody else may look at any more comes back here, for another webhook's bytes under this one's name would be worse
 // than any garbage: what was never published, and what has its PubAck, after which nats.go has no reason to send again, unless
 // a batch that it was in has yet to end.
-type bodies struct{ pool sync.Pool }
+type parts struct{ pool sync.Pool }
 
-// get returns an empty buffer.
-func (b *bodies) get() []byte {
-	if p, ok := b.pool.Get().(*[]byte); ok {
-		return (*p)[:0]
+// get returns an empty part.
+func (p *parts) get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return (*b)[:0]
 	}
-	return make([]byte, 0, trusted)
+	return make([]byte, 0, partSize)
 }
 
-func (b *bodies) put(body []byte) {
-	if cap(body) == trusted { // larger ones must not stay
-		b.pool.Put(&body)
+// put takes a part back, and leaves what is none to the garbage collector.
+func (p *parts) put(b []byte) {
+	if cap(b) == partSize {
+		p.pool.Put(&b)
 	}
 }
 
-// receive returns the body as it came: a Content-Encoding is not undone, since the signature is over the bytes sent. What it
-// returns is charged to the sender, whatever the code.
-func (in *Ingest) receive(w http.ResponseWriter, r *http.Request, s *sender) ([]byte, code) {
+// receive returns the body as it came: a Content-Encoding is not undone, since the signature is over the bytes sent. It has a part at
+// least, and each is charged to the sender, unless the body is refused.
+func (in *Ingest) receive(w http.ResponseWriter, r *http.Request, s *sender) (body, code) {
 	if r.ContentLength > in.maxBody {
 		w.Header()["Connection"] = closing // rather than read on to the end
 		return nil, bodyTooLarge
 	}
-	if !in.senders.hold(s, trusted) {
-		return nil, crowded
-	}
-	body := in.bodies.get()
+	var b body
 	limited := http.MaxBytesReader(w, r.Body, in.maxBody)
 	for {
-		n, err := limited.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
+		if !in.senders.hold(s, partSize) {
+			return nil, in.drop(b, s, crowded)
+		}
+		part, err := fill(in.parts.get(), limited)
+		b = append(b, part)
 		switch {
 		case err == io.EOF:
-			return body, ""
+			return b, ""
 		case err != nil:
-			return body, in.unread(w, s, err)
-		}
-		if len(body) == cap(body) {
-			var ok bool
-			if body, ok = in.grow(body, r.ContentLength, s); !ok {
-				return body, crowded
-			}
+			return nil, in.drop(b, s, in.unread(w, s, err))
 		}
 	}
 }
 
-// grow returns body with more room: twice as much, so that memory follows what has come, or what is announced if that is less.
-func (in *Ingest) grow(body []byte, announced int64, s *sender) ([]byte, bool) {
-	// One byte more than the longest lets the read that finds the end find it in place.
-	size := min(2*int64(cap(body)), in.maxBody+1)
-	if announced >= int64(len(body)) {
-		size = min(size, announced+1)
+// fill reads until the part is full or there is an error.
+func fill(part []byte, r io.Reader) ([]byte, error) {
+	for len(part) < cap(part) {
+		n, err := r.Read(part[len(part):cap(part)])
+		part = part[:len(part)+n]
+		if err != nil {
+			return part, err
+		}
 	}
-	if !in.senders.hold(s, size) {
-		return body, false
-	}
-	more := append(make([]byte, 0, size), body...)
-	in.senders.free(s, int64(cap(body)))
-	in.bodies.put(body)
-	return more, true
+	return part, nil
 }
 
 // unread says why a body was not read to its end.
@@ -90,4 +85,27 @@ func (in *Ingest) unread(w http.ResponseWriter, s *sender, err error) code {
 		return bodyTooSlow
 	}
 	return bodyUnreadable
+}
+
+// whole returns a body in one piece, which takes the place of its parts.
+func (in *Ingest) whole(b body, s *sender) ([]byte, code) {
+	if len(b) == 1 {
+		return b[0], ""
+	}
+	size := (len(b)-1)*partSize + len(b[len(b)-1])
+	if !in.senders.hold(s, int64(size)) {
+		return nil, in.drop(b, s, crowded)
+	}
+	joined := bytes.Join(b, nil)
+	in.drop(b, s, "")
+	return joined, ""
+}
+
+// drop gives the parts of a body back and returns why.
+func (in *Ingest) drop(b body, s *sender, why code) code {
+	for _, part := range b {
+		in.parts.put(part)
+	}
+	in.senders.free(s, int64(len(b))*partSize)
+	return why
 }

@@ -48,6 +48,29 @@ func FuzzSignedAt(f *testing.F) {
 	})
 }
 
+// A body in parts is signed if and only if it is as a whole.
+func TestSignedInParts(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	text := strings.Repeat("0123456789", 5000)
+	d := door{secrets: []string{secret, otherSecret}, tolerance: time.Hour, now: time.Now}
+	good, other, forged := sign(text, secret, now), sign(text, otherSecret, now), sign(text, "whsec_guess", now)
+	v1 := func(header string) string { return header[strings.Index(header, ",v1"):] }
+	for name, header := range map[string]string{
+		"good": good, "second secret": other, "forged": forged, "two, the second good": forged + v1(good), "two, the first good": good + v1(forged),
+		"upper case": good[:20] + strings.ToUpper(good[20:]), "not hexadecimal": good + "zz", "short": good[:len(good)-2],
+		"another time": strings.Replace(good, "t=", "t=1,t=", 1), "v0 only": strings.Replace(good, "v1", "v0", 1), "none": "t=1",
+		"of another body": sign(text+" ", secret, now), "the time before": "t=1" + v1(good), "the last time counts": good + ",t=1",
+	} {
+		whole := d.verify([]byte(text), header) == ""
+		for _, cut := range []int{1, partSize, len(text) - 1} {
+			if got := d.signed(body{[]byte(text[:cut]), []byte(text[cut:])}, header); got != whole {
+				t.Errorf("%s, cut at %d: %v in parts, %v as a whole", name, cut, got, whole)
+			}
+		}
+	}
+}
+
 // FuzzDoor: no request panics, and none is answered 200 unless stripe-go accepts its signature.
 func FuzzDoor(f *testing.F) {
 	body := fixture(f, "invoice.paid")

@@ -93,14 +93,8 @@ func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	}
 	s := in.senders.of(w, req)
 	defer in.senders.done(s)
-	var e stripeevent.Envelope
-	body, refused := in.receive(w, req, s)
-	if refused == "" {
-		e, refused = in.admit(body, signature, s)
-	}
+	e, body, refused := in.admit(w, req, signature, s)
 	if refused != "" {
-		in.bodies.put(body)
-		in.senders.free(s, s.body) // before the answer, which may have to wait for its reader
 		in.refuse(w, refused)
 		return
 	}
@@ -117,25 +111,41 @@ func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if !r.inUse {
-		in.bodies.put(body)
+		in.parts.put(body)
 	}
 	received.write(w)
 	span.answered(received.status, r.duplicate, nil)
 }
 
-// admit returns the event of a body that Stripe signed.
-func (in *Ingest) admit(body []byte, signature string, s *sender) (stripeevent.Envelope, code) {
-	if refused := in.door.verify(body, signature); refused != "" {
-		return stripeevent.Envelope{}, refused
+// admit returns the event of a request that Stripe signed, and its body, which is charged to the sender.
+func (in *Ingest) admit(w http.ResponseWriter, r *http.Request, signature string, s *sender) (stripeevent.Envelope, []byte, code) {
+	var e stripeevent.Envelope
+	parts, refused := in.receive(w, r, s)
+	if refused != "" {
+		return e, nil, refused
 	}
-	e, err := stripeevent.Parse(body)
-	switch {
-	case err != nil:
-		return e, notAnEvent
-	case !in.senders.verified(s):
-		return e, crowded
+	if !in.door.signed(parts, signature) {
+		return e, nil, in.drop(parts, s, signatureInvalid)
 	}
-	return e, ""
+	body, refused := in.whole(parts, s)
+	if refused != "" {
+		return e, nil, refused
+	}
+	refused = in.door.verify(body, signature)
+	if refused == "" {
+		var err error
+		if e, err = stripeevent.Parse(body); err != nil {
+			refused = notAnEvent
+		}
+	}
+	if refused == "" && !in.senders.verified(s) {
+		refused = crowded
+	}
+	if refused != "" {
+		in.parts.put(body)
+		in.senders.free(s, s.body) // before the answer, which may have to wait for its reader
+	}
+	return e, body, refused
 }
 
 // refuse answers and counts a request that is not stored.

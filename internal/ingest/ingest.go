@@ -78,7 +78,7 @@ type Ingest struct {
 	failures   seldom
 	panics     seldom
 	handler    http.Handler
-	bodies     bodies
+	parts      parts
 	senders    *senders
 }
 

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bytes"
-	"container/list"
 	"context"
 	"errors"
 	"net"
@@ -25,9 +24,9 @@ var errHeaderLines = errors.New("more than 100 lines in the header")
 // senders bounds the memory that connections and bodies take. Anybody can connect, and can send a header that looks
 // like Stripe's; only a whole body shows whether Stripe signed it.
 //
-// A body is charged for what has come, not for what its header announces. When there is no room, the
-// connection that has kept ingest waiting longest is cut off. Stripe sends a webhook at once, so its connection
-// is never the one, however many others wait and whatever addresses they come from. A verified webhook is not cut off any more.
+// A body is charged for what has come, not for what its header announces. When there is no room, the connection with the largest product of
+// memory and time that it has kept ingest waiting is cut off. Stripe sends a webhook at once, so its connection is not the one,
+// however many others wait and whatever addresses they come from. A verified webhook is not cut off any more.
 type senders struct {
 	max int64 // bytes
 	cut func()
@@ -37,8 +36,8 @@ type senders struct {
 	used int64
 	// leaving is the part of used that belongs to bodies which were cut off and whose memory is not free yet.
 	leaving int64
-	// waiting are the senders of whom a verified webhook is awaited, the longest first.
-	waiting list.List
+	// waiting are the senders of whom a verified webhook is awaited.
+	waiting []*sender
 }
 
 func newSenders(limit int64, cut func()) *senders {
@@ -59,12 +58,16 @@ type sender struct {
 	lines, line int
 
 	// all.mu guards the rest.
-	place   *list.Element // in all.waiting; nil while a verified webhook is stored
-	conn    int64         // charged for the connection
-	body    int64         // charged for the body
-	handled bool          // a handler runs
+	place   int       // in all.waiting; outside while a verified webhook is stored
+	since   time.Time // it has been waiting
+	conn    int64     // charged for the connection
+	body    int64     // charged for the body
+	handled bool      // a handler runs
 	isCut   bool
 }
+
+// outside is the place of a sender that is not waiting.
+const outside = -1
 
 // senderKey is the key of the context value that holds a connection's sender.
 type senderKey struct{}
@@ -74,23 +77,22 @@ func (a *senders) of(w http.ResponseWriter, r *http.Request) *sender {
 	if s, ok := r.Context().Value(senderKey{}).(*sender); ok {
 		return s
 	}
-	s := &sender{control: http.NewResponseController(w), all: a, handled: true}
+	s := &sender{control: http.NewResponseController(w), all: a, handled: true, place: outside}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s.place = a.waiting.PushBack(s)
+	a.wait(s)
 	return s
 }
 
 // open adds a connection. It may have others cut off, but never waits.
 func (a *senders) open(c net.Conn) *sender {
-	s := &sender{Conn: c, all: a, conn: perConn, inHeader: true}
+	s := &sender{Conn: c, all: a, conn: perConn, inHeader: true, place: outside}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.used += perConn
-	s.place = a.waiting.PushBack(s)
-	for a.used-a.leaving > a.max && a.waiting.Front() != s.place {
-		a.cutLongest()
+	for a.used-a.leaving > a.max && a.cutWorst() {
 	}
+	a.wait(s)
 	return s
 }
 
@@ -101,7 +103,7 @@ func (a *senders) hold(s *sender, n int64) bool {
 	defer a.mu.Unlock()
 	for !s.isCut && a.used+n > a.max {
 		switch {
-		case a.used-a.leaving+n > a.max && a.cutLongest():
+		case a.used-a.leaving+n > a.max && a.cutWorst():
 		case a.leaving > 0:
 			a.room.Wait() // not for long: what is cut off reads nothing more
 		default:
@@ -135,8 +137,7 @@ func (a *senders) verified(s *sender) bool {
 	if s.isCut {
 		return false
 	}
-	a.waiting.Remove(s.place)
-	s.place = nil
+	a.leave(s)
 	return true
 }
 
@@ -151,13 +152,40 @@ func (a *senders) done(s *sender) {
 	a.remove(s)
 }
 
-// cutLongest cuts off the sender that has kept ingest waiting longest, if there is one. mu is held.
-func (a *senders) cutLongest() bool {
-	front := a.waiting.Front()
-	if front == nil {
+// wait adds s to those that wait, or begins its wait again. mu is held.
+func (a *senders) wait(s *sender) {
+	s.since = time.Now()
+	if s.place == outside {
+		s.place = len(a.waiting)
+		a.waiting = append(a.waiting, s)
+	}
+}
+
+// leave takes s from those that wait. mu is held.
+func (a *senders) leave(s *sender) {
+	if s.place == outside {
+		return
+	}
+	last := len(a.waiting) - 1
+	a.waiting[s.place] = a.waiting[last]
+	a.waiting[s.place].place = s.place
+	a.waiting[last] = nil
+	a.waiting = a.waiting[:last]
+	s.place = outside
+}
+
+// cutWorst cuts off the sender that costs most, in memory times waiting, if any waits. mu is held.
+func (a *senders) cutWorst() bool {
+	var s *sender
+	cost, now := -1.0, time.Now()
+	for _, w := range a.waiting {
+		if c := float64(w.conn+w.body) * float64(now.Sub(w.since)); c > cost {
+			s, cost = w, c
+		}
+	}
+	if s == nil {
 		return false
 	}
-	s := front.Value.(*sender)
 	a.remove(s)
 	s.isCut = true
 	a.leaving += s.body
@@ -177,10 +205,7 @@ func (a *senders) cutLongest() bool {
 
 // remove ends the charge of a connection and takes it from those that wait. mu is held.
 func (a *senders) remove(s *sender) {
-	if s.place != nil {
-		a.waiting.Remove(s.place)
-		s.place = nil
-	}
+	a.leave(s)
 	a.used -= s.conn
 	s.conn = 0
 	a.room.Broadcast()
@@ -210,13 +235,10 @@ func (a *senders) state(c net.Conn, state http.ConnState) {
 		s.handled, s.inHeader = true, false
 	case http.StateIdle:
 		s.handled, s.inHeader, s.lines, s.line = false, true, 0, 0
-		switch {
-		case s.isCut:
+		if s.isCut {
 			_ = s.Close()
-		case s.place == nil:
-			s.place = a.waiting.PushBack(s)
-		default:
-			a.waiting.MoveToBack(s.place)
+		} else {
+			a.wait(s)
 		}
 	case http.StateClosed, http.StateHijacked:
 		a.remove(s)
@@ -227,8 +249,8 @@ func (a *senders) state(c net.Conn, state http.ConnState) {
 func (a *senders) begins(s *sender) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if s.place != nil {
-		a.waiting.MoveToBack(s.place)
+	if !s.isCut {
+		a.wait(s)
 	}
 }
 

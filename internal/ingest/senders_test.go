@@ -68,24 +68,24 @@ func TestChargeFollowsWhatHasCome(t *testing.T) {
 	a := underAttack(t, nil)
 	a.holds(t, 0)
 	nothing := a.dial(t, begin(1<<20, 0))
-	a.holds(t, perConn+trusted)
+	a.holds(t, perConn+partSize)
 	some := a.dial(t, begin(1<<20, 40_000))
-	a.holds(t, 2*perConn+trusted+4*trusted)
+	a.holds(t, 2*perConn+partSize+3*partSize)
 	_, _ = nothing.Close(), some.Close()
 	a.holds(t, 0)
 }
 
-// Where there is no room the connection that has waited longest is cut off and told to come again; a real webhook gets its place.
-func TestLongestWaitIsCutOff(t *testing.T) {
+// Where there is no room the connection that has kept most for longest is cut off and told to come again; a real webhook gets its place.
+func TestWorstIsCutOff(t *testing.T) {
 	t.Parallel()
-	const room = 6*perConn + 2*(64<<10)
+	const room = 320 << 10
 	a := underAttack(t, func(c *Config) { c.MaxBody, c.MaxBodies = 100_000, room })
-	first := a.dial(t, begin(100_000, 40_000)) // has 64 KiB
-	a.holds(t, perConn+64<<10)
+	first := a.dial(t, begin(100_000, 40_000)) // has three parts
+	a.holds(t, perConn+3*partSize)
 	second := a.dial(t, begin(100_000, 40_000))
-	a.holds(t, 2*(perConn+64<<10))
+	a.holds(t, 2*(perConn+3*partSize))
 	idle := a.dial(t, "POST")
-	a.holds(t, 3*perConn+2*(64<<10))
+	a.holds(t, 3*perConn+6*partSize)
 
 	// A webhook that needs more than what is left.
 	pad := strings.Repeat("x", 70_000)
@@ -147,7 +147,7 @@ func TestVerifiedKeepTheirPlace(t *testing.T) {
 		published <- struct{}{}
 		return f, nil
 	}}
-	const room = 3 * (perConn + trusted)
+	const room = 3 * (perConn + partSize)
 	in := fakeIngest(t, &fakePublisher{}, func(c *Config) {
 		c.Publisher, c.MaxBody, c.MaxBodies, c.PublishTimeout = p, 1000, room, gathering
 	})
@@ -255,7 +255,7 @@ func TestThousandSlowBodies(t *testing.T) {
 	t.Parallel()
 	const room = 24 << 20
 	a := underAttack(t, func(c *Config) { c.MaxBodies = room })
-	say := begin(1<<20, 40_000) // 64 KiB of buffer
+	say := begin(1<<20, 40_000) // three parts
 	var took []time.Duration
 	var most int64
 	for i := range 1000 {
