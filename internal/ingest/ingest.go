@@ -49,7 +49,7 @@ type Config struct {
 	// MaxBody, in bytes, is the longest body taken. Defaults to 1 MiB.
 	MaxBody int64
 	// MaxBodies, in bytes, is how much all bodies in flight may take together, and the connections, each of which counts 32 KiB.
-	// For more the connections that have kept ingest waiting longest are cut off. Defaults to 64 MiB.
+	// For more, connections are cut off that have sent no verified webhook yet. Defaults to 64 MiB.
 	MaxBodies int64
 	// Tolerance is how far a signature's timestamp may be from Now, either way. Defaults to 5 minutes.
 	Tolerance time.Duration

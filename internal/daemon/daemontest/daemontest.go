@@ -100,6 +100,9 @@ func (p *Program) read(stderr io.Reader) {
 	close(p.changed)
 }
 
+// PID is the process's id.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
+
 // Signal sends a signal.
 func (p *Program) Signal(s syscall.Signal) {
 	p.tb.Helper()
