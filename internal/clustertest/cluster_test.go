@@ -10,14 +10,17 @@ import (
 	"entitled/internal/topology"
 )
 
-var rounds = flag.Int("cluster.rounds", 0, "rounds of faults in TestRounds, of about 20 s each; 0 skips it")
+var (
+	rounds = flag.Int("cluster.rounds", 0, "rounds of faults in TestRounds, of about 20 s each; 0 skips it")
+	deaths = flag.Int("cluster.deaths", 0, "how often TestDeaths kills a server, about 25 s each; 0 skips it")
+)
 
 // tell prints what a run came to, and what was going on in its slowest syncs.
 func (r *rig) tell(s sum) {
 	r.t.Helper()
 	r.t.Logf("%d changes, webhooks answered %v, slowest answer %s", s.changes, s.statuses, s.slowest.Round(time.Millisecond))
-	r.t.Logf("%d events acknowledged, %d records, %d requests to Stripe; last marker gone %s after the last webhook",
-		s.acked, s.syncs, s.requests, s.settled.Round(time.Millisecond))
+	r.t.Logf("%d events acknowledged, %.1f MB, %d records, %d requests to Stripe; last marker gone %s after the last webhook",
+		s.acked, float64(s.bytes)/1e6, s.syncs, s.requests, s.settled.Round(time.Millisecond))
 	r.t.Logf("from a 200 to its sync: median %s, 99 %% %s, 99.9 %% %s, worst %s", s.at(.5).Round(time.Millisecond),
 		s.at(.99).Round(time.Millisecond), s.at(.999).Round(time.Millisecond), s.at(1).Round(time.Millisecond))
 	for i := len(s.delays) - 1; i >= max(len(s.delays)-5, 0); i-- {
@@ -34,12 +37,12 @@ func (r *rig) tell(s sum) {
 
 // leaders are what has a leader of its own.
 func (r *rig) leaders() map[string]func() int {
-	stream := func(name string) func() int { return func() int { return r.cluster.StreamLeader(name) } }
+	stream := func(name string) func() int { return func() int { return r.cluster.StreamLeader(r.t.Context(), name) } }
 	consumer := func(name string) func() int {
-		return func() int { return r.cluster.ConsumerLeader(topology.SyncStream, name) }
+		return func() int { return r.cluster.ConsumerLeader(r.t.Context(), topology.SyncStream, name) }
 	}
 	return map[string]func() int{
-		"meta leader":             r.cluster.MetaLeader,
+		"meta leader":             func() int { return r.cluster.MetaLeader(r.t.Context()) },
 		"leader of STRIPE_EVENTS": stream(topology.EventsStream),
 		"leader of STRIPE_SYNC":   stream(topology.SyncStream),
 		"leader of STRIPE_SYNCED": stream(topology.SyncedStream),

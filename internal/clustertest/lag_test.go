@@ -2,28 +2,10 @@ package clustertest
 
 import (
 	"fmt"
-	"testing"
 	"time"
 
 	"entitled/internal/natstest"
 )
-
-// A follower that lags answers a client beside it with what was. The syncer there must neither keep customers waiting while
-// the others go on, nor spoil anything; and then the node that hands out the work dies.
-func TestFollowerLagsAndLeaderDies(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, plan{customers: 200, rate: 40})
-	stop := r.load(40)
-	defer stop()
-	// A follower answers reads once it has been up to date.
-	r.pass(time.Second)
-	dead := r.lag(700*time.Millisecond, 2*time.Second)
-	r.kill("leader of the consumer", dead, time.Second)
-	stop()
-	s := r.settle()
-	r.tell(s)
-	r.checkDelays(s)
-}
 
 // lag lets a follower of everything lag by d for long, and returns the node that leads the consumer.
 func (r *rig) lag(d, long time.Duration) (leader int) {
@@ -42,13 +24,12 @@ func (r *rig) lag(d, long time.Duration) (leader int) {
 // unlead makes node i a follower of every stream and of the consumer.
 func (r *rig) unlead(i int) {
 	r.t.Helper()
-	nc := r.cluster.Conn(r.t)
 	for what, subject := range stepDown {
 		natstest.Eventually(r.t, settleWithin, func() error {
 			if r.leaders()[what]() != i {
 				return nil
 			}
-			if _, err := nc.Request("$JS.API."+subject, nil, time.Second); err != nil {
+			if _, err := r.nc.Request("$JS.API."+subject, nil, time.Second); err != nil {
 				return err
 			}
 			return fmt.Errorf("n%d is still %s", i+1, what)

@@ -3,6 +3,7 @@ package clustertest
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -25,8 +26,10 @@ import (
 // A sum is what a run came to.
 type sum struct {
 	changes, acked, syncs, requests int
-	statuses                        map[int]int
-	slowest                         time.Duration
+	// bytes are those of the acknowledged events.
+	bytes    int
+	statuses map[int]int
+	slowest  time.Duration
 	// settled is how long it took after the last webhook until no marker was left.
 	settled time.Duration
 	// delays are, per acknowledged event, from its 200 to the record of a sync that read Stripe after it; ascending.
@@ -71,20 +74,26 @@ type written struct {
 // settle waits until all webhooks are delivered and all their markers gone, and compares everything with everything.
 func (r *rig) settle() sum {
 	r.t.Helper()
-	r.cluster.WaitReady()
-	js := r.cluster.JetStream(r.t)
+	r.awaitReady()
 	r.deliverAll()
 	quiet := time.Now()
-	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), js, "*") })
+	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), r.js, "*") })
 	out := sum{
-		changes: int(r.changes.Load()), acked: len(r.acked), statuses: r.statuses, slowest: r.slowest,
+		changes: int(r.changes.Load()), acked: len(r.acked), bytes: r.bytes, statuses: map[int]int{},
 		settled: time.Since(quiet), requests: r.sim.Stats().Requests,
 	}
-	events := r.events(js)
-	records := r.records(js)
+	for _, a := range r.answers {
+		out.statuses[a.status]++
+		out.slowest = max(out.slowest, a.to.Sub(a.from))
+	}
+	r.checkReplicas()
+	events := r.events()
+	records := r.records()
 	r.checkLost(events)
 	r.checkIntervals(records)
-	r.checkTruth(js)
+	r.checkTruth()
+	r.checkClient()
+	r.checkLogs()
 	for _, all := range records {
 		out.syncs += len(all)
 	}
@@ -148,15 +157,15 @@ func noMarkers(ctx context.Context, js jetstream.JetStream, lane stripeevent.Lan
 }
 
 // read calls each with every message of a stream.
-func (r *rig) read(js jetstream.JetStream, stream string, each func(jetstream.Msg, *jetstream.MsgMetadata)) {
+func (r *rig) read(stream string, each func(jetstream.Msg, *jetstream.MsgMetadata)) {
 	r.t.Helper()
 	// A consumer that has just been created may not be heard of everywhere yet: what is read is known by its end.
 	var cons jetstream.Consumer
 	natstest.Eventually(r.t, settleWithin, func() (err error) {
-		cons, err = js.OrderedConsumer(r.t.Context(), stream, jetstream.OrderedConsumerConfig{})
+		cons, err = r.js.OrderedConsumer(r.t.Context(), stream, jetstream.OrderedConsumerConfig{})
 		return err
 	})
-	st, err := js.Stream(r.t.Context(), stream)
+	st, err := r.js.Stream(r.t.Context(), stream)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -183,22 +192,28 @@ func (r *rig) read(js jetstream.JetStream, stream string, each func(jetstream.Ms
 }
 
 // events are the stored ones by id.
-func (r *rig) events(js jetstream.JetStream) map[string]stored {
+func (r *rig) events() map[string]stored {
 	all := map[string]stored{}
-	r.read(js, topology.EventsStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
+	r.read(topology.EventsStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 		c, _, err := stripeevent.ParseEventSubject(m.Subject())
 		if err != nil {
 			r.t.Errorf("stored event: %v", err)
 		}
 		_, id, _ := strings.Cut(m.Headers().Get(nats.MsgIdHdr), "/")
+		if d := m.Headers().Get(stripeevent.DigestHeader); d != stripeevent.BodyDigest(m.Data()) {
+			r.t.Errorf("event %s is stored with the digest %q, which is not its own", id, d)
+		}
+		if !r.sent[body{id, sha256.Sum256(m.Data())}] {
+			r.t.Errorf("event %s is stored as it was never sent", id)
+		}
 		all[id] = stored{c, meta.Sequence.Stream}
 	})
 	return all
 }
 
-func (r *rig) records(js jetstream.JetStream) map[string][]written {
+func (r *rig) records() map[string][]written {
 	all := map[string][]written{}
-	r.read(js, topology.SyncedStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
+	r.read(topology.SyncedStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 		c, err := stripeevent.ParseSyncedSubject(m.Subject())
 		if err != nil {
 			r.t.Errorf("record: %v", err)
@@ -214,10 +229,56 @@ func (r *rig) records(js jetstream.JetStream) map[string][]written {
 
 func (r *rig) checkLost(events map[string]stored) {
 	r.t.Helper()
+	lost := 0
 	for id := range r.acked {
 		if _, stored := events[id]; !stored {
-			r.t.Errorf("event %s was answered 200 and is not in %s", id, topology.EventsStream)
+			lost++
 		}
+	}
+	if lost > 0 {
+		r.t.Errorf("%d of %d events that were answered 200 are not in %s", lost, len(r.acked), topology.EventsStream)
+	}
+}
+
+// checkReplicas: every server has the same messages.
+func (r *rig) checkReplicas() {
+	r.t.Helper()
+	err := r.cluster.Agree(r.t.Context(), topology.EventsStream, topology.SyncedStream, "KV_"+entitlement.Bucket(mode))
+	if err != nil {
+		r.t.Error(err)
+	}
+}
+
+// checkClient: the client that watched all the time has what the bucket has.
+func (r *rig) checkClient() {
+	r.t.Helper()
+	for _, c := range r.sim.Customers() {
+		data := r.snapshot(c.ID)
+		if data == nil {
+			continue
+		}
+		want, err := entitlement.Decode(data)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		natstest.Eventually(r.t, settleWithin, func() error {
+			if got, ok := r.client.Get(c.ID); !ok || !got.Equal(&want) {
+				return fmt.Errorf("the client has another snapshot of %s than the bucket", c.ID)
+			}
+			return nil
+		})
+	}
+}
+
+// checkLogs: no server says that one of its stores is damaged.
+func (r *rig) checkLogs() {
+	r.t.Helper()
+	lines, err := r.cluster.Complaints()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, line := range lines[:min(len(lines), 20)] {
+		r.t.Error(line)
 	}
 }
 
@@ -252,7 +313,7 @@ func (r *rig) checkIntervals(records map[string][]written) {
 }
 
 // checkTruth compares every snapshot with what Stripe says now.
-func (r *rig) checkTruth(js jetstream.JetStream) {
+func (r *rig) checkTruth() {
 	r.t.Helper()
 	stripe, err := stripeapi.New(r.stripe)
 	if err != nil {
@@ -260,7 +321,7 @@ func (r *rig) checkTruth(js jetstream.JetStream) {
 	}
 	free := func(context.Context) error { return nil }
 	for _, c := range r.sim.Customers() {
-		data := r.snapshot(js, c.ID)
+		data := r.snapshot(c.ID)
 		if data == nil {
 			continue // nothing happened to it since the endpoint was there; the delays say whether something did
 		}
@@ -282,13 +343,13 @@ func (r *rig) checkTruth(js jetstream.JetStream) {
 
 // snapshot is the customer's entry as the bucket's leader has it, nil if there is none: a follower that was just restarted
 // may answer with what was.
-func (r *rig) snapshot(js jetstream.JetStream, customer string) []byte {
+func (r *rig) snapshot(customer string) []byte {
 	r.t.Helper()
 	var data []byte
 	natstest.Eventually(r.t, settleWithin, func() error {
 		bucket := entitlement.Bucket(mode)
 		ask := fmt.Sprintf(`{"last_by_subj":"$KV.%s.%s"}`, bucket, customer)
-		answer, err := js.Conn().Request("$JS.API.STREAM.MSG.GET.KV_"+bucket, []byte(ask), 5*time.Second)
+		answer, err := r.nc.Request("$JS.API.STREAM.MSG.GET.KV_"+bucket, []byte(ask), 5*time.Second)
 		if err != nil {
 			return err
 		}

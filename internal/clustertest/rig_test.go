@@ -3,6 +3,7 @@ package clustertest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,10 +17,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/ingest"
+	"entitled/internal/natsproc"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
@@ -41,19 +44,36 @@ const settleWithin = 3 * time.Minute
 // A rig is the pipeline: on every node one ingest and one syncer that connect to it first.
 type rig struct {
 	t       *testing.T
-	cluster *natstest.ServerCluster
+	cluster *natsproc.Cluster
+	nc      *nats.Conn // the rig's own
+	js      jetstream.JetStream
+	client  *entitlement.Client
 	sim     *stripesim.Sim
+	door    string // where webhooks go
 	stripe  stripeapi.Config
 	policy  syncer.Policy
 	subs    []string
 
-	mu       sync.Mutex
-	acked    map[string]time.Time // event id: when it was first answered 200
-	statuses map[int]int
-	slowest  time.Duration // answer to a webhook
-	faults   []fault
-	lacks    []fault // when something had no leader
-	changes  atomic.Int64
+	mu      sync.Mutex
+	acked   map[string]time.Time // event id: when it was first answered 200
+	sent    map[body]bool
+	bytes   int // of the events that were answered 200
+	answers []answer
+	faults  []fault
+	lacks   []fault // when something had no leader
+	changes atomic.Int64
+}
+
+// A body is an event as it was sent, by id and SHA-256; an event has several, for Stripe counts its deliveries in it.
+type body struct {
+	event  string
+	digest [sha256.Size]byte
+}
+
+// An answer is one to a webhook.
+type answer struct {
+	status   int
+	from, to time.Time
 }
 
 // A fault is what was done to the cluster, and when.
@@ -71,10 +91,15 @@ type plan struct {
 func newRig(t *testing.T, p plan) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, cluster: natstest.LinkedCluster(t, nodes, natstest.SyncAlways),
-		acked: map[string]time.Time{}, statuses: map[int]int{},
+		t: t, acked: map[string]time.Time{}, sent: map[body]bool{},
 		policy: syncer.Policy{PastDueGrace: 72 * time.Hour},
 	}
+	var err error
+	if r.cluster, err = natsproc.Start(t.Context(), natsproc.Config{Servers: nodes, Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.cluster.Close)
+	r.connectItself()
 	// 47 s of retries: longer than an election takes.
 	r.sim = stripesim.New(stripesim.Config{Seed: 1, Livemode: true, LogSize: 1 << 20, RetryFactor: 5000})
 	t.Cleanup(r.sim.Close)
@@ -84,9 +109,13 @@ func newRig(t *testing.T, p plan) *rig {
 	r.stripe = stripeapi.Config{Key: key, Base: api.URL}
 	options := topology.Options{Replicas: nodes, Modes: []entitlement.Mode{mode}}
 	natstest.Eventually(t, settleWithin, func() error {
-		_, err := topology.Apply(t.Context(), r.cluster.JetStream(t), topology.All(options), topology.ApplyOptions{})
+		_, err := topology.Apply(t.Context(), r.js, topology.All(options), topology.ApplyOptions{})
 		return err
 	})
+	if r.client, err = entitlement.Open(t.Context(), r.nc, mode, &entitlement.Options{CheckEvery: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.client.Close() }) // its connection goes next
 	r.watchLeaders()
 	r.populate(p.customers)
 	marks, err := stripeevent.ParseTypes("customer.*")
@@ -102,7 +131,8 @@ func newRig(t *testing.T, p plan) *rig {
 	}
 	web := httptest.NewServer(r.balance(doors))
 	t.Cleanup(web.Close)
-	r.sim.AddWebhookEndpoint(stripesim.WebhookEndpoint{URL: web.URL + "/webhooks/stripe", Secrets: []string{secret}, Livemode: true})
+	r.door = web.URL + ingest.Path
+	r.sim.AddWebhookEndpoint(stripesim.WebhookEndpoint{URL: r.door, Secrets: []string{secret}, Livemode: true})
 	return r
 }
 
@@ -128,6 +158,22 @@ func (r *rig) populate(customers int) {
 			r.t.Fatal(err)
 		}
 		r.subs = append(r.subs, sub)
+	}
+}
+
+// connectItself connects the rig, and whoever watches in it, to any of the servers.
+func (r *rig) connectItself() {
+	r.t.Helper()
+	var err error
+	r.nc, err = nats.Connect(r.cluster.URL(), nats.Name("rig"), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		// What is provoked here is not worth a line on standard error.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(r.nc.Close)
+	if r.js, err = jetstream.New(r.nc, jetstream.WithDefaultTimeout(10*time.Second)); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
@@ -182,28 +228,32 @@ func (r *rig) startSyncer(i int, cfg syncer.Config) {
 	})
 }
 
-// balance gives webhooks to the doors in turn, and keeps book of what Stripe was told.
+// balance gives webhooks to the doors in turn, and records what was sent and how it was answered.
 func (r *rig) balance(doors []http.Handler) http.Handler {
 	var turn atomic.Uint64
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		body, err := io.ReadAll(req.Body)
+		data, err := io.ReadAll(req.Body)
 		if err != nil {
 			return
 		}
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		start := time.Now()
-		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		doors[turn.Add(1)%uint64(len(doors))].ServeHTTP(answer, req)
 		var event struct{ ID string }
-		if err := json.Unmarshal(body, &event); err != nil {
+		if err := json.Unmarshal(data, &event); err != nil {
 			r.t.Errorf("webhook: %v", err)
 		}
 		r.mu.Lock()
+		r.sent[body{event.ID, sha256.Sum256(data)}] = true
+		r.mu.Unlock()
+		req.Body = io.NopCloser(bytes.NewReader(data))
+		begun := time.Now()
+		written := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		doors[turn.Add(1)%uint64(len(doors))].ServeHTTP(written, req)
+		ended := time.Now()
+		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.statuses[answer.status]++
-		r.slowest = max(r.slowest, time.Since(start))
-		if _, before := r.acked[event.ID]; !before && answer.status == http.StatusOK {
-			r.acked[event.ID] = time.Now()
+		r.answers = append(r.answers, answer{written.status, begun, ended})
+		if _, before := r.acked[event.ID]; !before && written.status == http.StatusOK {
+			r.acked[event.ID] = ended
+			r.bytes += len(data)
 		}
 	})
 }
@@ -261,16 +311,6 @@ func (r *rig) pass(d time.Duration) {
 	}
 }
 
-// kill stops node i without a word and starts it again after down.
-func (r *rig) kill(what string, i int, down time.Duration) {
-	r.t.Helper()
-	r.inject(fmt.Sprintf("kill n%d, %s, for %s", i+1, what, down), func() {
-		r.cluster.Kill(i)
-		r.pass(down)
-		r.cluster.Servers[i].Restart()
-	})
-}
-
 // awaitLeader waits until somebody leads, and returns who.
 func (r *rig) awaitLeader(what string) (i int) {
 	r.t.Helper()
@@ -286,7 +326,6 @@ func (r *rig) awaitLeader(what string) (i int) {
 // watchLeaders notes when something that the pipeline needs has no leader that answers, until the test ends.
 func (r *rig) watchLeaders() {
 	r.t.Helper()
-	nc := r.cluster.Conn(r.t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -294,7 +333,7 @@ func (r *rig) watchLeaders() {
 		defer tick.Stop()
 		for well := time.Now(); ; {
 			asked := time.Now()
-			if err := allLed(ctx, nc); err != nil {
+			if err := allLed(ctx, r.nc); err != nil {
 				r.mu.Lock()
 				if n := len(r.lacks); n > 0 && r.lacks[n-1].from.Equal(well) {
 					r.lacks[n-1].to = time.Now()

@@ -1,7 +1,6 @@
 package clustertest
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -33,18 +32,25 @@ func TestRounds(t *testing.T) {
 	for n := range *rounds {
 		what := kinds[n%len(kinds)]
 		i := r.awaitLeader(what)
-		// Each kind of fault comes to each leader in len(kinds) times four rounds.
-		switch n / len(kinds) % 4 {
+		other := (i + 1) % nodes
+		// Each kind of fault comes to each leader in len(kinds) times seven rounds.
+		switch n % 7 {
 		case 0:
-			r.kill(what, i, 2*time.Second)
+			r.kill(what, 2*time.Second, i)
 		case 1:
 			r.isolate(what, i, n%2 == 0, 12*time.Second)
 		case 2:
-			r.inject(fmt.Sprintf("restart n%d, %s", i+1, what), r.cluster.Servers[i].Restart)
+			r.restart(what, i)
 		case 3:
 			r.lag(time.Second, 5*time.Second)
+		case 4:
+			r.pause(what, 10*time.Second, i)
+		case 5:
+			r.pause(what+" and another", 10*time.Second, i, other)
+		case 6:
+			r.kill("all", time.Second, r.cluster.All()...)
 		}
-		r.cluster.WaitReady()
+		r.awaitReady()
 		for _, what := range kinds {
 			r.awaitLeader(what)
 		}
@@ -56,16 +62,6 @@ func TestRounds(t *testing.T) {
 	t.Logf("%d rounds", *rounds)
 	r.tell(s)
 	r.checkDelays(s)
-}
-
-// isolate cuts node i off from the others, and from its clients too or not.
-func (r *rig) isolate(what string, i int, clients bool, d time.Duration) {
-	r.t.Helper()
-	r.inject(fmt.Sprintf("isolate n%d, %s, clients too %t", i+1, what, clients), func() {
-		r.cluster.Isolate(i, clients)
-		r.pass(d)
-		r.cluster.Heal(i)
-	})
 }
 
 // checkDelays fails the test if somebody waited for too long.
@@ -92,7 +88,6 @@ func (r *rig) pile(s sum) time.Duration {
 	for _, d := range s.delays {
 		changed[d.customer.ID] = true
 	}
-	js := r.cluster.JetStream(r.t)
 	began := time.Now()
 	for _, sub := range r.subs {
 		of, _ := r.sim.Subscription(sub)
@@ -104,6 +99,6 @@ func (r *rig) pile(s sum) time.Duration {
 		}
 	}
 	r.deliverAll()
-	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), js, stripeevent.Now) })
+	natstest.Eventually(r.t, settleWithin, func() error { return noMarkers(r.t.Context(), r.js, stripeevent.Now) })
 	return time.Since(began)
 }

@@ -20,30 +20,28 @@ type ServerCluster struct {
 	tb      testing.TB
 	// login may be nil.
 	login nats.Option
-	// links is nil for a cluster whose servers reach each other directly.
-	links *links
 }
 
 // Cluster starts n servers, and waits until a stream of n replicas can be created on them. Give each of them the same
 // options.
 func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	tb.Helper()
-	return cluster(tb, n, false, nil, options)
+	return cluster(tb, n, nil, options)
 }
 
 // ClusterAs is [Cluster] for servers that have users: login is one who may create streams.
 func ClusterAs(tb testing.TB, n int, login nats.Option, options ...Option) *ServerCluster {
 	tb.Helper()
-	return cluster(tb, n, false, login, options)
+	return cluster(tb, n, login, options)
 }
 
-func cluster(tb testing.TB, n int, linked bool, login nats.Option, options []Option) *ServerCluster {
+func cluster(tb testing.TB, n int, login nats.Option, options []Option) *ServerCluster {
 	tb.Helper()
 	// The routes must be known before the first server starts, for their number is the cluster's size. So the ports are
 	// chosen here, and chosen again if somebody else took one before its server did.
 	for range 5 {
 		c := &ServerCluster{tb: tb, login: login}
-		if c.start(n, linked, options) {
+		if c.start(n, options) {
 			c.WaitReady()
 			return c
 		}
@@ -52,7 +50,7 @@ func cluster(tb testing.TB, n int, linked bool, login nats.Option, options []Opt
 	return nil
 }
 
-func (c *ServerCluster) start(n int, linked bool, options []Option) (ok bool) {
+func (c *ServerCluster) start(n int, options []Option) (ok bool) {
 	c.tb.Helper()
 	// A route and a client port each.
 	ports, err := freePorts(2 * n)
@@ -63,30 +61,18 @@ func (c *ServerCluster) start(n int, linked bool, options []Option) (ok bool) {
 	for i := range routes {
 		routes[i] = loopback(ports[i])
 	}
-	if linked {
-		if c.links, err = newLinks(routes, ports[n:]); err != nil {
-			c.tb.Fatalf("cluster of %d: %v", n, err)
-		}
-		c.tb.Cleanup(c.links.close)
-	}
 	for i := range n {
 		s := newServer(c.tb, append(options, func(o *server.Options) {
 			o.ServerName = fmt.Sprintf("n%d", i+1)
 			o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "natstest", "127.0.0.1", ports[i]
 			// A server's route to itself counts towards the cluster's size.
 			o.Routes = nil
-			for j, address := range routes {
-				if linked && i != j {
-					address = c.links.routes[i][j].address()
-				}
+			for _, address := range routes {
 				route := &url.URL{Scheme: "nats", Host: address}
 				if o.Cluster.Username != "" {
 					route.User = url.UserPassword(o.Cluster.Username, o.Cluster.Password)
 				}
 				o.Routes = append(o.Routes, route)
-			}
-			if linked {
-				c.links.configure(i, o)
 			}
 		}))
 		s.opts.Port = ports[n+i]
@@ -176,26 +162,10 @@ func (c *ServerCluster) Leader() *Server {
 // URL is where clients connect: all servers, separated by commas.
 func (c *ServerCluster) URL() string {
 	urls := make([]string, len(c.Servers))
-	for i := range c.Servers {
-		urls[i] = c.urlOf(i)
+	for i, s := range c.Servers {
+		urls[i] = s.URL()
 	}
 	return strings.Join(urls, ",")
-}
-
-// URLFrom is URL with server i first, for a client that does not shuffle them.
-func (c *ServerCluster) URLFrom(i int) string {
-	urls := make([]string, len(c.Servers))
-	for j := range c.Servers {
-		urls[j] = c.urlOf((i + j) % len(c.Servers))
-	}
-	return strings.Join(urls, ",")
-}
-
-func (c *ServerCluster) urlOf(i int) string {
-	if c.links != nil {
-		return "nats://" + c.links.clients[i].address()
-	}
-	return c.Servers[i].URL()
 }
 
 // Conn connects a client to any of the servers, as [Server.Conn] does.

@@ -1,0 +1,275 @@
+package natsproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Config says which servers to start.
+type Config struct {
+	// Servers is how many, one or three. Several are a cluster.
+	Servers int
+	// Dir keeps a store and a log of each server, and must exist. Remove it after Close.
+	Dir string
+	// Conf is a configuration file that every server loads: ports, store, name and cluster are settled here. Without one, servers
+	// sync before they acknowledge and let every client in.
+	Conf string
+	// LazySync takes back what Conf says of syncing: NATS's default, two minutes.
+	LazySync bool
+	// User of the client's URL, for a Conf with users.
+	User *url.Userinfo
+}
+
+// A Cluster is one or several servers, each a process, that reach each other and are reached by clients over links that can be
+// held up and slowed down. Its methods may be called by several goroutines, for different servers.
+type Cluster struct {
+	cfg   Config
+	nodes []*node
+	links *links
+	// guard is one per node: what is done to a server is done by one at a time.
+	guard []sync.Mutex
+}
+
+// Start starts the servers, and returns when they are ready.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	var err error
+	// The ports are chosen here, for a server must know the others', and chosen again if another process takes one first.
+	for range 5 {
+		var c *Cluster
+		if c, err = newCluster(cfg); err != nil {
+			return nil, err
+		}
+		if err = c.Run(ctx, c.All()...); err == nil {
+			err = c.WaitReady(ctx)
+		}
+		if err == nil {
+			return c, nil
+		}
+		c.Close()
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("start %d nats-servers: %w", cfg.Servers, err)
+}
+
+func newCluster(cfg Config) (*Cluster, error) {
+	n := cfg.Servers
+	ports, err := freePorts(3 * n)
+	if err != nil {
+		return nil, fmt.Errorf("start %d nats-servers: %w", n, err)
+	}
+	clients, monitors, routes := ports[:n], ports[n:2*n], ports[2*n:]
+	c := &Cluster{cfg: cfg, guard: make([]sync.Mutex, n)}
+	if c.links, err = newLinks(addresses(routes), addresses(clients)); err != nil {
+		return nil, fmt.Errorf("start %d nats-servers: %w", n, err)
+	}
+	for i := range n {
+		o := order{
+			Name: fmt.Sprintf("n%d", i+1), Conf: cfg.Conf, LazySync: cfg.LazySync,
+			Port: clients[i], Monitor: monitors[i], Advertise: c.links.clients[i].address(),
+		}
+		if n > 1 {
+			o.Route = routes[i]
+			for j, r := range c.links.routes[i] {
+				// A server's route to itself counts towards the cluster's size.
+				if i == j {
+					o.Routes = append(o.Routes, loopback(routes[i]))
+				} else {
+					o.Routes = append(o.Routes, r.address())
+				}
+			}
+		}
+		c.nodes = append(c.nodes, newNode(cfg.Dir, o))
+	}
+	return c, nil
+}
+
+// Close kills the servers.
+func (c *Cluster) Close() {
+	_ = c.Kill(c.All()...) // a kill does not fail
+	c.links.close()
+}
+
+// Size is how many servers there are.
+func (c *Cluster) Size() int { return len(c.nodes) }
+
+// All are the indexes of all servers.
+func (c *Cluster) All() []int {
+	all := make([]int, len(c.nodes))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// URL is where clients connect: all servers, separated by commas.
+func (c *Cluster) URL() string { return c.URLFrom(0) }
+
+// URLFrom is URL with server i first, for a client that does not shuffle them.
+func (c *Cluster) URLFrom(i int) string {
+	urls := make([]string, len(c.nodes))
+	for j := range c.nodes {
+		u := url.URL{Scheme: "nats", Host: c.links.clients[(i+j)%len(c.nodes)].address(), User: c.cfg.User}
+		urls[j] = u.String()
+	}
+	return strings.Join(urls, ",")
+}
+
+// on does something to servers, at once.
+func (c *Cluster) on(servers []int, do func(*node) error) error {
+	errs := make([]error, len(servers))
+	var all sync.WaitGroup
+	for k, i := range servers {
+		all.Go(func() {
+			c.guard[i].Lock()
+			defer c.guard[i].Unlock()
+			errs[k] = do(c.nodes[i])
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Kill sends SIGKILL to servers, at once, and returns when they are gone.
+func (c *Cluster) Kill(servers ...int) error {
+	return c.on(servers, func(n *node) error { n.kill(); return nil })
+}
+
+// Stop ends servers in order.
+func (c *Cluster) Stop(servers ...int) error { return c.on(servers, (*node).stop) }
+
+// Run starts those of the servers that are down, on the stores they had.
+func (c *Cluster) Run(ctx context.Context, servers ...int) error {
+	return c.on(servers, func(n *node) error { return n.run(ctx) })
+}
+
+// Restart stops all servers in order and starts them again.
+func (c *Cluster) Restart() error {
+	if err := c.Stop(c.All()...); err != nil {
+		return err
+	}
+	return c.Run(context.Background(), c.All()...)
+}
+
+// Pause sends SIGSTOP to servers: they do nothing and keep their connections, until Resume.
+func (c *Cluster) Pause(servers ...int) error {
+	return c.on(servers, func(n *node) error { return n.signal(true) })
+}
+
+// Resume ends Pause.
+func (c *Cluster) Resume(servers ...int) error {
+	return c.on(servers, func(n *node) error { return n.signal(false) })
+}
+
+// readyWithin bounds WaitReady: a replica that lags catches up, and a machine may be busy.
+const readyWithin = 3 * time.Minute
+
+// WaitReady waits until every server runs and is up to date with its streams, and one of them leads.
+func (c *Cluster) WaitReady(ctx context.Context) error {
+	return poll(ctx, readyWithin, func() error {
+		for _, n := range c.nodes {
+			if err := n.ask(ctx, "/healthz", nil); err != nil {
+				return err
+			}
+			info, err := n.jsz(ctx)
+			if err != nil {
+				return err
+			}
+			if meta := info.Meta; len(c.nodes) > 1 && (meta == nil || meta.Leader == "" || meta.Size != len(c.nodes)) {
+				return fmt.Errorf("%s knows of no leader, or not of all servers", n.order.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// Agree waits until every server has the same messages in each of the streams, by count, bytes, first and last sequence.
+func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
+	return poll(ctx, readyWithin, func() error {
+		var first *server.JSInfo
+		for i, n := range c.nodes {
+			info, err := n.jsz(ctx)
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				first = info
+			}
+			for _, name := range streams {
+				want, has := stream(first, name), stream(info, name)
+				if want == nil || has == nil {
+					return fmt.Errorf("stream %s is not on every server", name)
+				}
+				w, h := want.State, has.State
+				if w.Msgs != h.Msgs || w.Bytes != h.Bytes || w.FirstSeq != h.FirstSeq || w.LastSeq != h.LastSeq {
+					return fmt.Errorf("stream %s has %d messages, %d to %d, on %s, and %d, %d to %d, on %s", name,
+						w.Msgs, w.FirstSeq, w.LastSeq, c.nodes[0].order.Name, h.Msgs, h.FirstSeq, h.LastSeq, n.order.Name)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func stream(info *server.JSInfo, name string) *server.StreamDetail {
+	for _, account := range info.AccountDetails {
+		for i := range account.Streams {
+			if account.Streams[i].Name == name {
+				return &account.Streams[i]
+			}
+		}
+	}
+	return nil
+}
+
+func poll(ctx context.Context, within time.Duration, cond func() error) error {
+	end := time.Now().Add(within)
+	for {
+		err := cond()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %s: %w", within, err)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+func addresses(ports []int) []string {
+	all := make([]string, len(ports))
+	for i, p := range ports {
+		all[i] = loopback(p)
+	}
+	return all
+}
+
+// freePorts returns n ports of loopback on which nothing listens.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		// Held until all are found, so that they differ.
+		defer l.Close() //nolint:errcheck // nothing was accepted
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}

@@ -1,0 +1,42 @@
+package natsproc
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"regexp"
+)
+
+// After a kill a server warns that it reads a store without its index: that is how it recovers. What follows it does not say of a store that
+// is whole.
+var (
+	damage = regexp.MustCompile(`(?i)panic:|fatal error|corrupt|truncat|monitor goroutine not running|` +
+		`bad stream state|write error|resetting stream|error applying|orphaned|checksum`)
+	failure = regexp.MustCompile(`\[(ERR|FTL)\] .*(?i:store|stream|consumer|raft|block|snapshot)`)
+)
+
+func complains(line string) bool { return damage.MatchString(line) || failure.MatchString(line) }
+
+// Complaints are the lines of all logs that tell of damaged stores, with the server's name before each; a server may be running.
+func (c *Cluster) Complaints() ([]string, error) {
+	var lines []string
+	for _, n := range c.nodes {
+		f, err := os.Open(n.log)
+		if err != nil {
+			return nil, fmt.Errorf("search the log of %s: %w", n.order.Name, err)
+		}
+		scan := bufio.NewScanner(f)
+		scan.Buffer(nil, 1<<20)
+		for scan.Scan() {
+			if complains(scan.Text()) {
+				lines = append(lines, n.order.Name+": "+scan.Text())
+			}
+		}
+		err = scan.Err()
+		_ = f.Close() // it was read
+		if err != nil {
+			return nil, fmt.Errorf("search the log of %s: %w", n.order.Name, err)
+		}
+	}
+	return lines, nil
+}

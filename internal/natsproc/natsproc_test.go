@@ -1,0 +1,105 @@
+package natsproc
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	os.Exit(m.Run())
+}
+
+// A server that is killed comes back on its port with what it had; one that is paused says nothing until it goes on.
+func TestServerDies(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c, err := Start(ctx, Config{Servers: 1, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	nc, err := nats.Connect(c.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "s", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	was := c.nodes[0].cmd.Process.Pid
+	if err := errors.Join(c.Kill(0), c.Run(ctx, 0), c.WaitReady(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	if is := c.nodes[0].cmd.Process.Pid; is == was {
+		t.Errorf("still process %d", is)
+	}
+	if err := poll(ctx, time.Minute, func() error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		st, err := js.Stream(ctx, "S")
+		if err != nil {
+			return err
+		}
+		m, err := st.GetMsg(ctx, 1)
+		if err == nil && string(m.Data) != "kept" {
+			err = errors.New("message 1 is another")
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+
+	if err := c.Pause(0); err != nil {
+		t.Skip(err)
+	}
+	if err := c.nodes[0].ask(ctx, "/healthz", nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a paused server answers: %v", err)
+	}
+	if err := errors.Join(c.Resume(0), c.WaitReady(ctx), c.Agree(ctx, "S"), c.Stop(0)); err != nil {
+		t.Error(err)
+	}
+	if lines, err := c.Complaints(); err != nil || len(lines) > 0 {
+		t.Errorf("a store that is whole: %q, %v", lines, err)
+	}
+}
+
+// Lines of nats-server 2.15.3: those of a log that was lost, and those of every start after a kill.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		`[1] 2026/11/30 14:50:26.1 [ERR] Filestore [STRIPE_EVENTS] smb.truncate: error reading compression reader: s2: corrupt input`:               true,
+		`[1] 2026/11/30 14:50:26.1 [WRN] Healthcheck failed: "JetStream stream '$G > S' is not current: monitor goroutine not running"`:             true,
+		`[1] 2026/11/30 14:50:26.1 [WRN] Healthcheck failed: "JetStream stream '$G > S' is not current: stream write error: s2: unsupported input"`: true,
+		`[1] 2026/11/30 14:50:26.1 [ERR] JetStream failed to store a msg on stream '$G > S': bad msg`:                                               true,
+		`panic: runtime error: index out of range`: true,
+		`[1] 2026/11/30 14:41:22.0 [WRN] Filestore [S-R3F-uHQWcJzK] Stream state outdated, last block has additional entries, will rebuild`:                  false,
+		`[1] 2026/11/30 14:41:22.0 [WRN] Filestore [STRIPE_SYNC] Message scheduling state is outdated; attempting to recover using linear scan (seq 1 to 9)`: false,
+		`[1] 2026/11/30 14:41:22.0 [WRN] Healthcheck failed: "JetStream stream '$G > STRIPE_SYNC' is not current: group node unhealthy"`:                     false,
+		`[1] 2026/11/30 14:41:22.0 [ERR] Error trying to connect to route (attempt 1): dial tcp 127.0.0.1:1: connect: connection refused`:                    false,
+	} {
+		if got := complains(line); got != want {
+			t.Errorf("%v for %s", got, line)
+		}
+	}
+}
+
+// A program that is no server goes on.
+func TestMainReturns(t *testing.T) {
+	t.Parallel()
+	Main()
+}
