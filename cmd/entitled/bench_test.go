@@ -15,9 +15,10 @@ func TestBenchRefuses(t *testing.T) {
 		"customers": {"bench", "--customers=-1"},
 		"for":       {"bench", "chaos", "--for", "0s"},
 		"people":    {"bench", "chaos", "--customers", "0"},
+		"servers":   {"bench", "chaos", "--replicas", "2"},
 	} {
 		code, out, errs := entitled(t, nil, args...)
-		if code != 2 || out != "" || !strings.Contains(errs, "hint: ") || !strings.Contains(errs, map[string]string{"rows": "speed", "rounds": "--rounds 0", "customers": "--customers -1", "for": "--for 0s", "people": "--customers 0"}[name]) {
+		if code != 2 || out != "" || !strings.Contains(errs, "hint: ") || !strings.Contains(errs, map[string]string{"rows": "speed", "rounds": "--rounds 0", "customers": "--customers -1", "for": "--for 0s", "people": "--customers 0", "servers": "--replicas 2"}[name]) {
 			t.Errorf("%v: exit code %d, output %q, standard error %q", args, code, out, errs)
 		}
 	}

@@ -12,12 +12,14 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"entitled/internal/chaos"
+	"entitled/internal/natsproc"
 )
 
 type benchChaosCmd struct {
 	For       time.Duration `default:"1m" placeholder:"1m" help:"After how long no more laps begin."`
 	Seed      uint64        `placeholder:"N" help:"What happens, and in which order. Default: another one each time."`
 	Customers int           `default:"200" placeholder:"200" help:"How many there are in the end."`
+	Replicas  int           `default:"1" placeholder:"1|3" help:"3 runs three nats-servers, each a process that is killed, paused and cut off, and three replicas of everything."`
 	JSON      bool          `name:"json" help:"Print the counts, and what is wrong, as JSON."`
 }
 
@@ -29,6 +31,9 @@ the faults end, and every snapshot, every webhook that was answered 2xx, every r
 
 	entitled bench chaos --for 30m
 	entitled bench chaos --for 30m --seed 7 --json
+	entitled bench chaos --for 30m --replicas 3
+
+With --replicas 3 the servers' logs are searched too, and the replicas compared. Each lap stores 12 MB of events.
 
 Ends with 1 when anything was lost, stale or stuck, and prints the customer's story and the seed that repeats what was done. A seed repeats what
 happens, not how goroutines meet: it may take several runs.`
@@ -41,6 +46,8 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 		return usageError{hinted{fmt.Errorf("--for %s: not above zero", c.For), "a duration like 30s or 30m"}}
 	case c.Customers < 1:
 		return usageError{hinted{fmt.Errorf("--customers %d: below one", c.Customers), "200 is usual"}}
+	case c.Replicas != 1 && c.Replicas != 3:
+		return usageError{hinted{fmt.Errorf("--replicas %d: neither 1 nor 3", c.Replicas), "3 is three servers"}}
 	}
 	if c.Seed == 0 {
 		c.Seed = 1 + rand.Uint64N(1_000_000)
@@ -50,11 +57,11 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 		return fmt.Errorf("make a directory for NATS: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it is temporary
-	nats, err := newBreakableNATS(dir)
+	nats, stop, err := c.startNATS(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer nats.stop()
+	defer stop()
 	fmt.Fprintln(s.err, s.err.paint(faint, fmt.Sprintf("seed %d", c.Seed)))
 	began := s.now()
 	report, err := chaos.Run(ctx, chaos.Config{
@@ -94,7 +101,24 @@ func (c benchChaosCmd) say(s *session, report chaos.Report, took time.Duration, 
 	if wrong == nil {
 		return nil
 	}
-	return withHint(wrong, fmt.Sprintf("%s bench chaos --seed %d --for %s --customers %d repeats what was done", s.Self, report.Seed, c.For, c.Customers))
+	return withHint(wrong, fmt.Sprintf("%s bench chaos --seed %d --for %s --customers %d --replicas %d repeats what was done",
+		s.Self, report.Seed, c.For, c.Customers, c.Replicas))
+}
+
+// startNATS starts a server in this process, or several, each a process of its own.
+func (c benchChaosCmd) startNATS(ctx context.Context, dir string) (nats chaos.Server, stop func(), err error) {
+	if c.Replicas == 1 {
+		one, err := newBreakableNATS(dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		return one, one.stop, nil
+	}
+	several, err := natsproc.Start(ctx, natsproc.Config{Servers: c.Replicas, Dir: dir})
+	if err != nil {
+		return nil, nil, withHint(err, "three nats-servers need some memory and a disk that is not full; stop other work on this machine")
+	}
+	return several, several.Close, nil
 }
 
 // breakableNATS is an embedded server that syncs its disk before it acknowledges, as nats.conf has it.

@@ -11,17 +11,26 @@ import (
 
 func TestBenchChaos(t *testing.T) {
 	t.Parallel()
-	// A lap syncs a disk thousands of times.
-	code, out, errs := entitledWithin(t, 5*patience, nil, "bench", "chaos", "--for", "500ms", "--seed", "3", "--customers", "60", "--json")
-	var report chaos.Report
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		t.Fatalf("%v: %q", err, out)
-	}
-	if code != 0 || report.Seed != 3 || report.Laps != 1 || report.Accepted == 0 || report.Revisions == 0 {
-		t.Errorf("exit code %d, %+v, standard error %q", code, report, errs)
-	}
-	if !strings.HasPrefix(errs, "seed 3\n") || !strings.Contains(errs, "1 lap, ") {
-		t.Errorf("no progress on standard error: %q", errs)
+	for _, replicas := range []string{"1", "3"} {
+		t.Run(replicas, func(t *testing.T) {
+			t.Parallel()
+			// A lap syncs a disk thousands of times.
+			code, out, errs := entitledWithin(t, 5*patience, nil,
+				"bench", "chaos", "--for", "1s", "--seed", "3", "--customers", "60", "--replicas", replicas, "--json")
+			var report chaos.Report
+			if err := json.Unmarshal([]byte(out), &report); err != nil {
+				t.Fatalf("%v: %q", err, out)
+			}
+			if code != 0 || report.Seed != 3 || report.Laps != 1 || report.Accepted == 0 || report.Revisions == 0 {
+				t.Errorf("exit code %d, %+v, standard error %q", code, report, errs)
+			}
+			if !strings.HasPrefix(errs, "seed 3\n") || !strings.Contains(errs, "1 lap, ") {
+				t.Errorf("no progress on standard error: %q", errs)
+			}
+			if away := report.Kills + report.Pauses + report.Isolations + report.Restarts; replicas == "3" && (away == 0 || report.Bytes < 12_000_000) {
+				t.Errorf("%d outages, %d bytes of events: this shows nothing", away, report.Bytes)
+			}
+		})
 	}
 }
 
@@ -38,12 +47,12 @@ func TestBenchChaosSaysWhatRepeatsIt(t *testing.T) {
 	} {
 		p, out, errs := process(nil)
 		s := newSession(p)
-		c := benchChaosCmd{For: 90e9, Customers: 50, JSON: tc.json}
+		c := benchChaosCmd{For: 90e9, Customers: 50, Replicas: 3, JSON: tc.json}
 		code := s.fail(c.say(s, report, 5e9, errors.New("the snapshot of cus_1 is wrong")))
 		if code != 1 || !strings.Contains(out.String(), tc.out) || tc.out == "" && out.String() != "" {
 			t.Errorf("json %v: exit code %d, output %q", tc.json, code, out)
 		}
-		if !strings.Contains(errs.String(), "the snapshot of cus_1 is wrong\n") || !strings.Contains(errs.String(), "bench chaos --seed 77 --for 1m30s --customers 50") {
+		if !strings.Contains(errs.String(), "the snapshot of cus_1 is wrong\n") || !strings.Contains(errs.String(), "bench chaos --seed 77 --for 1m30s --customers 50 --replicas 3") {
 			t.Errorf("json %v: standard error %q", tc.json, errs)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/natsproc"
 	"entitled/internal/natstest"
 	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
@@ -22,6 +23,7 @@ import (
 const asItself = "ENTITLED_TEST_AS_ITSELF"
 
 func TestMain(m *testing.M) {
+	natsproc.Main()
 	if os.Getenv(asItself) != "" {
 		main()
 		return

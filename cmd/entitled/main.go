@@ -14,9 +14,11 @@ import (
 	"syscall"
 
 	"entitled/internal/daemon"
+	"entitled/internal/natsproc"
 )
 
 func main() {
+	natsproc.Main() // `bench chaos` starts this program again as its servers
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal has its default effect
 	// A reader of stdout that goes away must not keep dev from removing its data: the write fails instead.

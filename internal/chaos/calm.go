@@ -33,6 +33,11 @@ func (s *stage) calm(ctx context.Context) error {
 	if err := poll(ctx, restWithin, func() error { return s.mend(time.Now().Add(time.Hour)) }); err != nil {
 		return fmt.Errorf("start the daemons again: %w", err)
 	}
+	if s.cluster != nil {
+		if err := s.cluster.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
 	if s.rebuilds() {
 		// As if the disk of STRIPE_SYNC, which is not synced at every write, had lost it all. A power failure may have.
 		if err := poll(ctx, restWithin, func() error {
@@ -69,7 +74,7 @@ func (s *stage) rest(ctx context.Context) error {
 	}
 	waits := poll(ctx, s.cfg.Patience, idle)
 	if waits == nil {
-		return nil
+		return s.level(ctx)
 	}
 	s.cfg.Log.Debug("not at rest", "err", waits)
 	if err := s.hasten(ctx); err != nil {
@@ -78,7 +83,7 @@ func (s *stage) rest(ctx context.Context) error {
 	if err := poll(ctx, restWithin, idle); err != nil {
 		return fmt.Errorf("stuck: %w\n%s", err, s.consumers(ctx))
 	}
-	return nil
+	return s.level(ctx)
 }
 
 // consumers says how the work is handed out.

@@ -12,6 +12,7 @@ import (
 
 var (
 	long = flag.Duration("for", 0, "how long TestHistory lasts; 0 is a few seconds")
+	many = flag.Int("replicas", 1, "on how many servers TestHistory runs: 1, or 3, each a process")
 	seed = flag.Uint64("seed", 1, "what the runs are drawn from")
 	loud = flag.Bool("loud", false, "tell of each fault, and what the daemons log")
 )
@@ -28,10 +29,16 @@ type restarting struct{ *natstest.Server }
 
 func (s restarting) Restart() error { s.Server.Restart(); return nil }
 
-// A short history with every fault. `entitled bench chaos --for 30m --seed N` makes longer ones.
+// A short history with every fault, on one server. `entitled bench chaos --for 30m --seed N` makes longer ones, and with --replicas 3
+// those on three.
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Server: restarting{natstest.Run(t, natstest.SyncAlways)}, Seed: *seed, For: 2 * time.Second, Customers: 200, Patience: 1500 * time.Millisecond, Log: logger()}
+	cfg := Config{Seed: *seed, For: 2 * time.Second, Customers: 200, Patience: 1500 * time.Millisecond, Log: logger()}
+	if *many == 1 {
+		cfg.Server = restarting{natstest.Run(t, natstest.SyncAlways)}
+	} else {
+		cfg.Server = startNATS(t, *many, t.TempDir(), false)
+	}
 	if *long > 0 {
 		cfg.For, cfg.Patience = *long, 0
 	}

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/ingest"
+	"entitled/internal/natsproc"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/topology"
@@ -95,20 +97,19 @@ func TestPowerFailure(t *testing.T) {
 		t.Run(tc.sync, func(t *testing.T) {
 			t.Parallel()
 			d := newDisk(t)
-			port := freePorts(t, 1)[0]
-			srv := natsProgram(t, port, filepath.Join(d.dir, "nats"), tc.sync)
-			t.Cleanup(srv.kill)
+			nats := startNATS(t, 1, d.dir, tc.sync == "default")
+			srv := server(t, nats, 0)
 			sent := map[string]string{} // Nats-Msg-Id to the body of what was answered 200
 			for round := range tc.cuts {
 				srv.start()
-				powerRound(t, d, port, round, sent)
+				powerRound(t, d, nats, round, sent)
 				srv.kill()
 				d.unmount()
 				if err := d.mount(); err != nil {
 					t.Fatal(err)
 				}
 				srv.start()
-				lost, markers := missing(t, port, sent)
+				lost, markers := missing(t, nats, sent)
 				t.Logf("cut %d: %d of %d acknowledged events are gone; %d markers are there", round+1, lost, len(sent), markers)
 				if (lost > 0) != tc.losing {
 					t.Errorf("%d of %d acknowledged events are gone", lost, len(sent))
@@ -121,25 +122,25 @@ func TestPowerFailure(t *testing.T) {
 
 // A powerServer's restart is a power failure.
 type powerServer struct {
+	nats *natsproc.Cluster
 	disk *disk
-	nats *program
-	port int
 	cuts int
 }
 
-func (p *powerServer) URL() string { return fmt.Sprintf("nats://ops:ops-dev@127.0.0.1:%d", p.port) }
+func (p *powerServer) URL() string { return p.nats.URL() }
 
 // Restart kills the server before it cuts the power, so that nothing is acknowledged that nobody could have heard.
 func (p *powerServer) Restart() error {
 	p.cuts++
-	p.nats.kill()
+	if err := p.nats.Kill(0); err != nil {
+		return err
+	}
 	p.disk.cutPower()
 	p.disk.unmount()
 	if err := p.disk.mount(); err != nil {
 		return err
 	}
-	p.nats.start()
-	return nil
+	return p.nats.Run(context.Background(), 0)
 }
 
 // A history in which every restart of NATS is a power failure: what was answered 2xx is there, coverage brings back the
@@ -147,12 +148,7 @@ func (p *powerServer) Restart() error {
 func TestHistoryWithPowerFailures(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
-	port := freePorts(t, 1)[0]
-	srv := &powerServer{disk: d, port: port, nats: natsProgram(t, port, filepath.Join(d.dir, "nats"), "shipped")}
-	// Before the disk is unmounted.
-	t.Cleanup(srv.nats.kill)
-	srv.nats.start()
-	connect(t, port).Close()
+	srv := &powerServer{disk: d, nats: startNATS(t, 1, d.dir, false)}
 	report, err := Run(t.Context(), Config{Server: srv, Lossy: true, Seed: *seed, For: *powerFor, Lap: *powerFor, Customers: 100, Patience: 2 * time.Second, Log: logger()})
 	t.Logf("%d power failures; %v", srv.cuts, report)
 	if err != nil {
@@ -170,8 +166,8 @@ var (
 
 // powerRound sends webhooks to an ingest as fast as they are answered, and cuts the power. What was answered 200 before
 // that is added to sent.
-func powerRound(t *testing.T, d *disk, port, round int, sent map[string]string) {
-	nc := connect(t, port)
+func powerRound(t *testing.T, d *disk, c *natsproc.Cluster, round int, sent map[string]string) {
+	nc := connect(t, c)
 	js, err := ingest.NewPublisher(nc, 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -232,9 +228,9 @@ func powerRound(t *testing.T, d *disk, port, round int, sent map[string]string) 
 }
 
 // missing counts the acknowledged events that a server no longer has, and the markers that it has.
-func missing(t *testing.T, port int, sent map[string]string) (lost int, markers uint64) {
+func missing(t *testing.T, c *natsproc.Cluster, sent map[string]string) (lost int, markers uint64) {
 	t.Helper()
-	nc := connect(t, port)
+	nc := connect(t, c)
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {

@@ -8,7 +8,8 @@
 //
 // A run is one or more laps. At the end of each the faults end, and when all is quiet the oracle compares every snapshot
 // with the simulator's truth, every webhook answered 2xx with STRIPE_EVENTS, byte for byte, the fetches behind the
-// revisions with one another, every event with the records, and a client that watched all the time with the bucket. The
+// revisions with one another, every event with the records, and a client that watched all the time with the bucket; on a
+// [Cluster] also the servers' replicas with one another, and their logs tell of no damage. The
 // error of a run says what is wrong, the seed, and the story of the customer concerned.
 //
 // What a seed repeats is what is done and what goes wrong, in which order, not how the goroutines meet: a failure may need
@@ -33,13 +34,19 @@ import (
 
 // Config says what a run is. Server is required.
 type Config struct {
-	// Server is the nats-server that the pipeline runs on. It must be empty.
+	// Server is the nats-server that the pipeline runs on. It must be empty. On a [Cluster] everything has as many replicas as there
+	// are servers, and these die, are paused and are cut off.
 	Server Server
 	// For is after how long no more laps begin. Defaults to 3 s.
 	For time.Duration
 	// Lap is for how long things break before everything comes to rest and is compared. Defaults to 5 s, or For if that
-	// is less.
+	// is less. On a Cluster it is 30 s.
 	Lap time.Duration
+	// Outage is how long servers of a Cluster are away at most. Defaults to 10 s.
+	Outage time.Duration
+	// Freight is how many bytes of events of no customer come in each lap, so that a log is larger than a block of the file store.
+	// Defaults to 12 MB on a Cluster.
+	Freight int
 	// Seed draws all that happens.
 	Seed uint64
 	// Customers is how many there are in the end. Defaults to 200.
@@ -70,7 +77,10 @@ type Server interface {
 // ctx does, with ctx's error.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	cfg.For = cmp.Or(cfg.For, 3*time.Second)
-	cfg.Lap = min(cmp.Or(cfg.Lap, 5*time.Second), cfg.For)
+	if _, several := cfg.Server.(Cluster); several {
+		cfg.Lap, cfg.Freight = cmp.Or(cfg.Lap, 30*time.Second), cmp.Or(cfg.Freight, 12_000_000)
+	}
+	cfg.Lap, cfg.Outage = min(cmp.Or(cfg.Lap, 5*time.Second), cfg.For), cmp.Or(cfg.Outage, 10*time.Second)
 	cfg.Customers = cmp.Or(cfg.Customers, 200)
 	cfg.Ingests, cfg.Syncers = cmp.Or(cfg.Ingests, 2), cmp.Or(cfg.Syncers, 3)
 	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
@@ -100,6 +110,7 @@ func (s *stage) lap(ctx context.Context, d time.Duration) error {
 	if err := s.beginLap(ctx); err != nil {
 		return err
 	}
+	s.carry(ctx)
 	s.storm(ctx, d)
 	err := s.calm(ctx)
 	if err == nil {

@@ -204,6 +204,13 @@ func (f *fleet) wrong() []error {
 	return f.errs
 }
 
+// fail notes what ends the run as wrong.
+func (f *fleet) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errs = append(f.errs, err)
+}
+
 // close stops all and waits for them.
 func (f *fleet) close() {
 	for _, d := range f.all() {

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -91,7 +91,7 @@ func (s *stage) judge(ctx context.Context) error {
 	stats := s.sim.Stats()
 	s.report.Requests += stats.Requests
 	s.report.Refused += stats.Requests - stats.ByStatus[200]
-	return s.watched(ctx)
+	return errors.Join(s.watched(ctx), s.whole())
 }
 
 // collect reads the two logs of the lap.
@@ -123,10 +123,10 @@ func (s *stage) collect(ctx context.Context) (*judgement, error) {
 // nothingLost: whatever was answered 2xx is in STRIPE_EVENTS as it was sent, and nothing else is.
 func (s *stage) nothingLost(ctx context.Context, j *judgement) error {
 	stored := map[string]bool{}
-	var events, recovered int
+	var events, size, recovered int
 	err := s.messages(ctx, topology.EventsStream, "stripe.event.>", 1, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		id := m.Headers().Get(jetstream.MsgIDHeader)
-		events++
+		events, size = events+1, size+len(m.Data())
 		s.door.mu.Lock()
 		accepted := s.door.accepted[id]
 		s.door.mu.Unlock()
@@ -158,7 +158,7 @@ func (s *stage) nothingLost(ctx context.Context, j *judgement) error {
 	if err != nil {
 		return err
 	}
-	s.report.Events, s.report.Recovered = events, recovered
+	s.report.Events, s.report.Bytes, s.report.Recovered = events, size, recovered
 	s.door.mu.Lock()
 	defer s.door.mu.Unlock()
 	for id := range s.door.accepted {

@@ -2,117 +2,100 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/natsproc"
 	"entitled/internal/stripeevent"
 	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
-	"entitled/internal/topology"
 )
 
 var kills = flag.Int("kills", 20, "how often TestKills kills a process")
 
-// natsRole in the environment makes the test binary a nats-server: "port store-directory sync".
-const natsRole = "ENTITLED_TEST_IS_A_NATS_SERVER"
-
 func TestMain(m *testing.M) {
-	if role := os.Getenv(natsRole); role != "" {
-		if err := beNATS(role); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	natsproc.Main()
 	os.Exit(m.Run())
 }
 
-// beNATS runs the server that nats.conf describes, on another port and store. sync is "shipped", or "default" to take back
-// what nats.conf says of syncing.
-func beNATS(role string) error {
-	var port int
-	var store, sync string
-	if _, err := fmt.Sscan(role, &port, &store, &sync); err != nil {
-		return err
-	}
-	o, err := server.ProcessConfigFile("../../nats.conf")
+// startNATS starts servers with the shipped nats.conf, or with NATS's default of when to sync. They keep their stores in dir.
+func startNATS(tb testing.TB, servers int, dir string, lazy bool) *natsproc.Cluster {
+	tb.Helper()
+	c, err := natsproc.Start(tb.Context(), natsproc.Config{
+		Servers: servers, Dir: dir, Conf: "../../nats.conf", LazySync: lazy, User: url.UserPassword("ops", "ops-dev"),
+	})
 	if err != nil {
-		return err
+		tb.Fatal(err)
 	}
-	o.Port, o.HTTPPort, o.HTTPHost, o.StoreDir, o.NoLog = port, 0, "", store, true
-	if sync == "default" {
-		o.SyncAlways, o.SyncInterval = false, 2*time.Minute
-	}
-	srv, err := server.NewServer(o)
-	if err != nil {
-		return err
-	}
-	srv.Start()
-	// Standard input ends with the test, however that ends.
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	srv.Shutdown()
-	srv.WaitForShutdown()
-	return nil
+	tb.Cleanup(c.Close)
+	return c
 }
 
-// A program is a process that is started again and again with the same arguments.
-type program struct {
-	tb   testing.TB
-	name string
-	path string
-	env  []string
-	cmd  *exec.Cmd
-	back time.Time
+// A victim is a process that is killed and started again.
+type victim struct {
+	name  string
+	start func()
+	kill  func()
+	down  bool
+	back  time.Time
 }
 
-func (p *program) start() {
-	p.tb.Helper()
-	p.cmd = exec.Command(p.path)
-	p.cmd.Env = p.env
-	if _, err := p.cmd.StdinPipe(); err != nil {
-		p.tb.Fatalf("%s: %v", p.name, err)
+// program is one of ours, which is started again with the same settings.
+func program(tb testing.TB, name, path string, env ...string) *victim {
+	var cmd *exec.Cmd
+	v := &victim{name: name}
+	v.start = func() {
+		tb.Helper()
+		cmd = exec.Command(path)
+		cmd.Env = env
+		if err := cmd.Start(); err != nil {
+			tb.Fatalf("%s: %v", name, err)
+		}
 	}
-	if err := p.cmd.Start(); err != nil {
-		p.tb.Fatalf("%s: %v", p.name, err)
+	v.kill = func() {
+		if cmd != nil {
+			_ = cmd.Process.Kill() // it may have ended
+			_ = cmd.Wait()
+			cmd = nil
+		}
+	}
+	tb.Cleanup(v.kill)
+	return v
+}
+
+// server is one of the servers of a cluster.
+func server(tb testing.TB, c *natsproc.Cluster, i int) *victim {
+	must := func(err error) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return &victim{
+		name:  "nats-server",
+		start: func() { must(c.Run(tb.Context(), i)) },
+		kill:  func() { must(c.Kill(i)) },
 	}
 }
 
-// kill sends SIGKILL and waits for the end.
-func (p *program) kill() {
-	if p.cmd == nil {
-		return
-	}
-	_ = p.cmd.Process.Kill() // it may have ended
-	_ = p.cmd.Wait()
-	p.cmd = nil
-}
-
-func natsProgram(tb testing.TB, port int, store, sync string) *program {
-	p := &program{tb: tb, name: "nats-server", path: os.Args[0], env: []string{natsRole + "=" + fmt.Sprint(port, " ", store, " ", sync)}}
-	tb.Cleanup(p.kill)
-	return p
-}
-
-func connect(tb testing.TB, port int) *nats.Conn {
+func connect(tb testing.TB, c *natsproc.Cluster) *nats.Conn {
 	tb.Helper()
 	var nc *nats.Conn
-	err := poll(tb.Context(), 20*time.Second, func() (err error) {
-		nc, err = nats.Connect("nats://127.0.0.1:"+strconv.Itoa(port), nats.UserInfo("ops", "ops-dev"), nats.MaxReconnects(-1),
-			nats.ReconnectWait(10*time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	err := poll(tb.Context(), restWithin, func() (err error) {
+		nc, err = nats.Connect(c.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		return err
 	})
 	if err != nil {
@@ -149,20 +132,29 @@ func build(tb testing.TB, names ...string) (dir string) {
 }
 
 // The real programs and the real nats.conf, each a process of its own, are killed with SIGKILL in the middle of their work,
-// again and again. Nothing that was answered 2xx is lost, and in the end every snapshot is right.
+// again and again. Nothing that was answered 2xx is lost, and in the end every snapshot is right. On one server, and on three.
 func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and kills processes")
 	}
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*kills)*2*time.Second+3*time.Minute)
-	defer cancel()
 	dir := build(t, "ingest", "syncer")
-	ports := freePorts(t, 3)
+	for _, servers := range []int{1, 3} {
+		t.Run(fmt.Sprint(servers), func(t *testing.T) {
+			t.Parallel()
+			killAll(t, dir, servers)
+		})
+	}
+}
+
+func killAll(t *testing.T, dir string, servers int) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*kills)*10*time.Second+5*time.Minute)
+	defer cancel()
+	ports := freePorts(t, 2)
 
 	s := &stage{
-		// A killed server forgets what it had not written yet of STRIPE_SYNC: that is lossy.
-		cfg:    Config{Lossy: true, Seed: *seed, Customers: 150, Patience: 2 * time.Second, Log: silent()},
+		// A killed server forgets what it had not written yet of STRIPE_SYNC: that is lossy. Three do not.
+		cfg:    Config{Lossy: servers == 1, Seed: *seed, Customers: 150, Patience: 2 * time.Second, Log: silent(), Freight: *kills * 500_000},
 		report: Report{Seed: *seed}, said: newSaid(), fate: dice(*seed, 1), poisoned: map[string]bool{},
 		policy: syncer.Policy{PastDueGrace: 72 * time.Hour},
 	}
@@ -181,48 +173,34 @@ func TestKills(t *testing.T) {
 	}
 	s.served = append(s.served, api)
 
-	nats := natsProgram(t, ports[0], filepath.Join(t.TempDir(), "nats"), "shipped")
-	nats.start()
-	s.nc = connect(t, ports[0])
+	nats := startNATS(t, servers, t.TempDir(), false)
+	if servers > 1 {
+		s.cluster = nats
+	}
+	s.nc = connect(t, nats)
 	if s.js, err = jetstream.New(s.nc); err != nil {
 		t.Fatal(err)
 	}
-	programs := []*program{nats}
-	url := "NATS_URL=nats://127.0.0.1:" + strconv.Itoa(ports[0])
-	for i := range 2 {
-		programs = append(programs,
-			&program{tb: t, name: "ingest", path: filepath.Join(dir, "ingest"), env: []string{
-				url, "NATS_USER=ingest", "NATS_PASSWORD=ingest-dev", "STRIPE_WEBHOOK_SECRETS=" + secret, "PUBLISH_TIMEOUT=1s",
-				"LISTEN_ADDR=127.0.0.1:" + strconv.Itoa(ports[1+i]), "ADMIN_ADDR=127.0.0.1:0",
-			}},
-			&program{tb: t, name: "syncer", path: filepath.Join(dir, "syncer"), env: []string{
-				url, "NATS_USER=syncer", "NATS_PASSWORD=syncer-dev", "STRIPE_API_KEY=" + simulatedKey, "STRIPE_API_BASE=" + api.url,
-				"STRIPE_RATE=" + strconv.Itoa(rate), "ADMIN_ADDR=127.0.0.1:0",
-			}})
+	options, err := s.options(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, p := range programs[1:] {
-		p.start()
-		t.Cleanup(p.kill)
-	}
+	victims := killable(t, dir, nats, ports, api.url)
 	s.syncer = syncer.Config{
 		Stripe: stripeConfig(api.url, false), Rate: rate, Policy: s.policy, Marks: s.marks, CoverageEvery: 5 * time.Minute, Log: silent(),
-	}
-	if err := poll(ctx, 30*time.Second, func() error {
-		_, err := s.js.KeyValue(ctx, entitlement.Bucket(mode))
-		return errors.Join(err, topology.Ensure(ctx, s.js, topology.All(topology.Options{})))
-	}); err != nil {
-		t.Fatalf("the programs make no topology: %v", err)
+		Topology: options,
 	}
 	s.mend = func(now time.Time) error {
-		for _, p := range programs {
-			if p.cmd == nil && now.After(p.back) {
-				p.start()
+		for _, v := range victims {
+			if v.down && now.After(v.back) {
+				v.start()
+				v.down = false
 			}
 		}
 		return nil
 	}
 	s.door = newDoor(func(pick int) string {
-		return "http://127.0.0.1:" + strconv.Itoa(ports[1+pick%2]) + "/webhooks/stripe"
+		return "http://127.0.0.1:" + strconv.Itoa(ports[pick%2]) + "/webhooks/stripe"
 	}, s.said, s.marks, s.digestOf)
 	front, err := serve(s.door)
 	if err != nil {
@@ -243,6 +221,9 @@ func TestKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.sim.SetFaults(stripesim.Faults{Latency: stripesim.Range{Max: 60 * time.Millisecond}, WebhookDelay: stripesim.Range{Max: 100 * time.Millisecond}, Error500: 0.02})
+	if servers > 1 {
+		s.carry(ctx)
+	}
 	killed := map[string]int{}
 	// As in a storm, time is counted in what was drawn.
 	drawn, next := time.Duration(0), 300*time.Millisecond
@@ -256,11 +237,11 @@ func TestKills(t *testing.T) {
 			continue
 		}
 		next = drawn + s.span(40, 200)
-		p, back := programs[s.fate.IntN(len(programs))], s.span(10, 200)
-		if p.cmd != nil {
-			p.kill()
-			p.back = time.Now().Add(back)
-			killed[p.name]++
+		v, back := victims[s.fate.IntN(len(victims))], s.span(10, 200)
+		if !v.down {
+			v.kill()
+			v.down, v.back = true, time.Now().Add(back)
+			killed[v.name]++
 			n++
 		}
 	}
@@ -272,6 +253,30 @@ func TestKills(t *testing.T) {
 	}
 	t.Logf("killed %v; %s", killed, s.sum())
 }
+
+// killable starts two of each program, and is these and the servers.
+func killable(t *testing.T, dir string, nats *natsproc.Cluster, ports []int, stripe string) (victims []*victim) {
+	for i := range nats.Size() {
+		victims = append(victims, server(t, nats, i))
+	}
+	for _, port := range ports {
+		shared := []string{"NATS_URL=" + withoutUser(nats.URL()), "REPLICAS=" + strconv.Itoa(nats.Size()), "ADMIN_ADDR=127.0.0.1:0"}
+		in := program(t, "ingest", filepath.Join(dir, "ingest"), append([]string{
+			"NATS_USER=ingest", "NATS_PASSWORD=ingest-dev", "STRIPE_WEBHOOK_SECRETS=" + secret, "PUBLISH_TIMEOUT=1s",
+			"LISTEN_ADDR=127.0.0.1:" + strconv.Itoa(port),
+		}, shared...)...)
+		sync := program(t, "syncer", filepath.Join(dir, "syncer"), append([]string{
+			"NATS_USER=syncer", "NATS_PASSWORD=syncer-dev", "STRIPE_API_KEY=" + simulatedKey, "STRIPE_API_BASE=" + stripe,
+			"STRIPE_RATE=" + strconv.Itoa(rate),
+		}, shared...)...)
+		in.start()
+		sync.start()
+		victims = append(victims, in, sync)
+	}
+	return victims
+}
+
+func withoutUser(urls string) string { return strings.ReplaceAll(urls, "ops:ops-dev@", "") }
 
 func joined(types []string) (list string) {
 	for i, typ := range types {

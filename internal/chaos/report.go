@@ -16,8 +16,9 @@ type Report struct {
 	Webhooks int `json:"webhooks"`
 	Accepted int `json:"accepted"`
 	Forged   int `json:"forged"`
-	// Events are in STRIPE_EVENTS, Recovered ones from Stripe's list and not from a webhook.
+	// Events are in STRIPE_EVENTS, Bytes of bodies, Recovered ones from Stripe's list and not from a webhook.
 	Events    int `json:"events"`
+	Bytes     int `json:"events_bytes"`
 	Recovered int `json:"recovered"`
 	// Syncs and Failed ones were recorded.
 	Syncs  int `json:"syncs"`
@@ -25,11 +26,15 @@ type Report struct {
 	// Requests went to Stripe, and Refused ones were not answered 200.
 	Requests int `json:"requests"`
 	Refused  int `json:"refused"`
-	// What broke: NATS, connections, daemons; Stops are daemons that were stopped in order.
-	Restarts int `json:"restarts"`
-	Cuts     int `json:"cuts"`
-	Crashes  int `json:"crashes"`
-	Stops    int `json:"stops"`
+	// What broke: NATS, connections, daemons; Stops are daemons that were stopped in order. Kills, Pauses and Isolations are of servers
+	// of a cluster, each of one or several at once.
+	Restarts   int `json:"restarts"`
+	Kills      int `json:"server_kills,omitempty"`
+	Pauses     int `json:"server_pauses,omitempty"`
+	Isolations int `json:"server_isolations,omitempty"`
+	Cuts       int `json:"cuts"`
+	Crashes    int `json:"crashes"`
+	Stops      int `json:"stops"`
 	// Jobs and Backfills were started beside those that were due; Floods marked everybody.
 	Jobs      int `json:"jobs"`
 	Backfills int `json:"backfills"`
@@ -58,9 +63,11 @@ type Line struct {
 func (r Report) Lines() []Line {
 	return []Line{
 		{r.Steps, fmt.Sprintf("steps of %d customers", r.Customers)},
-		{r.Webhooks, fmt.Sprintf("webhooks: %d events answered 2xx, %d stored, %d of these from Stripe's list; %d forged", r.Accepted, r.Events, r.Recovered, r.Forged)},
+		{r.Webhooks, fmt.Sprintf("webhooks: %d events answered 2xx, %d stored, %.1f MB, %d of these from Stripe's list; %d forged",
+			r.Accepted, r.Events, float64(r.Bytes)/1e6, r.Recovered, r.Forged)},
 		{r.Syncs, fmt.Sprintf("syncs, %d failed; %d requests to Stripe, %d refused", r.Failed, r.Requests, r.Refused)},
-		{r.Restarts, "restarts of NATS"},
+		{r.Restarts + r.Kills + r.Pauses + r.Isolations, fmt.Sprintf("outages of NATS: %d restarts, %d kills, %d pauses, %d cut off",
+			r.Restarts, r.Kills, r.Pauses, r.Isolations)},
 		{r.Cuts, "connections cut, deaf or mute"},
 		{r.Crashes + r.Stops, fmt.Sprintf("daemons down, %d of them crashed", r.Crashes)},
 		{r.Jobs + r.Backfills + r.Floods, fmt.Sprintf("jobs before they were due, of them %d backfills, %d reliefs; STRIPE_SYNC rebuilt %d times", r.Backfills, r.Floods, r.Rebuilt)},

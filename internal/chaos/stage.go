@@ -36,6 +36,9 @@ const (
 type stage struct {
 	cfg    Config
 	report Report
+	// cluster is cfg.Server if that is several, or nil. outage says that some of them are away.
+	cluster Cluster
+	outage  atomic.Bool
 
 	sim    *stripesim.Sim
 	said   *said
@@ -99,6 +102,7 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 		cfg: cfg, report: Report{Seed: cfg.Seed}, said: newSaid(), fate: dice(cfg.Seed, 1), poisoned: map[string]bool{},
 		policy: syncer.Policy{PastDueGrace: 72 * time.Hour}, coverage: cfg.Seed%2 == 1, features: cfg.Seed%3 == 0,
 	}
+	s.cluster, _ = cfg.Server.(Cluster)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -126,8 +130,8 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	if s.js, err = jetstream.New(s.nc); err != nil {
 		return s, err
 	}
-	// As an operator begins, for no program creates the first stream of a cluster.
-	if _, err := topology.Apply(ctx, s.js, topology.All(topology.Options{}), topology.ApplyOptions{}); err != nil {
+	options, err := s.options(ctx)
+	if err != nil {
 		return s, err
 	}
 	every := 24 * time.Hour
@@ -135,7 +139,7 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 		every = 4 * time.Second
 	}
 	s.syncer = syncer.Config{
-		Stripe: stripeConfig(api.url, s.features), Rate: rate, Policy: s.policy, Marks: s.marks, CoverageEvery: every, Log: s.cfg.Log,
+		Stripe: stripeConfig(api.url, s.features), Rate: rate, Policy: s.policy, Marks: s.marks, CoverageEvery: every, Log: s.cfg.Log, Topology: options,
 	}
 	s.fleet, err = newFleet(cfg,
 		ingest.Config{Secrets: []string{"whsec_old", secret}, PublishTimeout: publishTimeout, Types: s.marks, Log: s.cfg.Log}, s.syncer)
@@ -159,6 +163,19 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 		return s, err
 	}
 	return s, nil
+}
+
+// options are those of the topology. It is created as an operator does, for no program creates the first stream of a cluster.
+func (s *stage) options(ctx context.Context) (topology.Options, error) {
+	var o topology.Options
+	if s.cluster != nil {
+		o.Replicas = s.cluster.Size()
+	}
+	err := poll(ctx, restWithin, func() error {
+		_, err := topology.Apply(ctx, s.js, topology.All(o), topology.ApplyOptions{})
+		return err
+	})
+	return o, err
 }
 
 // close ends everything that newStage began, in the order in which it hurts nobody.

@@ -27,6 +27,9 @@ func (s *stage) storm(ctx context.Context, d time.Duration) {
 	var drawn, weather time.Duration
 	// Nothing that takes long to mend breaks at the very end.
 	strike, last := 100*time.Millisecond, d*3/4
+	if s.cluster != nil {
+		s.cfg.Log.Debug(s.breakServers(ctx))
+	}
 	for drawn < d && ctx.Err() == nil {
 		if drawn >= weather {
 			s.sim.SetFaults(s.weather())
@@ -113,6 +116,10 @@ func (s *stage) strike(ctx context.Context, now time.Time) {
 	if s.cfg.Lossy && rng.IntN(6) == 0 {
 		n = 16 // what such a run is about
 	}
+	if s.cluster != nil && rng.IntN(6) == 0 {
+		s.cfg.Log.Debug(s.breakServers(ctx))
+		return
+	}
 	switch {
 	case n < 6:
 		d.cut()
@@ -131,6 +138,8 @@ func (s *stage) strike(ctx context.Context, now time.Time) {
 		s.fleet.halt(d, back)
 		s.report.Stops++
 		what = "stop " + d.name
+	case n < 17 && s.cluster != nil:
+		what = s.breakServers(ctx)
 	case n < 17:
 		what = "restart NATS"
 		s.report.Restarts++
