@@ -3,6 +3,7 @@ package natsproc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -67,8 +68,14 @@ func TestServerDies(t *testing.T) {
 	if err := c.Pause(0); err != nil {
 		t.Skip(err)
 	}
-	if err := c.nodes[0].ask(ctx, "/healthz", nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a paused server answers: %v", err)
+	// The kernel takes a moment to stop every thread.
+	if err := poll(ctx, time.Minute, func() error {
+		if err := c.nodes[0].ask(ctx, "/healthz", nil); !errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("a paused server answers: %w", err)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	if err := errors.Join(c.Resume(0), c.WaitReady(ctx), c.Agree(ctx, "S"), c.Stop(0)); err != nil {
 		t.Error(err)
