@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
@@ -225,14 +226,14 @@ func (s *stage) messages(ctx context.Context, stream, subject string, from uint6
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
-	for {
+	for began := time.Now(); ; {
 		batch, err := cons.FetchNoWait(5000)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", stream, err)
 		}
 		got := 0
 		for msg := range batch.Messages() {
-			got++
+			got, began = got+1, time.Now()
 			meta, err := msg.Metadata()
 			if err == nil {
 				err = yield(msg, meta)
@@ -241,7 +242,11 @@ func (s *stage) messages(ctx context.Context, stream, subject string, from uint6
 				return fmt.Errorf("read %s: %w", stream, err)
 			}
 		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+		if err := batch.Error(); errors.Is(err, nats.ErrNoResponders) && time.Since(began) < restWithin {
+			// In a cluster a new consumer is not known to every server at once.
+			time.Sleep(20 * time.Millisecond)
+			continue
+		} else if err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
 			return fmt.Errorf("read %s: %w", stream, err)
 		}
 		if info := cons.CachedInfo(); got == 0 && info.NumPending == 0 {

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -67,7 +68,25 @@ func (d *disk) mount() error {
 	return nil
 }
 
-func (d *disk) unmount() { _ = exec.Command("umount", d.dir).Run() } // it may not be mounted
+// unmount returns when the file system is gone. For a moment after that the kernel may still have it, and would mount that once more, with its power
+// cut, instead of what is on the disk.
+func (d *disk) unmount() {
+	d.tb.Helper()
+	// The test's context has ended where this is its cleanup.
+	err := poll(context.Background(), restWithin, func() error {
+		if err := syscall.Unmount(d.dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) {
+			return fmt.Errorf("unmount: %w", err)
+		}
+		out, err := exec.Command("losetup", "--associated", d.image).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			return fmt.Errorf("unmount: the loop device is still there: %w %s", err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		d.tb.Error(err)
+	}
+}
 
 // cutPower ends the file system at once: what was written and not synced, its journal included, is gone. It is what
 // xfstests cuts power with, EXT4_IOC_SHUTDOWN without flushing the log.
