@@ -58,7 +58,7 @@ func newDev(t *testing.T, cmd devCmd, stdout *screen) *dev {
 	p.Stdout = stdout
 	cmd.Listen, cmd.Admin, cmd.NATS, cmd.Sim = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cmd.Syncer.Base, cmd.Syncer.Grace, cmd.Syncer.CoverageEvery = "https://api.stripe.com", "72h", "5m"
-	cmd.Ingest.MaxBody, cmd.Ingest.Tolerance, cmd.Ingest.PublishTimeout = "1 MiB", "5m", "5s"
+	cmd.Ingest.MaxBody, cmd.Ingest.MaxBodies, cmd.Ingest.Tolerance, cmd.Ingest.PublishTimeout = "1 MiB", "64 MiB", "5m", "5s"
 	s := newSession(p)
 	plan, err := cmd.plan(s)
 	if err != nil {

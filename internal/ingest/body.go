@@ -40,7 +40,6 @@ func (p *parts) put(b []byte) {
 // least, and each is charged to the sender, unless the body is refused.
 func (in *Ingest) receive(w http.ResponseWriter, r *http.Request, s *sender) (body, code) {
 	if r.ContentLength > in.maxBody {
-		w.Header()["Connection"] = closing // rather than read on to the end
 		return nil, bodyTooLarge
 	}
 	var b body
@@ -55,7 +54,7 @@ func (in *Ingest) receive(w http.ResponseWriter, r *http.Request, s *sender) (bo
 		case err == io.EOF:
 			return b, ""
 		case err != nil:
-			return nil, in.drop(b, s, in.unread(w, s, err))
+			return nil, in.drop(b, s, in.unread(s, err))
 		}
 	}
 }
@@ -73,11 +72,10 @@ func fill(part []byte, r io.Reader) ([]byte, error) {
 }
 
 // unread says why a body was not read to its end.
-func (in *Ingest) unread(w http.ResponseWriter, s *sender, err error) code {
+func (in *Ingest) unread(s *sender, err error) code {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		w.Header()["Connection"] = closing
 		return bodyTooLarge
 	case in.senders.wasCut(s):
 		return crowded

@@ -85,9 +85,6 @@ func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	arrived := time.Now()
 	signature := req.Header.Get("Stripe-Signature")
 	if refused := in.door.look(signature); refused != "" {
-		if req.ContentLength != 0 {
-			w.Header()["Connection"] = closing // rather than read the body
-		}
 		in.refuse(w, refused)
 		return
 	}
@@ -148,16 +145,14 @@ func (in *Ingest) admit(w http.ResponseWriter, r *http.Request, signature string
 	return e, body, refused
 }
 
-// refuse answers and counts a request that is not stored.
+// refuse answers and counts a request that is not stored, and ends its connection.
 func (in *Ingest) refuse(w http.ResponseWriter, c code) {
 	in.metrics.refused.WithLabelValues(string(c)).Inc()
-	switch c {
-	case crowded:
+	if c == crowded {
 		w.Header()["Retry-After"] = retryAfter
-		w.Header()["Connection"] = closing
-	case bodyTooSlow, bodyUnreadable:
-		w.Header()["Connection"] = closing
 	}
+	// Rather than read on to the end of a body, or take what else a stranger has to say.
+	w.Header()["Connection"] = closing
 	answers[c].write(w)
 	if c == notFound || c == methodNotAllowed {
 		return // the internet's background noise
