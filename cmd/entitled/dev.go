@@ -250,12 +250,21 @@ func (h openHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return openHandler{h.Handler.WithAttrs(attrs), h.open}
 }
 
+// sayWhyAfter is how long the daemons may take to become ready before dev says what they wait for.
+const sayWhyAfter = 5 * time.Second
+
 // awaitReady returns when both daemons are ready, or why they will not be.
 func (d *dev) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ready := make(chan error, 1)
 	go func() { ready <- d.pipeline.ready.Wait(ctx) }() // received below, or ends with ctx into the channel's room
+	// With --data, what is there already may stand in the way: another policy, say.
+	defer time.AfterFunc(sayWhyAfter, func() {
+		if err := d.pipeline.ready.Err(); err != nil && ctx.Err() == nil {
+			d.err.note("not ready yet: " + err.Error())
+		}
+	}).Stop()
 	select {
 	case err := <-ready:
 		if ctx.Err() != nil {

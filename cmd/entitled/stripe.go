@@ -29,7 +29,7 @@ type stripeFlags struct {
 	natsFlags
 }
 
-const policyHint = "set FEATURES and PAST_DUE_GRACE as the syncers have them; to change them, restart the syncers first"
+const policyHint = "set FEATURES and PAST_DUE_GRACE as the syncers have them; to change them, start a syncer with the new ones and --adopt-policy first"
 
 // operate checks the settings, connects, and calls do with what a syncer of these settings would work with. Only who begins a mode
 // may find nothing of it: for the others a key of the wrong mode would begin one that nobody serves.

@@ -130,7 +130,8 @@ func serveSyncer(o order) (stop func(), err error) {
 
 // syncer is a syncer's settings.
 func (o order) syncer() (syncerd.Syncer, error) {
-	settings := syncerd.Settings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), Features: "off", Grace: "72h", CoverageEvery: "5m"}
+	settings := syncerd.Settings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), Features: "off", Grace: "72h", CoverageEvery: "5m",
+		AdoptPolicy: "true"} // the bucket may be filled already, by no syncer
 	check := &daemon.Checker{}
 	y := settings.Check(check, stripeKey)
 	y.Shared = shared(check)

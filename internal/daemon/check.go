@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,6 +73,11 @@ func (c *Checker) Duration(setting, value string, r Range[time.Duration]) time.D
 		err = errors.New("out of range")
 	}
 	return settle(c, Problem{Setting: setting, Hint: hint}, value, d, err)
+}
+
+// Switch reads true or false; unset is false.
+func (c *Checker) Switch(setting string, value Switch) bool {
+	return c.OneOf(setting, cmp.Or(string(value), "false"), "false", "true") == "true"
 }
 
 // Int reads a whole number.

@@ -59,6 +59,21 @@ func (p Process) Parse(about string, settings any) (*Checker, error) {
 	return &Checker{Program: p.Name, resolved: resolved(k.Model.Flags)}, nil
 }
 
+// A Switch is a setting that is true or false: its flag alone says true. [Checker.Switch] reads it.
+type Switch string
+
+// Decode reads the flag, or the variable.
+func (s *Switch) Decode(ctx *kong.DecodeContext) error {
+	*s = "true"
+	if ctx.Scan.Peek().Type == kong.FlagValueToken {
+		*s = Switch(fmt.Sprint(ctx.Scan.Pop().Value))
+	}
+	return nil
+}
+
+// IsBool tells kong that the flag needs no value.
+func (*Switch) IsBool() bool { return true }
+
 // NewParser is kong.New for flags with environment variables: those that the command line does not give are read from getenv, an empty variable counts as
 // unset, and the help of a flag names its variable. It is exported for programs with commands; others have [Process.Parse].
 func NewParser(getenv func(string) string, grammar any, options ...kong.Option) (*kong.Kong, error) {
@@ -94,7 +109,7 @@ func (p Process) commandLine(err error) error {
 	} else if flag, _, ok := strings.Cut(reason, ": expected string value"); ok {
 		reason = flag + ": no value"
 	}
-	hint := fmt.Sprintf("%s --help lists the flags; every one of them takes a value", p.Name)
+	hint := fmt.Sprintf("%s --help lists the flags and the values that they take", p.Name)
 	return &SettingsError{Program: p.Name, Problems: []Problem{{Reason: reason, Hint: hint}}}
 }
 

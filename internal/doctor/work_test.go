@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
@@ -36,13 +37,20 @@ func expect(t *testing.T, look func(context.Context) (Check, error), want Check)
 	})
 }
 
-// Syncers of one mode that were given different settings give and take by turns.
+// Syncers of a version that works under any policy may have different ones.
 func TestSyncersDisagree(t *testing.T) {
 	t.Parallel()
 	p := admit(t)
 	p.topology()
-	for _, grace := range []time.Duration{time.Hour, 72 * time.Hour, time.Hour} {
-		p.syncer(syncer.Policy{PastDueGrace: grace})
+	for _, grace := range []string{"1h0m0s", "72h0m0s", "1h0m0s"} {
+		svc, err := micro.AddService(p.srv.Conn(t), micro.Config{
+			Name: strings.TrimPrefix(syncer.PingSubject(entitlement.Test), "$SRV.PING."), Version: "1.0.0",
+			Metadata: map[string]string{syncer.PolicyMetadata: "FEATURES=off PAST_DUE_GRACE=" + grace},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer svc.Stop() //nolint:errcheck // the connection is closed next
 	}
 	nc := p.srv.Conn(t)
 	c := syncers(t.Context(), nc, entitlement.Test)

@@ -128,7 +128,12 @@ func prepareResumed(r *rig) []string {
 func prepareBackfill(r *rig) []string {
 	ids := r.load(24)
 	now := time.Now()
-	s := r.operator().s.store
+	o := r.operator().s
+	s := o.store
+	// The snapshots below are not the first: a policy is in force.
+	if err := o.takePolicy(r.t.Context(), "this one"); err != nil {
+		r.t.Fatal(err)
+	}
 	if err := s.SetFailure(r.t.Context(), ours(ids[0]), Failure{Failures: 20, ParkedAt: &now}, 0); err != nil {
 		r.t.Fatal(err)
 	}

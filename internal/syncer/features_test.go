@@ -40,8 +40,10 @@ func TestFeaturesSwitchedOnLater(t *testing.T) {
 	stop()
 
 	r.cfg = withFeatures
-	o := r.operator(withFeatures)
-	o.s.sayPolicy(t.Context())
+	o := r.operator(withFeatures, adopting)
+	if err := o.s.takePolicy(t.Context(), "this one"); err != nil {
+		t.Fatal(err)
+	}
 	rep, err := o.Sweep(t.Context(), SweepOptions{})
 	if err != nil || rep.Unread != len(all) || rep.Marked != len(all) || rep.Drift != 0 || rep.Unchanged != 1 {
 		t.Errorf("sweep: report %+v, %v; want %d marked as unread, and no drift", rep, err, len(all))

@@ -36,13 +36,12 @@ const (
 	scheduleAgain = 5 * time.Second
 )
 
-// keepSchedules restores the jobs' schedules, and says the policy, at start, every minute and whenever it is
+// keepSchedules restores the jobs' schedules, at start, every minute and whenever it is
 // told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
 func (s *Syncer) keepSchedules(ctx context.Context) {
 	minute := time.NewTicker(scheduleEvery)
 	defer minute.Stop()
 	for {
-		s.sayPolicy(ctx)
 		var soon <-chan time.Time
 		for _, j := range s.jobs {
 			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {

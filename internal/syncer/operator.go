@@ -44,7 +44,8 @@ type SweepOptions struct {
 // [ErrUnwritten], beside a whole report, if it had to leave some out.
 func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport, error) {
 	s := o.s
-	if err := s.agree(ctx); err != nil {
+	// It may begin the mode: then the syncers that come later must have its policy.
+	if err := s.takePolicy(ctx, "this command"); err != nil {
 		return SweepReport{Account: opt.Account}, err
 	}
 	c, err := s.store.openCheckpoint(ctx, checkpointKey(s.mode, opt.Account), s.policy(), opt.Restart, s.protocol.now())

@@ -42,6 +42,9 @@ type Config struct {
 	// Rate is the fleet's budget, in requests/s.
 	Rate   float64
 	Policy Policy
+	// AdoptPolicy says to put Policy, and whether Stripe reads features, in force for all syncers of the mode when this one
+	// starts. Without it a syncer with another policy than the one in force takes no work.
+	AdoptPolicy bool
 	// Marks are the event types that mark a customer; coverage expects a sync for each of them.
 	Marks stripeevent.Types
 	// CoverageEvery is the interval of the coverage job.
@@ -57,6 +60,7 @@ type Config struct {
 // The conditions that [Config.Ready] is told of.
 const (
 	conditionTopology = "topology"
+	conditionPolicy   = "policy"
 	conditionStripe   = "stripe"
 	conditionWork     = "work"
 	// and conditionStore
@@ -94,6 +98,10 @@ type Syncer struct {
 	cover    *coverage
 	relief   *reliever
 	jobs     []job
+
+	// adopt says that it may still adopt its policy, agreed that its policy was in force. Run's goroutine and, while Run waits
+	// for it, keepPolicy's own them.
+	adopt, agreed bool
 }
 
 // New checks the configuration. It talks to nobody.
@@ -133,6 +141,7 @@ func New(cfg Config) (*Syncer, error) {
 		look:     make(chan struct{}, 1),
 		running:  &sync.Map{},
 		readings: &readings{},
+		adopt:    cfg.AdoptPolicy,
 	}
 	if s.ready == nil {
 		s.ready = func(string, error) {}
@@ -149,7 +158,7 @@ func (s *Syncer) Metrics() []prometheus.Collector {
 }
 
 // Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
-// error when the topology differs from what it needs.
+// error when the topology differs from what it needs. While another policy is in force it takes no work and waits.
 func (s *Syncer) Run(ctx context.Context) error {
 	if err := topology.Wait(ctx, s.js, s.assets, func(err error) { s.ready(conditionTopology, err) }); err != nil {
 		if ctx.Err() != nil {
@@ -164,8 +173,24 @@ func (s *Syncer) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+	s.policyHolds(ctx) // said before the topology is, so that there is no instant at which all seems well
 	s.ready(conditionTopology, nil)
 
+	keeping, stop := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	defer kept.Wait()
+	defer stop()
+	kept.Go(func() { s.keepTopology(keeping) })
+	for s.awaitPolicy(ctx) == nil {
+		if err := s.work(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// work syncs until ctx ends, and then finishes what it holds, or until another policy is in force, and then drops what it holds.
+func (s *Syncer) work(ctx context.Context) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	defer context.AfterFunc(ctx, func() {
@@ -181,11 +206,16 @@ func (s *Syncer) Run(ctx context.Context) error {
 	all.Go(func() { s.lane(ctx, hard, stripeevent.Now) })
 	all.Go(func() { s.lane(ctx, hard, stripeevent.Bulk) })
 	all.Go(func() { s.runJobs(ctx) })
-	all.Go(func() { s.keepTopology(ctx) })
 	all.Go(func() { s.keepSchedules(ctx) })
 	all.Go(func() { s.watchStrays(ctx) })
 	all.Go(func() { s.probe(ctx) })
 	all.Go(func() { s.relief.watch(ctx) })
+	all.Go(func() {
+		if s.keepPolicy(ctx); ctx.Err() == nil {
+			stop()
+			kill() // what is being read now would be decided under the former policy
+		}
+	})
 	err := s.serve(ctx, hard)
 	stop()
 	all.Wait()

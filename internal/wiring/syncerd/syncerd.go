@@ -21,11 +21,12 @@ import (
 
 // Settings are those of the syncer alone.
 type Settings struct {
-	Base          string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
-	Rate          string `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, for all syncers of the mode together. Default: 20 live, 10 test."`
-	Features      string `name:"features" env:"FEATURES" default:"off" help:"entitlements also reads the customers' active entitlements, one more request a sync; off does not."`
-	Grace         string `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"How long after the start of an unpaid period a past_due subscription still grants access."`
-	CoverageEvery string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"How often it is checked that every event has led to a sync."`
+	Base          string        `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
+	Rate          string        `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, for all syncers of the mode together. Default: 20 live, 10 test."`
+	Features      string        `name:"features" env:"FEATURES" default:"off" help:"entitlements also reads the customers' active entitlements, one more request a sync; off does not."`
+	Grace         string        `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"How long after the start of an unpaid period a past_due subscription still grants access."`
+	AdoptPolicy   daemon.Switch `name:"adopt-policy" env:"ADOPT_POLICY" default:"false" help:"Put the FEATURES and PAST_DUE_GRACE given here in force for all syncers of the mode, where others are. Give it for one start."`
+	CoverageEvery string        `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"How often it is checked that every event has led to a sync."`
 }
 
 // Syncer is checked [Settings] with all that a syncer needs besides its host.
@@ -36,6 +37,8 @@ type Syncer struct {
 	// Rate is the fleet's budget, in requests/s.
 	Rate   float64
 	Policy syncer.Policy
+	// AdoptPolicy says to put Policy, and whether features are read, in force.
+	AdoptPolicy bool
 	// CoverageEvery is the interval of the coverage job.
 	CoverageEvery time.Duration
 	Shared        wiring.Shared
@@ -60,6 +63,7 @@ func (s Settings) Check(c *daemon.Checker, key string) Syncer {
 			Features: c.OneOf("FEATURES", s.Features, "off", "entitlements") == "entitlements",
 		},
 		Policy:        syncer.Policy{PastDueGrace: c.Duration("PAST_DUE_GRACE", s.Grace, daemon.Between(0, 365*24*time.Hour))},
+		AdoptPolicy:   c.Switch("ADOPT_POLICY", s.AdoptPolicy),
 		CoverageEvery: c.Duration("COVERAGE_EVERY", s.CoverageEvery, daemon.Between(time.Second, 24*time.Hour)),
 	}
 }
@@ -80,6 +84,7 @@ func (s Syncer) config(h wiring.Host) syncer.Config {
 		Stripe:        s.Stripe,
 		Rate:          s.Rate,
 		Policy:        s.Policy,
+		AdoptPolicy:   s.AdoptPolicy,
 		Marks:         s.Shared.Marks,
 		CoverageEvery: s.CoverageEvery,
 		Topology:      s.Shared.Topology,
