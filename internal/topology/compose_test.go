@@ -49,13 +49,16 @@ func readCompose(t *testing.T) compose {
 	return c
 }
 
-// settings are the environment variables of a program and their defaults, as its --help lists them.
+// settings are the environment variables of a program and their defaults, as its --help lists them. A flag without a value is
+// false by default.
 func settings(t *testing.T, program string) map[string]string {
 	t.Helper()
-	flag := regexp.MustCompile(`(?m)^ +--[a-z-]+=(?:"([^"]*)"|\S+)\s+([A-Z_]+): `)
+	flag := regexp.MustCompile(`(?m)^ +--[a-z-]+(=(?:"([^"]*)"|\S+))?\s+([A-Z_]+): `)
 	found := map[string]string{}
 	for _, m := range flag.FindAllStringSubmatch(readRoot(t, "cmd/"+program+"/testdata/help.txt"), -1) {
-		found[m[2]] = m[1]
+		if found[m[3]] = m[2]; m[1] == "" {
+			found[m[3]] = "false"
+		}
 	}
 	if len(found) < 10 {
 		t.Fatalf("%s has only the settings %v: this test looks in the wrong place", program, found)
