@@ -168,6 +168,10 @@ func JobSubject(m entitlement.Mode, name string) string {
 	return "stripe.job." + string(m) + "." + name
 }
 
+// JobFromNothing is the body of a job's message after STRIPE_SYNC was lost: the job then also does what it otherwise leaves to
+// what STRIPE_SYNC holds.
+const JobFromNothing = `{"from":"nothing"}`
+
 // ParkedKey is the customer's key in the stripe_state bucket.
 func ParkedKey(c Customer) string { return "parked." + c.tokens() }
 

@@ -98,14 +98,11 @@ func (s *Syncer) restore(ctx context.Context, j job) error {
 		return nil
 	}
 	// None was there: the stream is new, or it lost what it held. Whatever the job mends, it mends now.
-	if _, err := s.js.Publish(ctx, target, []byte(fromNothing)); err != nil {
+	if _, err := s.js.Publish(ctx, target, []byte(stripeevent.JobFromNothing)); err != nil {
 		return fmt.Errorf("start job %s: %w", j.name, err)
 	}
 	return nil
 }
-
-// fromNothing is the body of a job's message when its schedule was not there.
-const fromNothing = `{"from":"nothing"}`
 
 // runJobs runs due jobs side by side until ctx ends, so that one that takes minutes delays no other. It waits for them.
 func (s *Syncer) runJobs(ctx context.Context) {
@@ -122,7 +119,7 @@ func (s *Syncer) runJobs(ctx context.Context) {
 
 func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 	name := strings.TrimPrefix(msg.Subject(), stripeevent.JobSubject(s.mode, ""))
-	t, lost := task{}, string(msg.Data()) == fromNothing
+	t, lost := task{}, string(msg.Data()) == stripeevent.JobFromNothing
 	for _, j := range s.jobs {
 		if j.name != name {
 			continue

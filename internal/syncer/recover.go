@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -204,7 +203,11 @@ func (r *recovery) compare(ctx context.Context, rep *RecoverReport, from int64, 
 			if began == 0 {
 				return youngest, 0, nil
 			}
-			from = max(youngest-firstLook, began)
+			backup, err := restoredAt(ctx, r.state)
+			if err != nil {
+				return 0, 0, err
+			}
+			from = max(min(youngest, backup)-firstLook, began)
 		}
 		rep.Since = from
 		if pages == 0 {
@@ -406,30 +409,4 @@ func (o *Operator) Recover(ctx context.Context, account string, since time.Time)
 func (s *Syncer) recovery(account string) *recovery {
 	return &recovery{store: s.store, mode: s.mode, account: account, marks: s.cfg.Marks.Marks, log: s.log.Warn,
 		wait: func(ctx context.Context) error { return sleep(ctx, onTheWay) }}
-}
-
-// runRecover is the job. A key that may not read events stops nobody: it is said, and tried again when the job is due.
-func (s *Syncer) runRecover(ctx context.Context, _ bool) error {
-	rep, err := s.recovery("").run(ctx, 0, s.protocol.now())
-	s.metrics.recovered.Add(float64(rep.Recovered))
-	if e, ok := errors.AsType[*stripeapi.Error](err); ok {
-		s.metrics.recoverFailures.Inc()
-		s.haltJob(err)
-		next := "it is tried again when it is due"
-		if e.Status == http.StatusForbidden {
-			next = "give the key permission to read events, or missed webhooks are found only at boundaries and by the nightly sweep"
-		}
-		s.log.Warn("Stripe's events not compared with the log: "+next, "err", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if rep.Gap {
-		s.log.Error("no events were compared for more than 30 days, and Stripe lists no older ones: run `entitled backfill`")
-	}
-	if rep.Recovered > 0 {
-		s.log.Warn("events recovered that no webhook had brought", "events", rep.Recovered, "marked", rep.Marked)
-	}
-	return nil
 }

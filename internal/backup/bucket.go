@@ -1,0 +1,119 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/jsm.go/backup"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/topology"
+)
+
+const (
+	// ahead bounds what the client holds of a bucket ahead of the file, in bytes: more than the largest entry.
+	ahead = 8 << 20
+	// lookAgain is how soon the leader is asked again where a reader waits for entries that may never come.
+	lookAgain = 100 * time.Millisecond
+)
+
+// bucket reads a bucket to its end. A snapshot of the server would lack the keys that are written meanwhile: their old
+// entry is gone by then, and the new one is behind the snapshot's end.
+func (t *taker) bucket(w *watch, s source) error {
+	stream, err := t.mgr.LoadStream(s.stream)
+	if err != nil {
+		return err
+	}
+	cfg := stream.Configuration()
+	rec, err := backup.NewRecorder(filepath.Join(t.dir, s.stream), cfg, backup.SourceInfo{Subjects: cfg.Subjects, Stream: s.stream})
+	if err != nil {
+		return err
+	}
+	if err := t.record(w, s, stream, rec); err != nil {
+		rec.Discard()
+		return err
+	}
+	_, err = rec.Close(0)
+	return err
+}
+
+// record writes what an ordered consumer brings until it has caught up with the leader.
+func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recorder) error {
+	end, err := lastSeq(stream, s)
+	if err != nil || end == 0 {
+		return err
+	}
+	// Without a bound nats.go makes the consumer again for ever, past the end of the context and of the connection.
+	cons, err := t.js.OrderedConsumer(w, s.stream, jetstream.OrderedConsumerConfig{MaxResetAttempts: 10})
+	if err != nil {
+		return err
+	}
+	total := cons.CachedInfo().NumPending
+	it, err := cons.Messages(jetstream.PullMaxBytes(ahead))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	// caughtUp says that the replica that is read had nothing more; it may lag behind the leader.
+	for at, n, caughtUp := uint64(0), uint64(0), false; ; {
+		if caughtUp && at < end {
+			// What was at the end may have been removed since.
+			if end, err = lastSeq(stream, s); err != nil {
+				return err
+			}
+		}
+		if caughtUp && at >= end {
+			return nil
+		}
+		msg, err := next(w, it, caughtUp)
+		if errors.Is(err, context.DeadlineExceeded) && w.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		w.touch()
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		at, caughtUp = meta.Sequence.Stream, meta.NumPending == 0
+		if key := strings.TrimPrefix(msg.Subject(), "$KV."+s.bucket+"."); s.bucket != topology.StateBucket || !leftOut(key) {
+			err = rec.Write(&nats.Msg{Subject: msg.Subject(), Reply: msg.Reply(), Header: msg.Headers(), Data: msg.Data()})
+			if err != nil {
+				return fmt.Errorf("write entry %s: %w", key, err)
+			}
+		}
+		n++
+		t.Progress(s.stream, int64(n), int64(max(total, n+meta.NumPending)))
+	}
+}
+
+// next is the next message; the error is context.DeadlineExceeded if there is none for now and soon is set.
+func next(ctx context.Context, it jetstream.MessagesContext, soon bool) (jetstream.Msg, error) {
+	if soon {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeout(ctx, lookAgain)
+		defer end()
+	}
+	return it.Next(jetstream.NextContext(ctx))
+}
+
+// lastSeq is the sequence of the last message that the leader has, 0 if it has none.
+func lastSeq(stream *jsm.Stream, s source) (uint64, error) {
+	m, err := stream.ReadLastMessageForSubject("$KV." + s.bucket + ".>")
+	if e, ok := errors.AsType[api.ApiError](err); ok && e.NatsErrorCode() == uint16(jetstream.JSErrCodeMessageNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read its last entry: %w", err)
+	}
+	return m.Sequence, nil
+}

@@ -1,0 +1,293 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"entitled/internal/topology"
+)
+
+// restored is the key in a stream's metadata that names the restore it comes from, once that has ended.
+const restored = "restored"
+
+// A PresentError says which streams and buckets of ours are there where a backup is to be restored.
+type PresentError struct{ Assets []string }
+
+func (e *PresentError) Error() string {
+	verb := "is"
+	if len(e.Assets) > 1 {
+		verb = "are"
+	}
+	return fmt.Sprintf("%s %s there: a backup is restored only where there is no log and no bucket of entitled", strings.Join(e.Assets, ", "), verb)
+}
+
+// A Report says what a restore did.
+type Report struct {
+	Manifest
+	// Removed are what an interrupted restore had left.
+	Removed []string
+	// Unplaced are streams whose placement in the backup was left out.
+	Unplaced []string
+	// Parked is how many customers are parked, and are tried again.
+	Parked int
+	// Differ is what was there, was left alone, and is not as it must be: a STRIPE_SYNC of another number of replicas.
+	Differ []topology.Finding
+}
+
+// A restorer is one restore.
+type restorer struct {
+	Options
+	dir string
+	// run names it in the metadata of its streams.
+	run    string
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	mgr    *jsm.Manager
+	report Report
+}
+
+// Restore brings a backup back into a NATS that holds no log and no bucket of ours, sequences and revisions as they were, and
+// has the syncers bring what changed since. The error is a [*PresentError] where there is something. A restore that was
+// interrupted is taken away and begun again.
+func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report, error) {
+	r := &restorer{Options: o.resolved(), dir: dir, nc: nc, run: nuid.Next()}
+	if err := newEnough(nc); err != nil {
+		return r.report, err
+	}
+	var err error
+	if r.mgr, err = jsm.New(nc, jsm.WithTimeout(r.Idle)); err == nil {
+		r.js, err = jetstream.New(nc)
+	}
+	if err != nil {
+		return r.report, fmt.Errorf("open JetStream: %w", err)
+	}
+	// All of it is read before anything is changed.
+	r.report.Manifest, err = Verify(dir, func(step string, done, total int64) { r.Progress("checking "+step, done, total) })
+	if err != nil {
+		return r.report, err
+	}
+	if err := r.fits(); err != nil {
+		return r.report, err
+	}
+	if err := r.clear(ctx); err != nil {
+		return r.report, err
+	}
+	// The log first: a program that starts meanwhile finds it marked, and waits. Its mark is the last to go.
+	streams := slices.Clone(r.report.Streams)
+	slices.Reverse(streams)
+	for _, s := range streams {
+		if err := r.stream(ctx, s); err != nil {
+			return r.report, fmt.Errorf("restore %s: %w", s.Name, err)
+		}
+		if err := r.after(s.Name); err != nil {
+			return r.report, err
+		}
+	}
+	for _, s := range streams {
+		if err := r.whole(ctx, s); err != nil {
+			return r.report, fmt.Errorf("restore %s: %w", s.Name, err)
+		}
+	}
+	if err := r.start(ctx); err != nil {
+		return r.report, err
+	}
+	for _, s := range slices.Backward(streams) {
+		if err := r.unmark(ctx, s.Name); err != nil {
+			return r.report, fmt.Errorf("end the restore of %s: %w", s.Name, err)
+		}
+		if err := r.after("unmark " + s.Name); err != nil {
+			return r.report, err
+		}
+	}
+	return r.report, nil
+}
+
+// fits reports what the server would refuse in the middle.
+func (r *restorer) fits() error {
+	for _, s := range r.report.Streams {
+		if most := r.nc.MaxPayload(); s.Largest > most {
+			return fmt.Errorf("%s has a message of %d bytes, and this server takes %d: raise its max_payload", s.Name, s.Largest, most)
+		}
+	}
+	return nil
+}
+
+// clear removes what an interrupted restore has left, and fails if there is anything else.
+func (r *restorer) clear(ctx context.Context) error {
+	there, err := r.present(ctx)
+	if err != nil {
+		return err
+	}
+	// The streams of a restore that was interrupted at its very end have lost their marks, but for the last.
+	run := ""
+	for _, metadata := range there {
+		run = max(run, metadata[topology.Restoring])
+	}
+	var present, left []string
+	for _, s := range sources() {
+		metadata, is := there[s.stream]
+		switch {
+		case !is:
+		case run != "" && (metadata[topology.Restoring] != "" || metadata[restored] == run):
+			left = append(left, s.stream)
+		default:
+			present = append(present, s.String())
+		}
+	}
+	if present != nil {
+		return &PresentError{Assets: present}
+	}
+	for _, name := range left {
+		if err := r.remove(ctx, name); err != nil {
+			return fmt.Errorf("remove what an interrupted restore has left of %s: %w", name, err)
+		}
+		r.report.Removed = append(r.report.Removed, name)
+	}
+	return nil
+}
+
+// present are the streams that are there, with their metadata.
+func (r *restorer) present(ctx context.Context) (map[string]map[string]string, error) {
+	names := r.js.StreamNames(ctx)
+	found := map[string]map[string]string{}
+	for name := range names.Name() {
+		if known(name) {
+			found[name] = nil
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, fmt.Errorf("list the streams: %w", err)
+	}
+	for name := range found {
+		stream, err := r.js.Stream(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("look at stream %s: %w", name, err)
+		}
+		found[name] = stream.CachedInfo().Config.Metadata
+	}
+	return found, nil
+}
+
+// goneWithin is how long the server may go on with a restore whose client has died, and hold its stream.
+const goneWithin = 30 * time.Second
+
+func (r *restorer) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, goneWithin)
+	defer cancel()
+	for {
+		err := r.js.DeleteStream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil
+		}
+		if pause(ctx, lookAgain) != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stream restores one stream, marked. The library waits up to an hour for the server's last answer and does not look at its context
+// meanwhile, so it gets a connection of its own, which ends with the watch.
+func (r *restorer) stream(ctx context.Context, s Stream) error {
+	sub := filepath.Join(r.dir, s.Name)
+	cfg, err := r.config(sub)
+	if err != nil {
+		return err
+	}
+	w := watchOver(ctx, r.Idle, "restore of "+s.Name)
+	defer w.stop()
+	options := r.nc.Opts
+	options.AllowReconnect, options.RetryOnFailedConnect = false, false
+	options.ConnectedCB, options.ClosedCB, options.DisconnectedErrCB = nil, nil, nil
+	own, err := options.Connect()
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	defer context.AfterFunc(w, own.Close)()
+	mgr, err := jsm.New(own, jsm.WithTimeout(r.Idle))
+	if err != nil {
+		return err
+	}
+	var sent uint64
+	_, _, err = mgr.RestoreSnapshotFromDirectory(w, s.Name, sub, jsm.RestoreConfiguration(cfg), jsm.RestoreNotify(func(p jsm.RestoreProgress) {
+		r.Progress(s.Name, int64(p.BytesSent()), int64(p.ChunksToSend())*int64(p.ChunkSize()))
+		// It also calls every second, whether or not anything was sent.
+		if n := p.BytesSent(); n > sent {
+			sent = n
+			w.touch()
+		}
+	}))
+	return w.why(err)
+}
+
+// config is a stream's as the backup has it, with what this NATS decides.
+func (r *restorer) config(sub string) (api.StreamConfig, error) {
+	b, err := os.ReadFile(filepath.Join(sub, jsm.SnapshotMetaFile))
+	if err != nil {
+		return api.StreamConfig{}, err
+	}
+	var meta struct {
+		Config api.StreamConfig `json:"config"`
+	}
+	if err := json.Unmarshal(b, &meta); err != nil {
+		return api.StreamConfig{}, fmt.Errorf("%s: %w", jsm.SnapshotMetaFile, err)
+	}
+	c := meta.Config
+	c.Replicas = r.Replicas
+	// nats-server 2.15 loses a replicated stream that is compressed.
+	c.Compression = api.NoCompression
+	if c.Placement != nil {
+		// It speaks of the servers that the backup was taken from.
+		r.report.Unplaced = append(r.report.Unplaced, c.Name)
+		c.Placement = nil
+	}
+	c.Metadata = maps.Clone(c.Metadata)
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	delete(c.Metadata, restored)
+	c.Metadata[topology.Restoring] = r.run
+	return c, nil
+}
+
+// unmark ends the restore of one stream.
+func (r *restorer) unmark(ctx context.Context, name string) error {
+	stream, err := r.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	cfg := stream.CachedInfo().Config
+	if cfg.Metadata[topology.Restoring] != r.run {
+		return errOther
+	}
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	delete(cfg.Metadata, topology.Restoring)
+	cfg.Metadata[restored] = r.run
+	_, err = r.js.UpdateStream(ctx, cfg)
+	return err
+}
+
+var errOther = errors.New("another restore has taken this one away")

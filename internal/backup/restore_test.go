@@ -1,0 +1,83 @@
+package backup
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
+)
+
+// What is restored is what there was, under the same sequences, but for the entries that are left out; and the work that brings the
+// rest is under way.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	from := natstest.Run(t)
+	topologyOf(t, from.JetStream(t), 1)
+	fill(t, from.JetStream(t), 50)
+	dir := take(t, from.Conn(t))
+
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	report, err := Restore(t.Context(), srv.Conn(t), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Parked != 1 || report.Removed != nil || report.Differ != nil {
+		t.Errorf("the report says %d parked, removed %q, differ %v", report.Parked, report.Removed, report.Differ)
+	}
+	for _, stream := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test"} {
+		if d := cmp.Diff(contents(t, from.JetStream(t), stream), contents(t, js, stream)); d != "" {
+			t.Errorf("%s (-before +after):\n%s", stream, d)
+		}
+	}
+	want := contents(t, from.JetStream(t), "KV_stripe_state")
+	maps.DeleteFunc(want, func(k, _ string) bool {
+		return slices.ContainsFunc(stateKeys[:6], func(key string) bool { return k[len(k)-len(key):] == key })
+	})
+	got := contents(t, js, "KV_stripe_state")
+	maps.DeleteFunc(got, func(k, _ string) bool { return slices.Contains([]string{"13 $KV.stripe_state.restored"}, k) })
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("stripe_state (-before +after):\n%s", d)
+	}
+	findings, err := topology.Check(t.Context(), js, topology.All(topology.Options{Modes: []entitlement.Mode{entitlement.Test}}))
+	if err != nil || findings != nil {
+		t.Errorf("the topology differs: %v %v", findings, err)
+	}
+	for _, subject := range []string{
+		stripeevent.SyncSubject(stripeevent.Bulk, customer(1)),
+		stripeevent.JobSubject(entitlement.Test, "coverage"), stripeevent.JobSubject(entitlement.Test, "recover"), stripeevent.JobSubject(entitlement.Test, "sweep"),
+	} {
+		if _, err := stream(t, js, topology.SyncStream).GetLastMsgForSubject(t.Context(), subject); err != nil {
+			t.Errorf("%s: %v", subject, err)
+		}
+	}
+	for _, s := range report.Streams {
+		metadata := stream(t, js, s.Name).CachedInfo().Config.Metadata
+		if metadata[topology.Restoring] != "" || metadata[restored] == "" {
+			t.Errorf("%s has metadata %v", s.Name, metadata)
+		}
+	}
+}
+
+func stream(t testing.TB, js jetstream.JetStream, name string) jetstream.Stream {
+	t.Helper()
+	s, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatalf("stream %s: %v", name, err)
+	}
+	return s
+}
+
+var _ = errors.New
+var _ = os.Remove
+var _ = filepath.Join

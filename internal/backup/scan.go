@@ -1,0 +1,91 @@
+package backup
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/backup"
+)
+
+// scan reads the files of a stream, every message of them, and says what they hold. progress is called with the bytes read.
+func scan(dir, name string, progress func(done, total int64)) (Stream, error) {
+	s := Stream{Name: name}
+	sub := filepath.Join(dir, name)
+	meta, err := digest(filepath.Join(sub, jsm.SnapshotMetaFile), func(io.Reader) error { return nil }, func(_, _ int64) {})
+	if err != nil {
+		return s, err
+	}
+	data, err := digest(filepath.Join(sub, jsm.SnapshotDataFile), func(r io.Reader) error {
+		return s.read(backup.NewDecoder(r))
+	}, progress)
+	if err != nil {
+		return s, err
+	}
+	s.Files = []File{meta, data}
+	return s, nil
+}
+
+// read decodes the archive.
+func (s *Stream) read(d *backup.Decoder) error {
+	for {
+		item, err := d.Next()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		switch it := item.(type) {
+		case *backup.State:
+			s.LastSeq = it.State.LastSeq
+		case *backup.Message:
+			if s.Messages == 0 {
+				s.FirstSeq = it.Seq
+			}
+			s.Messages++
+			s.LastSeq = max(s.LastSeq, it.Seq)
+			s.Largest = max(s.Largest, it.HdrSize+it.PayloadSize)
+		case backup.End:
+			return nil
+		}
+	}
+}
+
+// digest gives the file to read, then reads the rest of it, and hashes all of it.
+func digest(path string, read func(io.Reader) error, progress func(done, total int64)) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return File{}, err
+	}
+	c := &counter{hash: sha256.New(), total: info.Size(), progress: progress}
+	r := io.TeeReader(f, c)
+	if err = read(r); err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
+	if err != nil {
+		return File{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return File{Name: filepath.Base(path), Size: c.done, SHA256: hex.EncodeToString(c.hash.Sum(nil))}, nil
+}
+
+// A counter hashes and counts what is written to it.
+type counter struct {
+	hash        hash.Hash
+	done, total int64
+	progress    func(done, total int64)
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.hash.Write(p)
+	c.done += int64(n)
+	c.progress(c.done, c.total)
+	return n, err
+}
