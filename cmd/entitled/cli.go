@@ -31,6 +31,8 @@ type commands struct {
 	Recover  recoverCmd  `cmd:"" help:"Compare Stripe's events with the log, and store those that no webhook brought."`
 	Parked   parkedCmd   `cmd:"" help:"List customers that cannot be synced; try them again."`
 	Forget   forgetCmd   `cmd:"" help:"Erase all that is kept of one customer."`
+	Backup   backupCmd   `cmd:"" help:"Copy the logs and buckets into a directory while everything runs, or check such a copy."`
+	Restore  restoreCmd  `cmd:"" help:"Bring a backup back into an empty NATS: after a disaster, or to go from one server to three."`
 	Topology topologyCmd `cmd:"" help:"Compare the streams, buckets and consumers in NATS with what is needed; create or mend them."`
 	Doctor   doctorCmd   `cmd:"" help:"Check everything that keeps snapshots right, and say what to do about what is not."`
 	Simulate simulateCmd `cmd:"" help:"Serve a simulated Stripe for your own tests."`

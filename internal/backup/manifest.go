@@ -51,6 +51,8 @@ type Stream struct {
 	// FirstSeq and LastSeq are 0 without messages; LastSeq of a log also counts those that were deleted at its end.
 	FirstSeq uint64 `json:"first_seq"`
 	LastSeq  uint64 `json:"last_seq"`
+	// Keys is how many a bucket has; an entry that was written while it was read may be in the backup twice.
+	Keys int `json:"keys,omitempty"`
 	// Largest is the size of the largest message, headers included, in bytes.
 	Largest int64  `json:"largest"`
 	Files   []File `json:"files"`

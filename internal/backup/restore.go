@@ -2,18 +2,13 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/jsm.go"
-	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -56,7 +51,6 @@ type restorer struct {
 	run    string
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	mgr    *jsm.Manager
 	report Report
 }
 
@@ -69,10 +63,7 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 		return r.report, err
 	}
 	var err error
-	if r.mgr, err = jsm.New(nc, jsm.WithTimeout(r.Idle)); err == nil {
-		r.js, err = jetstream.New(nc)
-	}
-	if err != nil {
+	if r.js, err = jetstream.New(nc); err != nil {
 		return r.report, fmt.Errorf("open JetStream: %w", err)
 	}
 	// All of it is read before anything is changed.
@@ -90,7 +81,7 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 	streams := slices.Clone(r.report.Streams)
 	slices.Reverse(streams)
 	for _, s := range streams {
-		if err := r.stream(ctx, s); err != nil {
+		if err := r.send(ctx, s); err != nil {
 			return r.report, fmt.Errorf("restore %s: %w", s.Name, err)
 		}
 		if err := r.after(s.Name); err != nil {
@@ -206,71 +197,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// stream restores one stream, marked. The library waits up to an hour for the server's last answer and does not look at its context
-// meanwhile, so it gets a connection of its own, which ends with the watch.
-func (r *restorer) stream(ctx context.Context, s Stream) error {
-	sub := filepath.Join(r.dir, s.Name)
-	cfg, err := r.config(sub)
-	if err != nil {
-		return err
-	}
-	w := watchOver(ctx, r.Idle, "restore of "+s.Name)
-	defer w.stop()
-	options := r.nc.Opts
-	options.AllowReconnect, options.RetryOnFailedConnect = false, false
-	options.ConnectedCB, options.ClosedCB, options.DisconnectedErrCB = nil, nil, nil
-	own, err := options.Connect()
-	if err != nil {
-		return err
-	}
-	defer own.Close()
-	defer context.AfterFunc(w, own.Close)()
-	mgr, err := jsm.New(own, jsm.WithTimeout(r.Idle))
-	if err != nil {
-		return err
-	}
-	var sent uint64
-	_, _, err = mgr.RestoreSnapshotFromDirectory(w, s.Name, sub, jsm.RestoreConfiguration(cfg), jsm.RestoreNotify(func(p jsm.RestoreProgress) {
-		r.Progress(s.Name, int64(p.BytesSent()), int64(p.ChunksToSend())*int64(p.ChunkSize()))
-		// It also calls every second, whether or not anything was sent.
-		if n := p.BytesSent(); n > sent {
-			sent = n
-			w.touch()
-		}
-	}))
-	return w.why(err)
-}
-
-// config is a stream's as the backup has it, with what this NATS decides.
-func (r *restorer) config(sub string) (api.StreamConfig, error) {
-	b, err := os.ReadFile(filepath.Join(sub, jsm.SnapshotMetaFile))
-	if err != nil {
-		return api.StreamConfig{}, err
-	}
-	var meta struct {
-		Config api.StreamConfig `json:"config"`
-	}
-	if err := json.Unmarshal(b, &meta); err != nil {
-		return api.StreamConfig{}, fmt.Errorf("%s: %w", jsm.SnapshotMetaFile, err)
-	}
-	c := meta.Config
-	c.Replicas = r.Replicas
-	// nats-server 2.15 loses a replicated stream that is compressed.
-	c.Compression = api.NoCompression
-	if c.Placement != nil {
-		// It speaks of the servers that the backup was taken from.
-		r.report.Unplaced = append(r.report.Unplaced, c.Name)
-		c.Placement = nil
-	}
-	c.Metadata = maps.Clone(c.Metadata)
-	if c.Metadata == nil {
-		c.Metadata = map[string]string{}
-	}
-	delete(c.Metadata, restored)
-	c.Metadata[topology.Restoring] = r.run
-	return c, nil
 }
 
 // unmark ends the restore of one stream.

@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/jsm.go"
 	"github.com/nats-io/jsm.go/backup"
@@ -33,6 +35,10 @@ func scan(dir, name string, progress func(done, total int64)) (Stream, error) {
 
 // read decodes the archive.
 func (s *Stream) read(d *backup.Decoder) error {
+	var keys keySet
+	if strings.HasPrefix(s.Name, "KV_") {
+		keys = keySet{seed: maphash.MakeSeed(), hashes: map[uint64]struct{}{}}
+	}
 	for {
 		item, err := d.Next()
 		if err != nil {
@@ -46,11 +52,25 @@ func (s *Stream) read(d *backup.Decoder) error {
 				s.FirstSeq = it.Seq
 			}
 			s.Messages++
+			keys.add(it.Subject)
 			s.LastSeq = max(s.LastSeq, it.Seq)
 			s.Largest = max(s.Largest, it.HdrSize+it.PayloadSize)
 		case backup.End:
+			s.Keys = len(keys.hashes)
 			return nil
 		}
+	}
+}
+
+// A keySet counts keys by a hash of 64 bits. The zero value counts none.
+type keySet struct {
+	seed   maphash.Seed
+	hashes map[uint64]struct{}
+}
+
+func (k *keySet) add(key string) {
+	if k.hashes != nil {
+		k.hashes[maphash.String(k.seed, key)] = struct{}{}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"entitled/internal/topology"
@@ -53,7 +54,7 @@ func same(path string, got, want Stream) error {
 		}
 	}
 	got.Files, want.Files = nil, nil
-	if got.Messages != want.Messages || got.FirstSeq != want.FirstSeq || got.LastSeq != want.LastSeq || got.Largest != want.Largest {
+	if !reflect.DeepEqual(got, want) {
 		return fmt.Errorf("%s: %w: it has %d messages from %d to %d, the manifest says %d from %d to %d", path, ErrDamaged,
 			got.Messages, got.FirstSeq, got.LastSeq, want.Messages, want.FirstSeq, want.LastSeq)
 	}

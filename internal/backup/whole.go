@@ -4,76 +4,101 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/topology"
 )
 
-// whole waits until a restored stream is as the manifest says and every replica is current. The server answers before the others
-// have a copy, and until then one of them would take what it has for all that there is.
+// whole waits until a restored stream is as the manifest says, on every server that is to have it. The server answers before the others
+// have a copy, and for a second or two the stream's information calls them current all the same.
 func (r *restorer) whole(ctx context.Context, s Stream) error {
 	w := watchOver(ctx, r.Idle, "replicas of "+s.Name)
 	defer w.stop()
-	lag := ^uint64(0)
+	// has is how many messages each server had when it was looked at last.
+	has := map[string]uint64{}
 	for {
-		behind, err := r.behind(w, s)
-		if err != nil {
+		stream, err := r.js.Stream(w, s.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return errOther
+		case err == nil:
+			info := stream.CachedInfo()
+			if info.Config.Metadata[topology.Restoring] != r.run {
+				return errOther
+			}
+			if err := equal(info, s); err != nil {
+				return err
+			}
+			if info.Config.Replicas == 1 || r.everywhere(info, has) {
+				return nil
+			}
+			if err := r.look(w, stream, has); err != nil && w.Err() != nil {
+				return w.why(err)
+			}
+			r.Progress("replicas of "+s.Name, int64(sum(has)), int64(info.Config.Replicas)*int64(info.State.Msgs))
+		case w.Err() != nil:
 			return w.why(err)
 		}
-		r.Progress("replicas of "+s.Name, int64(s.LastSeq)-int64(min(behind, s.LastSeq)), int64(s.LastSeq))
-		if behind == 0 {
-			return nil
-		}
-		if behind < lag {
-			lag = behind
-			w.touch()
-		}
-		if err := pause(w, lookAgain); err != nil {
+		// Else it has no leader for now.
+		if err := pause(w, lookAgain/2); err != nil {
 			return err
 		}
 	}
 }
 
-// behind is by how much the replicas lag, at least 1 while one is not current.
-func (r *restorer) behind(ctx context.Context, s Stream) (uint64, error) {
-	stream, err := r.js.Stream(ctx, s.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, errOther
-	}
-	if err != nil {
-		return 1, nil // no leader yet; the watch ends it
-	}
-	info := stream.CachedInfo()
-	if info.Config.Metadata[topology.Restoring] != r.run {
-		return 0, errOther
-	}
-	if err := equal(info, s); err != nil {
-		return 0, err
-	}
-	if info.Config.Replicas == 1 {
-		return 0, nil
-	}
+// everywhere reports whether each server that is to have the stream has all of it.
+func (r *restorer) everywhere(info *jetstream.StreamInfo, has map[string]uint64) bool {
 	c := info.Cluster
 	if c == nil || c.Leader == "" || len(c.Replicas) != info.Config.Replicas-1 {
-		return 1, nil
+		return false
 	}
-	var behind uint64
+	has[c.Leader] = info.State.Msgs
 	for _, p := range c.Replicas {
-		behind += p.Lag
-		if !p.Current || p.Offline {
-			behind++
+		if n, looked := has[p.Name]; !looked || n != info.State.Msgs {
+			return false
 		}
 	}
-	return behind, nil
+	return true
 }
 
-// equal compares a stream with what its backup has. The age or size that its configuration allows may have removed the oldest messages.
+// look makes a consumer, which the cluster puts on any server that has the stream, and notes how many messages that server has for it.
+func (r *restorer) look(w *watch, stream jetstream.Stream, has map[string]uint64) error {
+	cons, err := stream.CreateConsumer(w, jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	info := cons.CachedInfo()
+	if c := info.Cluster; c != nil && c.Leader != "" {
+		if n, looked := has[c.Leader]; !looked || n != info.NumPending {
+			w.touch()
+		}
+		has[c.Leader] = info.NumPending
+	}
+	return stream.DeleteConsumer(w, info.Name)
+}
+
+func sum(has map[string]uint64) (n uint64) {
+	for _, m := range has {
+		n += m
+	}
+	return n
+}
+
+// equal compares a stream with what its backup has.
 func equal(info *jetstream.StreamInfo, s Stream) error {
 	c, state := info.Config, info.State
+	want := s.Messages
+	if s.Keys > 0 {
+		want = uint64(s.Keys)
+	}
+	// The age or the size that the configuration allows may have removed the oldest messages.
 	bounded := c.MaxAge > 0 || c.MaxBytes > 0 || c.MaxMsgs > 0
-	if state.LastSeq == s.LastSeq && (state.Msgs == s.Messages || bounded && state.Msgs < s.Messages && state.FirstSeq > s.FirstSeq) {
+	if state.LastSeq == s.LastSeq && (state.Msgs == want || bounded && state.Msgs < want && state.FirstSeq > s.FirstSeq) {
 		return nil
 	}
-	return fmt.Errorf("it has %d messages up to %d, the backup has %d up to %d", state.Msgs, state.LastSeq, s.Messages, s.LastSeq)
+	return fmt.Errorf("it has %d messages up to %d, the backup has %d up to %d", state.Msgs, state.LastSeq, want, s.LastSeq)
 }

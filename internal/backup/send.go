@@ -1,0 +1,146 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
+
+	"entitled/internal/topology"
+)
+
+const (
+	// chunk is how much of an archive is sent at a time, unless the server takes less.
+	chunk = 64 << 10
+	// heardWithin is how long it may take until all servers of a cluster know where the first chunk goes. The server gives up a restore
+	// after 5 s without a chunk.
+	heardWithin = 4 * time.Second
+	// endsWithin is by how much longer than a chunk the server may take to end a restore.
+	endsWithin = 10
+)
+
+// send restores one stream, marked. It is what jsm.go's RestoreSnapshotFromDirectory does, which fails in a cluster when the first chunk
+// is sent before every server knows where it goes, and which waits for the end for an hour, whatever its context says.
+func (r *restorer) send(ctx context.Context, s Stream) error {
+	sub := filepath.Join(r.dir, s.Name)
+	req, err := r.request(sub)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(sub, jsm.SnapshotDataFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	var begun api.JSApiStreamRestoreResponse
+	if err := r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, s.Name), body, r.Idle, &begun); err != nil {
+		return err
+	}
+	if begun.IsError() {
+		return begun.ToError()
+	}
+	buf := make([]byte, min(chunk, r.nc.MaxPayload()))
+	for sent := int64(0); ; {
+		n, err := io.ReadFull(f, buf)
+		if n > 0 {
+			var refused api.JSApiResponse
+			if err := r.chunk(ctx, begun.DeliverSubject, buf[:n], sent == 0, &refused); err != nil {
+				return err
+			}
+			if refused.IsError() {
+				return refused.ToError()
+			}
+			sent += int64(n)
+			r.Progress(s.Name, sent, info.Size())
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var ended api.JSApiStreamCreateResponse
+	if err := r.ask(ctx, begun.DeliverSubject, nil, endsWithin*r.Idle, &ended); err != nil {
+		return err
+	}
+	if ended.IsError() {
+		return ended.ToError()
+	}
+	return nil
+}
+
+// chunk sends a chunk.
+func (r *restorer) chunk(ctx context.Context, subject string, data []byte, first bool, answer any) error {
+	for until := time.Now().Add(heardWithin); ; {
+		err := r.ask(ctx, subject, data, r.Idle, answer)
+		if !first || !errors.Is(err, nats.ErrNoResponders) || time.Now().After(until) {
+			return err
+		}
+		if err := pause(ctx, lookAgain); err != nil {
+			return err
+		}
+	}
+}
+
+// ask waits for an answer, which may be empty.
+func (r *restorer) ask(ctx context.Context, subject string, data []byte, within time.Duration, answer any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer for %s: is the server still there?", within))
+	defer cancel()
+	m, err := r.nc.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return err
+	}
+	if len(m.Data) == 0 {
+		return nil
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// request is the stream as the backup has it, with what this NATS decides.
+func (r *restorer) request(sub string) (api.JSApiStreamRestoreRequest, error) {
+	var req api.JSApiStreamRestoreRequest
+	b, err := os.ReadFile(filepath.Join(sub, jsm.SnapshotMetaFile))
+	if err != nil {
+		return req, err
+	}
+	if err := json.Unmarshal(b, &req); err != nil {
+		return req, fmt.Errorf("%s: %w", jsm.SnapshotMetaFile, err)
+	}
+	c := &req.Config
+	c.Replicas = r.Replicas
+	// nats-server 2.15 loses a replicated stream that is compressed.
+	c.Compression = api.NoCompression
+	if c.Placement != nil {
+		// It speaks of the servers that the backup was taken from.
+		r.report.Unplaced = append(r.report.Unplaced, c.Name)
+		c.Placement = nil
+	}
+	c.Metadata = maps.Clone(c.Metadata)
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	delete(c.Metadata, restored)
+	c.Metadata[topology.Restoring] = r.run
+	return req, nil
+}
