@@ -42,10 +42,12 @@ func rules() []rule {
 		only("internal/natsproc", "cmd/entitled"),
 		// The two meet in the streams, and in a process that runs both.
 		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring/ingestd", "internal/chaos", "internal/bench"),
-		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring/syncerd", "internal/chaos", "internal/doctor", "internal/audit", "internal/bench"),
+		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring/syncerd", "internal/chaos", "internal/doctor", "internal/audit", "internal/backup", "internal/bench"),
 		only("internal/doctor", "cmd/entitled"),
 		only("internal/servers", "internal/doctor", "internal/syncer"),
-		only("internal/audit", "cmd/entitled"),
+		only("internal/audit", "cmd/entitled", "internal/backup"),
+		only("internal/backup", "cmd/entitled"),
+		only("github.com/nats-io/jsm.go", "internal/backup", "cmd/entitled"),
 		only("internal/daemon", "cmd", "internal/wiring", "internal/bench"),
 		only("internal/wiring", "cmd", "internal/bench"),
 		only("internal/wiring/ingestd", "cmd/ingest", "cmd/entitled", "internal/bench"),
@@ -226,11 +228,11 @@ func TestRules(t *testing.T) {
 	})
 	want := []string{
 		"cmd/ingest imports internal/natstest: nobody may import internal/natstest but tests",
-		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/bench may import internal/syncer",
+		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/backup and internal/bench may import internal/syncer",
 		"entitlement imports github.com/prometheus/client_golang/prometheus: entitlement may know the standard library and github.com/nats-io/nats.go only",
 		"internal/daemon imports entitlement: internal/daemon may know no other package of the module",
 		"internal/daemon imports internal/daemonic: internal/daemon may know no other package of the module",
-		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/bench may import internal/syncer",
+		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/backup and internal/bench may import internal/syncer",
 		"internal/ingest imports go.opentelemetry.io/otel/sdk/trace: only internal/daemon may import go.opentelemetry.io/otel/sdk",
 		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
 		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",

@@ -68,7 +68,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"", "dev", "get", "watch", "sync", "events", "explain", "replay", "backfill", "sweep", "recover", "parked", "forget", "topology", "topology show", "topology apply", "simulate", "doctor", "bench", "bench run", "bench chart", "bench chaos"} {
+	for _, command := range []string{"", "dev", "get", "watch", "sync", "events", "explain", "replay", "backfill", "sweep", "recover", "parked", "forget", "backup", "restore", "topology", "topology show", "topology apply", "simulate", "doctor", "bench", "bench run", "bench chart", "bench chaos"} {
 		code, out, errs := entitled(t, map[string]string{"COLUMNS": "100"}, append(strings.Fields(command), "--help")...)
 		if code != 0 || errs != "" {
 			t.Errorf("%s --help: exit code %d, standard error %q", command, code, errs)

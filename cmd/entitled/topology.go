@@ -166,7 +166,7 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 	if !errors.As(err, &left) {
 		return notWhole(err)
 	}
-	hint := "back it up (`nats stream backup`), remove it, run `entitled topology apply` and restore it"
+	hint := topology.ByRestore
 	switch {
 	case left.Shortens():
 		hint = shortenHint

@@ -36,17 +36,17 @@ func TestRestore(t *testing.T) {
 		t.Errorf("the report says %d parked, removed %q, differ %v", report.Parked, report.Removed, report.Differ)
 	}
 	for _, stream := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test"} {
-		if d := cmp.Diff(contents(t, from.JetStream(t), stream), contents(t, js, stream)); d != "" {
+		if d := cmp.Diff(contents(t, from.JetStream(t), stream), contents(t, js, stream), all); d != "" {
 			t.Errorf("%s (-before +after):\n%s", stream, d)
 		}
 	}
 	want := contents(t, from.JetStream(t), "KV_stripe_state")
-	maps.DeleteFunc(want, func(k, _ string) bool {
+	maps.DeleteFunc(want, func(k string, _ message) bool {
 		return slices.ContainsFunc(stateKeys[:6], func(key string) bool { return k[len(k)-len(key):] == key })
 	})
 	got := contents(t, js, "KV_stripe_state")
-	maps.DeleteFunc(got, func(k, _ string) bool { return slices.Contains([]string{"13 $KV.stripe_state.restored"}, k) })
-	if d := cmp.Diff(want, got); d != "" {
+	maps.DeleteFunc(got, func(k string, _ message) bool { return slices.Contains([]string{"13 $KV.stripe_state.restored"}, k) })
+	if d := cmp.Diff(want, got, all); d != "" {
 		t.Errorf("stripe_state (-before +after):\n%s", d)
 	}
 	findings, err := topology.Check(t.Context(), js, topology.All(topology.Options{Modes: []entitlement.Mode{entitlement.Test}}))
@@ -68,6 +68,8 @@ func TestRestore(t *testing.T) {
 		}
 	}
 }
+
+var all = cmp.AllowUnexported(message{})
 
 func stream(t testing.TB, js jetstream.JetStream, name string) jetstream.Stream {
 	t.Helper()

@@ -62,10 +62,17 @@ var stateKeys = []string{
 	"cursor.test.events", "cursor.test.events.acct_1", "cursor.test.fanout", "sweep.test", "policy.test",
 }
 
-// contents are all messages of a stream: sequence, subject, headers and body.
-func contents(t testing.TB, js jetstream.JetStream, stream string) map[string]string {
+// A message is one of a stream.
+type message struct {
+	at     time.Time
+	header nats.Header
+	body   string
+}
+
+// contents are all messages of a stream, by sequence and subject.
+func contents(t testing.TB, js jetstream.JetStream, stream string) map[string]message {
 	t.Helper()
-	all := map[string]string{}
+	all := map[string]message{}
 	cons, err := js.OrderedConsumer(t.Context(), stream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +97,7 @@ func contents(t testing.TB, js jetstream.JetStream, stream string) map[string]st
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[fmt.Sprintf("%d %s", meta.Sequence.Stream, m.Subject())] = fmt.Sprintf("%s %v %s", meta.Timestamp, m.Headers(), m.Data())
+		all[fmt.Sprintf("%d %s", meta.Sequence.Stream, m.Subject())] = message{meta.Timestamp, m.Headers(), string(m.Data())}
 		left = meta.NumPending
 	}
 	return all

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/jsm.go"
 	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/topology"
 )
@@ -117,9 +118,14 @@ func (r *restorer) ask(ctx context.Context, subject string, data []byte, within 
 	return json.Unmarshal(m.Data, answer)
 }
 
+// A request asks for the restore of a stream.
+type request struct {
+	Config jetstream.StreamConfig `json:"config"`
+	State  json.RawMessage        `json:"state"`
+}
+
 // request is the stream as the backup has it, with what this NATS decides.
-func (r *restorer) request(sub string) (api.JSApiStreamRestoreRequest, error) {
-	var req api.JSApiStreamRestoreRequest
+func (r *restorer) request(sub string) (req request, err error) {
 	b, err := os.ReadFile(filepath.Join(sub, jsm.SnapshotMetaFile))
 	if err != nil {
 		return req, err
@@ -127,10 +133,7 @@ func (r *restorer) request(sub string) (api.JSApiStreamRestoreRequest, error) {
 	if err := json.Unmarshal(b, &req); err != nil {
 		return req, fmt.Errorf("%s: %w", jsm.SnapshotMetaFile, err)
 	}
-	c := &req.Config
-	c.Replicas = r.Replicas
-	// nats-server 2.15 loses a replicated stream that is compressed.
-	c.Compression = api.NoCompression
+	c := topology.Restored(req.Config, topology.Options{Replicas: r.Replicas})
 	if c.Placement != nil {
 		// It speaks of the servers that the backup was taken from.
 		r.report.Unplaced = append(r.report.Unplaced, c.Name)
@@ -142,5 +145,6 @@ func (r *restorer) request(sub string) (api.JSApiStreamRestoreRequest, error) {
 	}
 	delete(c.Metadata, restored)
 	c.Metadata[topology.Restoring] = r.run
+	req.Config = c
 	return req, nil
 }

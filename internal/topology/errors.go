@@ -100,7 +100,10 @@ func (e *NotAppliedError) Error() string {
 		return text + ": set EVENTS_MAX_AGE: as the daemons have it, or to what is wanted if what is older may be deleted"
 	}
 	if e.Recreatable {
-		return text + ": `entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"
+		return text + ": `entitled topology apply --recreate` deletes and creates again what the system can rebuild; the rest cannot be rebuilt: " + ByRestore
 	}
-	return text + ": its content cannot be rebuilt, so back it up (`nats stream backup`), remove it, run " + apply + " and restore it"
+	return text + ": its content cannot be rebuilt: " + ByRestore
 }
+
+// ByRestore says how to change what cannot be changed in place and holds what cannot be rebuilt.
+const ByRestore = "stop the programs, `entitled backup DIR`, remove the logs and buckets (`nats stream rm`), `entitled restore DIR`"

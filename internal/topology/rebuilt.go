@@ -38,3 +38,22 @@ func CreateRebuilt(ctx context.Context, js jetstream.JetStream, o Options) ([]Fi
 	}
 	return findings, nil
 }
+
+// Restored is the configuration with which a stream is restored that a backup has with another: what could not be changed afterwards
+// is as it must be, and it is not compressed. The rest is as it was; [Apply] mends it.
+func Restored(have jetstream.StreamConfig, o Options) jetstream.StreamConfig {
+	have.Replicas, have.Compression = o.resolved().Replicas, jetstream.NoCompression
+	for _, a := range All(o) {
+		s, is := a.(*stream)
+		if !is || s.config.Name != have.Name {
+			continue
+		}
+		before := have
+		for _, f := range streamFields() {
+			if f.value(&have) != f.value(&s.config) && f.fixed(&before, &s.config) {
+				f.take(&have, &s.config)
+			}
+		}
+	}
+	return have
+}

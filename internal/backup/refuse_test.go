@@ -1,0 +1,148 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/topology"
+)
+
+// A restore refuses while there is a log or a bucket of ours and names it. STRIPE_SYNC and stripe_pace are in nobody's way, and stay.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	from := natstest.Run(t)
+	topologyOf(t, from.JetStream(t), 1)
+	fill(t, from.JetStream(t), 5)
+	dir := take(t, from.Conn(t))
+
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	for _, s := range sources() {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: s.stream, Subjects: []string{"x." + s.stream}}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Restore(t.Context(), srv.Conn(t), dir, Options{})
+		var present *PresentError
+		if !errors.As(err, &present) || !cmp.Equal(present.Assets, []string{s.String()}) {
+			t.Errorf("with %s: %v", s, err)
+		}
+		if err := js.DeleteStream(t.Context(), s.stream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := topology.CreateRebuilt(t.Context(), js, topology.Options{Modes: []entitlement.Mode{entitlement.Test}}); err != nil {
+		t.Fatal(err)
+	}
+	const marker = "stripe.sync.test.now.self.cus_77"
+	if _, err := js.Publish(t.Context(), marker, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), srv.Conn(t), dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream(t, js, topology.SyncStream).GetLastMsgForSubject(t.Context(), marker); err != nil {
+		t.Errorf("the marker of a STRIPE_SYNC that was there: %v", err)
+	}
+	_, err := Restore(t.Context(), srv.Conn(t), dir, Options{})
+	var present *PresentError
+	if !errors.As(err, &present) || len(present.Assets) != 4 {
+		t.Errorf("over what it has restored: %v", err)
+	}
+}
+
+// Wherever a restore is interrupted, the programs find a mark, and the next restore begins again.
+func TestRestoreInterrupted(t *testing.T) {
+	t.Parallel()
+	from := natstest.Run(t)
+	topologyOf(t, from.JetStream(t), 1)
+	fill(t, from.JetStream(t), 20)
+	dir := take(t, from.Conn(t))
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	for _, step := range []string{
+		topology.EventsStream, "KV_entitlements_test", topology.SyncedStream, "KV_stripe_state",
+		"unmark KV_stripe_state", "unmark " + topology.SyncedStream, "unmark KV_entitlements_test",
+	} {
+		if _, err := Restore(t.Context(), srv.Conn(t), dir, Options{after: stopAt(step)}); !errors.Is(err, errStopHere) {
+			t.Fatalf("stopped at %s: %v", step, err)
+		}
+		// Ingest may look at no other stream of those.
+		if stream(t, js, topology.EventsStream).CachedInfo().Config.Metadata[topology.Restoring] == "" {
+			t.Errorf("stopped at %s: %s has no mark", step, topology.EventsStream)
+		}
+		if _, err := Take(t.Context(), srv.Conn(t), t.TempDir(), Options{}); err == nil || !strings.Contains(err.Error(), "restore was interrupted") {
+			t.Errorf("stopped at %s: a backup of it: %v", step, err)
+		}
+	}
+	report, err := Restore(t.Context(), srv.Conn(t), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Removed) != len(report.Streams) {
+		t.Errorf("it removed %q", report.Removed)
+	}
+	for _, s := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test"} {
+		if d := cmp.Diff(contents(t, from.JetStream(t), s), contents(t, js, s), all); d != "" {
+			t.Errorf("%s (-before +after):\n%s", s, d)
+		}
+	}
+}
+
+// What an operator decided stays, and what this project decides is as it must be, whatever the backup says.
+func TestRestoredConfiguration(t *testing.T) {
+	t.Parallel()
+	from := natstest.Run(t)
+	js := from.JetStream(t)
+	topologyOf(t, js, 1)
+	fill(t, js, 5)
+	cfg := stream(t, js, topology.EventsStream).CachedInfo().Config
+	cfg.Compression, cfg.Description, cfg.MaxBytes = jetstream.S2Compression, "audit", 1<<30
+	cfg.Metadata = map[string]string{"owner": "billing"}
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	dir := take(t, from.Conn(t))
+	srv := natstest.Run(t)
+	if _, err := Restore(t.Context(), srv.Conn(t), dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	got := stream(t, srv.JetStream(t), topology.EventsStream).CachedInfo().Config
+	if got.Compression != jetstream.NoCompression || got.Description != "audit" || got.MaxBytes != 1<<30 || got.Metadata["owner"] != "billing" {
+		t.Errorf("the restored log has %+v", got)
+	}
+}
+
+// A server that goes silent is given up: neither a snapshot nor a reading of a bucket ends by itself.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t)
+	topologyOf(t, srv.JetStream(t), 1)
+	fill(t, srv.JetStream(t), 5)
+	for _, last := range []string{"", "KV_stripe_state", topology.SyncedStream, "KV_entitlements_test"} {
+		nc := srv.Conn(t)
+		o := Options{Idle: 300 * time.Millisecond, after: func(step string) error {
+			if step == last {
+				srv.Shutdown()
+			}
+			return nil
+		}}
+		if last == "" {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err := Take(ctx, nc, t.TempDir(), o)
+		cancel()
+		if err == nil || ctx.Err() == context.DeadlineExceeded {
+			t.Errorf("the server is gone after %s: %v", last, err)
+		}
+		srv.Restart()
+	}
+}
