@@ -214,11 +214,7 @@ func (c *company) logged(js jetstream.JetStream) {
 		if n := stream(c.t, js, topology.EventsStream).CachedInfo().State.Msgs; n < uint64(listed) {
 			return fmt.Errorf("the log has %d events, Stripe lists %d", n, listed)
 		}
-		ids := map[string]bool{}
-		for _, m := range contents(c.t, js, topology.EventsStream) {
-			_, id, _ := strings.Cut(m.header.Get(jetstream.MsgIDHeader), "/")
-			ids[id] = true
-		}
+		ids := c.eventIDs(js)
 		for _, a := range c.sim.Accounts() {
 			for _, e := range a.Events() {
 				if !ids[e.ID] {
@@ -228,6 +224,17 @@ func (c *company) logged(js jetstream.JetStream) {
 		}
 		return nil
 	})
+}
+
+// eventIDs are those of the events in the log.
+func (c *company) eventIDs(js jetstream.JetStream) map[string]bool {
+	c.t.Helper()
+	ids := map[string]bool{}
+	for _, m := range contents(c.t, js, topology.EventsStream) {
+		_, id, _ := strings.Cut(m.header.Get(jetstream.MsgIDHeader), "/")
+		ids[id] = true
+	}
+	return ids
 }
 
 // told returns the customer's syncs that wrote, as explain tells them.

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"entitled/internal/natstest"
-	"entitled/internal/topology"
 )
 
 // Whatever happens to a file of a backup, it is not taken for a whole one: neither by Verify nor by Restore, which then changes nothing.
@@ -140,5 +139,3 @@ func copyOf(t testing.TB, dir string) string {
 	}
 	return to
 }
-
-var _ = topology.EventsStream

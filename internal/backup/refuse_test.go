@@ -1,11 +1,9 @@
 package backup
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -117,32 +115,5 @@ func TestRestoredConfiguration(t *testing.T) {
 	got := stream(t, srv.JetStream(t), topology.EventsStream).CachedInfo().Config
 	if got.Compression != jetstream.NoCompression || got.Description != "audit" || got.MaxBytes != 1<<30 || got.Metadata["owner"] != "billing" {
 		t.Errorf("the restored log has %+v", got)
-	}
-}
-
-// A server that goes silent is given up: neither a snapshot nor a reading of a bucket ends by itself.
-func TestIdle(t *testing.T) {
-	t.Parallel()
-	srv := natstest.Run(t)
-	topologyOf(t, srv.JetStream(t), 1)
-	fill(t, srv.JetStream(t), 5)
-	for _, last := range []string{"", "KV_stripe_state", topology.SyncedStream, "KV_entitlements_test"} {
-		nc := srv.Conn(t)
-		o := Options{Idle: 300 * time.Millisecond, after: func(step string) error {
-			if step == last {
-				srv.Shutdown()
-			}
-			return nil
-		}}
-		if last == "" {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		_, err := Take(ctx, nc, t.TempDir(), o)
-		cancel()
-		if err == nil || ctx.Err() == context.DeadlineExceeded {
-			t.Errorf("the server is gone after %s: %v", last, err)
-		}
-		srv.Restart()
 	}
 }

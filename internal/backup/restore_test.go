@@ -1,10 +1,7 @@
 package backup
 
 import (
-	"errors"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -79,7 +76,3 @@ func stream(t testing.TB, js jetstream.JetStream, name string) jetstream.Stream 
 	}
 	return s
 }
-
-var _ = errors.New
-var _ = os.Remove
-var _ = filepath.Join

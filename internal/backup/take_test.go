@@ -1,0 +1,185 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/topology"
+)
+
+// Every asset whose content nothing rebuilds is in a backup.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	options := topology.Options{Modes: []entitlement.Mode{entitlement.Live, entitlement.Test}}
+	if _, err := topology.Apply(t.Context(), js, topology.All(options), topology.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sources() {
+		if err := js.DeleteStream(t.Context(), s.stream); err != nil && s.bucket != plansBucket {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	names := js.StreamNames(t.Context())
+	for name := range names.Name() {
+		if name != topology.SyncStream && name != "KV_"+topology.PaceBucket {
+			t.Errorf("%s is in no backup, and nothing rebuilds it", name)
+		}
+	}
+}
+
+// No key of a bucket is missing that was overwritten while it was read. A snapshot of the server would lack some.
+func TestBucketUnderWrites(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	topologyOf(t, js, 1)
+	const keys = 5000
+	put := func(js jetstream.JetStream, i int) {
+		if _, err := js.PublishAsync(fmt.Sprintf("$KV.entitlements_test.cus_%d", i), []byte(`{"of":"test"}`)); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range keys {
+		put(js, i)
+		if i%1000 == 999 {
+			<-js.PublishAsyncComplete()
+		}
+	}
+	done := make(chan struct{})
+	var load sync.WaitGroup
+	load.Go(func() {
+		js := srv.JetStream(t)
+		for {
+			select {
+			case <-done:
+				<-js.PublishAsyncComplete()
+				return
+			default:
+				for range 50 {
+					put(js, rand.IntN(keys))
+				}
+				<-js.PublishAsyncComplete()
+			}
+		}
+	})
+	m, err := Take(t.Context(), srv.Conn(t), t.TempDir(), Options{})
+	close(done)
+	load.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range m.Streams {
+		if s.Name == "KV_entitlements_test" && s.Keys != keys {
+			t.Errorf("the backup has %d keys of %d", s.Keys, keys)
+		}
+	}
+}
+
+// A server that goes silent in the middle is given up: neither a snapshot nor the reading of a bucket ends by itself.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t)
+	js := srv.JetStream(t)
+	topologyOf(t, js, 1)
+	// More than is sent ahead of an answer, and it must not compress.
+	noise := make([]byte, 64<<10)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	for i := range 400 {
+		for _, subject := range []string{"stripe.event.test.self.cus_%d.x", "$KV.entitlements_test.cus_%d"} {
+			if _, err := js.Publish(t.Context(), fmt.Sprintf(subject, i), noise); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, silentIn := range []string{"KV_entitlements_test", topology.EventsStream} {
+		t.Run(silentIn, func(t *testing.T) {
+			t.Parallel()
+			v := newValve(t, strings.TrimPrefix(srv.URL(), "nats://"))
+			nc, err := nats.Connect("nats://" + v.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			_, err = Take(ctx, nc, t.TempDir(), Options{Idle: time.Second, Progress: func(step string, done, total int64) {
+				if step == silentIn && done > 0 {
+					v.shut()
+				}
+			}})
+			if err == nil || !strings.Contains(err.Error(), "nothing came for 1s") {
+				t.Errorf("Take returns %v", err)
+			}
+		})
+	}
+}
+
+// A valve passes what a server sends to its clients until it is shut.
+type valve struct {
+	net.Listener
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newValve(t *testing.T, target string) *valve {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &valve{Listener: l, closed: make(chan struct{})}
+	t.Cleanup(func() { l.Close() })
+	go func() { // ends with the listener
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				client.Close()
+				return
+			}
+			t.Cleanup(func() { client.Close(); server.Close() })
+			go io.Copy(server, client) //nolint:errcheck // ends with the connections
+			go v.copy(client, server)
+		}
+	}()
+	return v
+}
+
+func (v *valve) shut() { v.once.Do(func() { close(v.closed) }) }
+
+func (v *valve) copy(to io.Writer, from io.Reader) {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := from.Read(buf)
+		select {
+		case <-v.closed:
+			return
+		default:
+		}
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
