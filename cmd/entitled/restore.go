@@ -7,9 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/jsm.go/api"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"entitled/internal/backup"
 	"entitled/internal/daemon"
 )
@@ -93,13 +90,15 @@ func (r restoreCmd) show(s *session, report backup.Report, started time.Time) {
 // explainRestore says what to do about an error of a restore.
 func explainRestore(err error) error {
 	var present *backup.PresentError
-	var refused api.ApiError
 	switch {
 	case errors.As(err, &present):
 		return withHint(err, "stop NATS, give every server a new, empty store folder and start again; nothing was changed")
-	case errors.As(err, &refused) && refused.NatsErrorCode() == noReplicas,
-		errors.As(err, &refused) && refused.NatsErrorCode() == uint16(jetstream.JSErrCodeJetStreamNotEnabled):
+	case errors.Is(err, backup.ErrAlone):
 		return withHint(err, "REPLICAS says on how many servers of a cluster each stream is: no more than there are")
 	}
-	return explainBackup(err)
+	known := explainBackup(err)
+	if _, hinted := errors.AsType[hinted](known); hinted {
+		return known
+	}
+	return withHint(err, "when that is mended, say it again: what it restored is removed first; until then ingest and syncers wait")
 }

@@ -107,8 +107,14 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 	return r.report, nil
 }
 
+// ErrAlone says that replicas were asked for of a server that is not part of a cluster.
+var ErrAlone = errors.New("this server is not part of a cluster, and has one replica of a stream")
+
 // fits reports what the server would refuse in the middle.
 func (r *restorer) fits() error {
+	if r.Replicas > 1 && r.nc.ConnectedClusterName() == "" {
+		return fmt.Errorf("%d replicas: %w", r.Replicas, ErrAlone)
+	}
 	for _, s := range r.report.Streams {
 		if most := r.nc.MaxPayload(); s.Largest > most {
 			return fmt.Errorf("%s has a message of %d bytes, and this server takes %d: raise its max_payload", s.Name, s.Largest, most)

@@ -32,10 +32,6 @@ const (
 	PaceTTL = 30 * time.Second
 )
 
-// Restoring is the key in a stream's metadata that `entitled restore` sets until everything is restored. Programs wait
-// until no stream of theirs has it.
-const Restoring = "restoring"
-
 // LaneConsumer is the durable consumer on SyncStream that hands out the markers of a mode and lane.
 func LaneConsumer(m entitlement.Mode, l stripeevent.Lane) string {
 	return "syncer_" + string(m) + "_" + string(l)
