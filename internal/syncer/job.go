@@ -97,8 +97,9 @@ func (s *Syncer) restore(ctx context.Context, j job) error {
 	if replaces != 0 || !j.atOnce {
 		return nil
 	}
-	// None was there: the stream is new, or it lost what it held. Whatever the job mends, it mends now.
-	if _, err := s.js.Publish(ctx, target, []byte(stripeevent.JobFromNothing)); err != nil {
+	// None was there: the stream is new, or it lost what it held. Whatever the job mends, it mends now, unless a restore has started it.
+	_, err = s.js.Publish(ctx, target, []byte(stripeevent.JobFromNothing), jetstream.WithExpectLastSequencePerSubject(0))
+	if err != nil && !isConflict(err) {
 		return fmt.Errorf("start job %s: %w", j.name, err)
 	}
 	return nil

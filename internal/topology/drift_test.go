@@ -289,7 +289,7 @@ func TestFromOneReplicaToThree(t *testing.T) {
 	})
 	const want = "stream STRIPE_SYNC: num_replicas is 1, want 3 (cannot be changed in place); " +
 		"stream STRIPE_SYNC: persist_mode is async, want default (cannot be changed in place): " +
-		"`entitled topology apply --recreate` deletes and creates again what the system can rebuild; back up and restore the rest by hand"
+		"`entitled topology apply --recreate` deletes and creates again what the system can rebuild; the rest cannot be rebuilt: " + topology.ByRestore
 	natstest.Eventually(t, time.Minute, func() error {
 		if _, err := topology.Apply(ctx, js, three, topology.ApplyOptions{}); err == nil || err.Error() != want {
 			return fmt.Errorf("%v\nwant %s", err, want)
