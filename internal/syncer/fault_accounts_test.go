@@ -44,6 +44,7 @@ var accountsTable = []struct {
 	{op: "get stripe_state page"},
 	{op: "get stripe_state budget"},
 	{op: "get stripe_state cursor"},
+	{op: "get stripe_state restored"},
 	{op: "get stripe_state parked"},
 	{op: "get stripe_state policy"},
 	{op: "get stripe_state relief"},
