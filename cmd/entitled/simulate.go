@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
 	"time"
 
 	"entitled/internal/stripesim"
@@ -73,7 +75,7 @@ func (c simulateCmd) Run(ctx context.Context, s *session) error {
 	}
 	err = sim.DemoCatalog()
 	if err == nil {
-		c.banner(s.out, sim.url, secret)
+		c.banner(s.out, sim.url, fromElsewhere(l.Addr()), secret)
 		err = c.live(ctx, s, sim)
 	}
 	return errors.Join(err, sim.stop())
@@ -95,10 +97,23 @@ func (c simulateCmd) check() error {
 	return notNegative("--pace", c.Pace)
 }
 
-func (c simulateCmd) banner(out terminal, url, secret string) {
+// fromElsewhere is how other machines and containers reach a listener that listens everywhere, "" for any other.
+func fromElsewhere(at net.Addr) string {
+	host, err := os.Hostname()
+	if local := localAddr(at); err == nil && local != at.String() {
+		_, port, _ := net.SplitHostPort(local)
+		return "http://" + net.JoinHostPort(host, port)
+	}
+	return ""
+}
+
+func (c simulateCmd) banner(out terminal, url, elsewhere, secret string) {
 	v := view{out}
 	fmt.Fprintf(out, "%s  %s\n\n", out.paint(strong, "simulated Stripe"), url)
 	v.line("your program", "STRIPE_API_BASE="+url)
+	if elsewhere != "" {
+		v.line("elsewhere", "STRIPE_API_BASE="+elsewhere)
+	}
 	v.line("", "STRIPE_API_KEY="+simulatedKey+" (any sk_test_… or rk_test_… will do)")
 	if secret != "" {
 		v.line("", "STRIPE_WEBHOOK_SECRETS="+secret)

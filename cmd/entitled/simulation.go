@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -41,13 +42,21 @@ func startSimulation(cfg simulationConfig) *simulation {
 	sim := stripesim.New(stripesim.Config{Seed: cfg.seed})
 	s := &simulation{
 		Sim:    sim,
-		url:    "http://" + cfg.listen.Addr().String(),
+		url:    "http://" + localAddr(cfg.listen.Addr()),
 		server: &http.Server{Handler: sim, ReadHeaderTimeout: 5 * time.Second},
 		served: make(chan error, 1),
 		run:    max(1, cfg.run),
 	}
 	go func() { s.served <- s.server.Serve(cfg.listen) }() // stop waits for it
 	return s
+}
+
+// localAddr is how this machine reaches a listener: one that listens everywhere is on loopback too.
+func localAddr(at net.Addr) string {
+	if a, err := netip.ParseAddrPort(at.String()); err == nil && a.Addr().IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(a.Port())))
+	}
+	return at.String()
 }
 
 // deliver has webhooks sent to url, for the own account and for connected ones, signed with secret. An empty one is drawn.

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/google/go-cmp/cmp"
+)
+
+// The compose files, base and overrides, are loaded with the library of docker compose, and what comes of them is checked against
+// the programs and nats-server.
+
+const (
+	composeBase    = "docker-compose.yml"
+	composeDemo    = "deploy/demo.yml"
+	composeCluster = "deploy/cluster.yml"
+)
+
+func readRoot(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// filled is .env.example with what is required, and more lines.
+func filled(t *testing.T, more ...string) (file string) {
+	t.Helper()
+	text := regexp.MustCompile(`(?m)^(?:# )?(\w+)=$`).ReplaceAllString(readRoot(t, ".env.example"), "$1=0e1$1")
+	file = filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, []byte(text+"\n"+strings.Join(more, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// compose loads files of the checkout as `docker compose --env-file ENV -f … -f …` does.
+func compose(t *testing.T, envFile string, files ...string) (*types.Project, error) {
+	t.Helper()
+	for i := range files {
+		files[i] = filepath.Join("../..", files[i])
+	}
+	o, err := cli.NewProjectOptions(files, cli.WithEnvFiles(envFile), cli.WithDotEnv, cli.WithDefaultProfiles("tools"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.LoadProject(t.Context())
+}
+
+func composed(t *testing.T, envFile string, files ...string) *types.Project {
+	t.Helper()
+	p, err := compose(t, envFile, files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// variants are the three ways to start it.
+func variants(t *testing.T) map[string]*types.Project {
+	t.Helper()
+	return map[string]*types.Project{
+		composeBase:    composed(t, filled(t), composeBase),
+		composeDemo:    composed(t, "../../deploy/demo.env", composeBase, composeDemo),
+		composeCluster: composed(t, filled(t), composeBase, composeCluster),
+	}
+}
+
+func TestCompose(t *testing.T) {
+	all := variants(t)
+	for _, tc := range []struct {
+		name  string
+		check func(*testing.T, map[string]*types.Project)
+	}{
+		{"services", composeServices},
+		{"ports", composePorts},
+		{"settings", composeSetsWhatTheProgramsKnow},
+		{"commands", composeCommands},
+		{"NATS", composeNATS},
+	} {
+		t.Run(tc.name, func(t *testing.T) { tc.check(t, all) })
+	}
+}
+
+func environment(s types.ServiceConfig) map[string]string {
+	env := map[string]string{}
+	for name, value := range s.Environment {
+		if value != nil {
+			env[name] = *value
+		}
+	}
+	return env
+}
+
+// programs are the services of our image, by the program that they run.
+func programs(p *types.Project) map[string]types.ServiceConfig {
+	found := map[string]types.ServiceConfig{}
+	for _, s := range p.Services {
+		if s.Image == "entitled" {
+			found[slices.Concat(s.Entrypoint, s.Command)[0]+" "+s.Name] = s
+		}
+	}
+	return found
+}
+
+func composeServices(t *testing.T, all map[string]*types.Project) {
+	wantNATS := "nats:" + regexp.MustCompile(`nats-server/v2 v(\S+)`).FindStringSubmatch(readRoot(t, "go.mod"))[1] + "-alpine"
+	for file, want := range map[string]string{
+		composeBase:    "entitled ingest nats syncer",
+		composeDemo:    "entitled ingest nats stripe syncer",
+		composeCluster: "entitled ingest nats-1 nats-2 nats-3 syncer",
+	} {
+		p := all[file]
+		if got := strings.Join(p.ServiceNames(), " "); got != want {
+			t.Errorf("%s: services %s, want %s", file, got, want)
+		}
+		if name := map[bool]string{true: "entitled-demo", false: "entitled"}[file == composeDemo]; p.Name != name {
+			t.Errorf("%s: project %s, want %s", file, p.Name, name)
+		}
+		if internal := p.Networks["internal"]; !internal.Internal || p.Networks["outside"].Internal {
+			t.Errorf("%s: networks %v", file, p.Networks)
+		}
+		for name, s := range p.Services {
+			nats := strings.HasPrefix(name, "nats")
+			if !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"}) || s.Privileged || s.CapAdd != nil {
+				t.Errorf("%s: %s has rights: cap_drop %q, security_opt %q", file, name, s.CapDrop, s.SecurityOpt)
+			}
+			networks := map[bool]string{true: "internal", false: "internal outside"}[nats]
+			if got := strings.Join(slices.Sorted(maps.Keys(s.Networks)), " "); got != networks {
+				t.Errorf("%s: %s is on the networks %s", file, name, got)
+			}
+			if nats && s.Image != wantNATS || !nats && (s.Image != "entitled" || s.Build.Context != p.WorkingDir || !s.ReadOnly || s.User != "") {
+				t.Errorf("%s: %s is image %s of %+v, read-only %t, user %q; NATS is %s", file, name, s.Image, s.Build, s.ReadOnly, s.User, wantNATS)
+			}
+			if tool := name == "entitled"; slices.Equal(s.Profiles, []string{"tools"}) != tool {
+				t.Errorf("%s: %s has the profiles %q", file, name, s.Profiles)
+			}
+			if once := name == "entitled" || name == "stripe"; (s.Restart == "unless-stopped") == once {
+				t.Errorf("%s: %s: restart %q", file, name, s.Restart)
+			}
+		}
+	}
+}
+
+// What is published is on loopback unless WEBHOOK_ADDR says otherwise.
+func composePorts(t *testing.T, all map[string]*types.Project) {
+	ports := func(p *types.Project) (found []string) {
+		for name, s := range p.Services {
+			for _, port := range s.Ports {
+				found = append(found, fmt.Sprintf("%s %s:%s:%d", name, port.HostIP, port.Published, port.Target))
+			}
+		}
+		return found
+	}
+	for _, tc := range []struct {
+		name    string
+		project *types.Project
+		want    string
+	}{
+		{"base", all[composeBase], "ingest 127.0.0.1:8080:8080"},
+		{"cluster", all[composeCluster], "ingest 127.0.0.1:8080:8080"},
+		{"demo", all[composeDemo], "stripe 127.0.0.1:12111:12111"},
+		{"everywhere", composed(t, filled(t, "WEBHOOK_ADDR=0.0.0.0:9000"), composeBase), "ingest 0.0.0.0:9000:8080"},
+	} {
+		if got := strings.Join(ports(tc.project), ", "); got != tc.want {
+			t.Errorf("%s: publishes %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// settings are the environment variables of a program and their defaults, as its --help lists them. A flag without a value is
+// false by default.
+func settings(t *testing.T, program string) map[string]string {
+	t.Helper()
+	flag := regexp.MustCompile(`(?m)^ +--[a-z-]+(=(?:"([^"]*)"|\S+))?\s+([A-Z_]+): `)
+	found := map[string]string{}
+	for _, m := range flag.FindAllStringSubmatch(readRoot(t, "cmd/"+program+"/testdata/help.txt"), -1) {
+		if found[m[3]] = m[2]; m[1] == "" {
+			found[m[3]] = "false"
+		}
+	}
+	if len(found) < 10 {
+		t.Fatalf("%s has only the settings %v: this test looks in the wrong place", program, found)
+	}
+	return found
+}
+
+func composeSetsWhatTheProgramsKnow(t *testing.T, all map[string]*types.Project) {
+	// Files would have to be mounted. The admin listener stays on the container's loopback, where its health check asks.
+	unset := []string{"NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_CERT", "NATS_KEY", "ADMIN_ADDR"}
+	fixed := []string{"NATS_URL", "NATS_USER", "NATS_PASSWORD", "LISTEN_ADDR"}
+	for file, p := range all {
+		known := map[string]string{}
+		for _, program := range []string{"ingest", "syncer"} {
+			env, own := environment(p.Services[program]), settings(t, program)
+			maps.Copy(known, own)
+			for name := range env {
+				if _, ok := own[name]; !ok && name != "GOMEMLIMIT" && !strings.HasPrefix(name, "OTEL_") { // OpenTelemetry's have no flags
+					t.Errorf("%s: %s: %s is no setting of it", file, program, name)
+				}
+			}
+			if admin := own["ADMIN_ADDR"]; !slices.Contains(p.Services[program].HealthCheck.Test, "http://"+admin+"/readyz") {
+				t.Errorf("%s: %s: the health check does not ask %s", file, program, admin)
+			}
+		}
+		for name := range environment(p.Services["entitled"]) {
+			if _, ok := known[name]; !ok && name != "GOMEMLIMIT" {
+				t.Errorf("%s: entitled: %s is no setting", file, name)
+			}
+		}
+	}
+	var lines []string
+	for _, program := range []string{"ingest", "syncer"} {
+		for name := range settings(t, program) {
+			lines = append(lines, name+"=probe")
+		}
+	}
+	probed := composed(t, filled(t, lines...), composeBase)
+	for _, program := range []string{"ingest", "syncer"} {
+		base := environment(all[composeBase].Services[program])
+		for name, fallback := range settings(t, program) {
+			value, ok := base[name]
+			if slices.Contains(unset, name) {
+				if ok {
+					t.Errorf("%s: %s is set to %s", program, name, value)
+				}
+				continue
+			}
+			if slices.Contains(fixed, name) {
+				continue
+			}
+			// From .env, and without a line there the program's own default.
+			if got := environment(probed.Services[program])[name]; got != "probe" {
+				t.Errorf("%s: %s cannot be set: %q", program, name, got)
+			}
+			if value != fallback && value != "0e1"+name {
+				t.Errorf("%s: %s is %q without a line in .env, its default is %q", program, name, value, fallback)
+			}
+		}
+	}
+}
+
+// Without a value in .env that is required, compose says which one.
+func TestComposeAsksForWhatIsRequired(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"STRIPE_WEBHOOK_SECRETS", "STRIPE_API_KEY", "INGEST_PASSWORD", "SYNCER_PASSWORD", "APP_PASSWORD", "OPS_PASSWORD", "ROUTE_PASSWORD",
+	} {
+		_, err := compose(t, filled(t, name+"="), composeBase, composeCluster)
+		if err == nil || !strings.Contains(err.Error(), "set "+name+" in .env") {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
+
+// Each command line is one that its program takes.
+func composeCommands(t *testing.T, all map[string]*types.Project) {
+	built := readRoot(t, "Dockerfile")
+	for file, p := range all {
+		for name, s := range programs(p) {
+			line := slices.Concat(s.Entrypoint, s.Command)
+			if !strings.Contains(built, "./cmd/"+line[0]) {
+				t.Errorf("%s: %s runs %s, which the image does not have", file, name, line[0])
+			}
+			if line[0] != "entitled" {
+				if len(line) != 1 || line[0] != s.Name {
+					t.Errorf("%s: %s runs %q", file, name, line)
+				}
+				continue
+			}
+			if s.Name == "entitled" {
+				line = []string{"entitled", "topology", "apply"}
+			}
+			process, _, _ := process(environment(s), line[1:]...)
+			k, err := newSession(process).parser()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kctx, err := k.Parse(line[1:])
+			if err != nil {
+				t.Errorf("%s: %q: %v", file, line, err)
+				continue
+			}
+			if c, ok := kctx.Selected().Target.Addr().Interface().(*simulateCmd); ok {
+				demonstrates(t, p, *c)
+			}
+		}
+	}
+}
+
+// demonstrates checks that the simulator sends to ingest and is where the syncers ask.
+func demonstrates(t *testing.T, p *types.Project, c simulateCmd) {
+	t.Helper()
+	if err := c.check(); err != nil {
+		t.Error(err)
+	}
+	if ingest := environment(p.Services["ingest"]); c.Secret != ingest["STRIPE_WEBHOOK_SECRETS"] || c.Webhook != "http://ingest:8080/webhooks/stripe" {
+		t.Errorf("webhooks go to %s, signed with %s", c.Webhook, c.Secret)
+	}
+	stripe := p.Services["stripe"]
+	for _, reader := range []string{"syncer", "entitled"} {
+		env := environment(p.Services[reader])
+		if env["STRIPE_API_BASE"] != "http://"+stripe.Name+c.Addr || env["STRIPE_API_KEY"] != simulatedKey || stripe.Hostname != stripe.Name {
+			t.Errorf("%s asks %s with %s; the simulator listens on %s", reader, env["STRIPE_API_BASE"], env["STRIPE_API_KEY"], c.Addr)
+		}
+	}
+}
+
+func TestEnvExampleListsEverySetting(t *testing.T) {
+	t.Parallel()
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^(?:# )?([A-Z_][A-Z_0-9]*)=`).FindAllStringSubmatch(readRoot(t, ".env.example"), -1) {
+		if listed[m[1]] {
+			t.Errorf("%s is listed twice", m[1])
+		}
+		listed[m[1]] = true
+	}
+	known := map[string]bool{}
+	for _, program := range []string{"ingest", "syncer"} {
+		for name := range settings(t, program) {
+			known[name] = true
+		}
+	}
+	for _, file := range []string{composeBase, composeDemo, composeCluster} {
+		for _, m := range regexp.MustCompile(`\$\{(\w+)[:}]`).FindAllStringSubmatch(readRoot(t, file), -1) {
+			known[m[1]] = true
+		}
+	}
+	if diff := cmp.Diff(known, listed); diff != "" {
+		t.Errorf("settings: -known +listed\n%s", diff)
+	}
+}
