@@ -37,6 +37,7 @@ func rules() []rule {
 		only("internal/tracing", "internal/ingest", "internal/syncer"),
 		only("testing", "internal/natstest", "internal/daemon/daemontest"),
 		// What is for tests must not be linked into a program.
+		only("github.com/compose-spec/compose-go"),
 		only("internal/natstest"),
 		only("internal/daemon/daemontest"),
 		only("internal/natsproc", "cmd/entitled"),

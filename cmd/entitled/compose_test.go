@@ -22,6 +22,7 @@ const (
 	composeBase    = "docker-compose.yml"
 	composeDemo    = "deploy/demo.yml"
 	composeCluster = "deploy/cluster.yml"
+	clusterDemo    = "deploy/cluster.yml and deploy/demo.yml"
 )
 
 func readRoot(t *testing.T, name string) string {
@@ -66,13 +67,14 @@ func composed(t *testing.T, envFile string, files ...string) *types.Project {
 	return p
 }
 
-// variants are the three ways to start it.
+// variants are the ways to start it.
 func variants(t *testing.T) map[string]*types.Project {
 	t.Helper()
 	return map[string]*types.Project{
 		composeBase:    composed(t, filled(t), composeBase),
 		composeDemo:    composed(t, "../../deploy/demo.env", composeBase, composeDemo),
 		composeCluster: composed(t, filled(t), composeBase, composeCluster),
+		clusterDemo:    composed(t, "../../deploy/demo.env", composeBase, composeCluster, composeDemo),
 	}
 }
 
@@ -119,12 +121,13 @@ func composeServices(t *testing.T, all map[string]*types.Project) {
 		composeBase:    "entitled ingest nats syncer",
 		composeDemo:    "entitled ingest nats stripe syncer",
 		composeCluster: "entitled ingest nats-1 nats-2 nats-3 syncer",
+		clusterDemo:    "entitled ingest nats-1 nats-2 nats-3 stripe syncer",
 	} {
 		p := all[file]
 		if got := strings.Join(p.ServiceNames(), " "); got != want {
 			t.Errorf("%s: services %s, want %s", file, got, want)
 		}
-		if name := map[bool]string{true: "entitled-demo", false: "entitled"}[file == composeDemo]; p.Name != name {
+		if name := map[bool]string{true: "entitled-demo", false: "entitled"}[strings.Contains(file, composeDemo)]; p.Name != name {
 			t.Errorf("%s: project %s, want %s", file, p.Name, name)
 		}
 		if internal := p.Networks["internal"]; !internal.Internal || p.Networks["outside"].Internal {
@@ -170,6 +173,7 @@ func composePorts(t *testing.T, all map[string]*types.Project) {
 		{"base", all[composeBase], "ingest 127.0.0.1:8080:8080"},
 		{"cluster", all[composeCluster], "ingest 127.0.0.1:8080:8080"},
 		{"demo", all[composeDemo], "stripe 127.0.0.1:12111:12111"},
+		{"cluster's demo", all[clusterDemo], "stripe 127.0.0.1:12111:12111"},
 		{"everywhere", composed(t, filled(t, "WEBHOOK_ADDR=0.0.0.0:9000"), composeBase), "ingest 0.0.0.0:9000:8080"},
 	} {
 		if got := strings.Join(ports(tc.project), ", "); got != tc.want {

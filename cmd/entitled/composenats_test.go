@@ -83,8 +83,9 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 					t.Errorf("%s: %s is the NATS user %q with %q, which has %q", file, program, env["NATS_USER"], env["NATS_PASSWORD"], passwords[user])
 				}
 			}
-			if file == composeCluster {
-				clustered(t, name, o)
+			if strings.Contains(file, composeCluster) {
+				password := map[bool]string{true: "route-demo", false: "0e1ROUTE_PASSWORD"}[file == clusterDemo]
+				clustered(t, name, o, password)
 			}
 		}
 		slices.Sort(hosts)
@@ -99,7 +100,7 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 					t.Errorf("%s: %s waits for %v", file, s.Name, s.DependsOn)
 				}
 			}
-			if want := map[bool]string{true: "3", false: "1"}[file == composeCluster]; env["REPLICAS"] != "" && env["REPLICAS"] != want {
+			if want := map[bool]string{true: "3", false: "1"}[strings.Contains(file, composeCluster)]; env["REPLICAS"] != "" && env["REPLICAS"] != want {
 				t.Errorf("%s: %s: REPLICAS=%s", file, s.Name, env["REPLICAS"])
 			}
 		}
@@ -112,7 +113,7 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 }
 
 // clustered checks that a server is one of three that keep strangers out.
-func clustered(t *testing.T, name string, o *server.Options) {
+func clustered(t *testing.T, name string, o *server.Options, password string) {
 	t.Helper()
 	var routes []string
 	for _, r := range o.Routes {
@@ -120,12 +121,12 @@ func clustered(t *testing.T, name string, o *server.Options) {
 	}
 	var want []string
 	for _, n := range []string{"nats-1", "nats-2", "nats-3"} {
-		want = append(want, "nats://route:0e1ROUTE_PASSWORD@"+n+":6222")
+		want = append(want, "nats://route:"+password+"@"+n+":6222")
 	}
 	if diff := cmp.Diff(want, routes); diff != "" {
 		t.Errorf("%s: routes -want +got\n%s", name, diff)
 	}
-	if o.ServerName != name || o.Cluster.Name != "entitled" || o.Cluster.Username != "route" || o.Cluster.Password != "0e1ROUTE_PASSWORD" || o.Cluster.Port != 6222 {
+	if o.ServerName != name || o.Cluster.Name != "entitled" || o.Cluster.Username != "route" || o.Cluster.Password != password || o.Cluster.Port != 6222 {
 		t.Errorf("%s is server %q of cluster %+v", name, o.ServerName, o.Cluster)
 	}
 }

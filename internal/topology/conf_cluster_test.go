@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,15 @@ import (
 	"entitled/internal/natstest"
 	"entitled/internal/topology"
 )
+
+func readRoot(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
 
 // uncomment takes the comment signs from the lines of a part that is shipped as a comment, from the line that begins it
 // to the first that ends it.
@@ -93,6 +103,16 @@ func TestConfMakesACluster(t *testing.T) {
 		}
 	}
 
+	// The password alone keeps strangers out as well: deploy/cluster.yml has no certificates.
+	bare, nobody := o.Clone(), []*url.URL{{Scheme: "nats", Host: "127.0.0.1:1"}}
+	bare.Cluster.TLSConfig, bare.Cluster.Host, bare.Cluster.Port, bare.Routes = nil, "127.0.0.1", -1, nobody
+	alone := natstest.Run(t, func(opts *server.Options) { *opts = *bare })
+	for password, refused := range map[string]bool{"route-dev": false, "": true} {
+		if err := knock(t, alone, password, nil); (err != nil) != refused {
+			t.Errorf("with password %q and without TLS: %v", password, err)
+		}
+	}
+
 	tlsOf := []nats.Option{nats.RootCAs(filepath.Join(dir, "ca.pem")), nats.ClientCert(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))}
 	js := c.JetStream(t, append(tlsOf, as("ops"))...)
 	if _, err := topology.Apply(t.Context(), js, topology.Ingest(topology.Options{Replicas: 3}), topology.ApplyOptions{}); err != nil {
@@ -104,7 +124,7 @@ func TestConfMakesACluster(t *testing.T) {
 	}
 }
 
-// knock tries to be a server of the cluster; the error is the server's answer.
+// knock tries to be a server of the cluster, without TLS if config is nil; the error is the server's answer.
 func knock(t *testing.T, s *natstest.Server, password string, config *tls.Config) error {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.ClusterAddr().String())
@@ -115,7 +135,9 @@ func knock(t *testing.T, s *natstest.Server, password string, config *tls.Config
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	conn = tls.Client(conn, config)
+	if config != nil {
+		conn = tls.Client(conn, config)
+	}
 	if _, err := fmt.Fprintf(conn, "CONNECT {\"name\":\"stranger\",\"cluster\":%q,\"user\":\"route\",\"pass\":%q}\r\nPING\r\n", s.ClusterName(), password); err != nil {
 		return err
 	}
