@@ -320,6 +320,41 @@ func demonstrates(t *testing.T, p *types.Project, c simulateCmd) {
 	}
 }
 
+// The compose file for an app that the manual shows joins the network that NATS is on, as the user for apps.
+func TestComposeOfAnApp(t *testing.T) {
+	t.Parallel()
+	_, section, ok := strings.Cut(readRoot(t, "docs/operations.md"), "\n## Containers\n")
+	_, example, begins := strings.Cut(section, "```yaml\n")
+	example, _, ends := strings.Cut(example, "```")
+	if !ok || !begins || !ends {
+		t.Fatal("the manual shows no compose file for an app")
+	}
+	file := filepath.Join(t.TempDir(), "compose.yml")
+	if err := os.WriteFile(file, []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := cli.NewProjectOptions([]string{file}, cli.WithEnv([]string{"APP_PASSWORD=0e1APP_PASSWORD"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := o.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := composed(t, filled(t), composeBase)
+	env, joined := environment(p.Services["app"]), p.Networks["entitled"]
+	if !bool(joined.External) || joined.Name != base.Networks["internal"].Name {
+		t.Errorf("the app joins %s, NATS is on %s", joined.Name, base.Networks["internal"].Name)
+	}
+	if _, ok := p.Services["app"].Networks["entitled"]; !ok || len(p.Services["app"].Networks) != 2 {
+		t.Errorf("the app is on %v", p.Services["app"].Networks)
+	}
+	ingest := environment(base.Services["ingest"])
+	if env["NATS_URL"] != ingest["NATS_URL"] || env["NATS_USER"] != "app" || !strings.Contains(base.Configs["nats-passwords"].Content, env["NATS_PASSWORD"]) {
+		t.Errorf("the app has %v", env)
+	}
+}
+
 func TestEnvExampleListsEverySetting(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{}

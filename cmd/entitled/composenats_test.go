@@ -40,6 +40,9 @@ func natsOptions(t *testing.T, p *types.Project, s types.ServiceConfig) *server.
 	for i := range args {
 		args[i] = strings.Replace(args[i], "/etc/nats/entitled", dir, 1)
 	}
+	// The server package remembers the flags, for reloads; other tests reload servers of their own.
+	before := server.FlagSnapshot
+	defer func() { server.FlagSnapshot = before }()
 	o, err := server.ConfigureOptions(flag.NewFlagSet(s.Name, flag.ContinueOnError), args, nil, nil, nil)
 	if err != nil {
 		t.Fatalf("%s: %v", s.Name, err)
