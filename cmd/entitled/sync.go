@@ -104,10 +104,13 @@ func explainNoAnswer(err error, mode entitlement.Mode) error {
 // nextStep is what can be done about an answer of the sync service, by its code and the data beside it.
 func nextStep(code string, data []byte) string {
 	var detail struct {
-		NATSFull bool `json:"nats_full"`
+		NATS string `json:"nats"`
 	}
-	if json.Unmarshal(data, &detail) == nil && detail.NATSFull {
+	switch _ = json.Unmarshal(data, &detail); detail.NATS {
+	case "full":
 		return topology.NoRoomHint
+	case "silent":
+		return "NATS does not store what the syncer writes: `entitled doctor` looks at the servers and their disks"
 	}
 	switch code {
 	case "400":

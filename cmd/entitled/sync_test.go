@@ -34,7 +34,8 @@ func TestSyncSaysWhatToDo(t *testing.T) {
 		{"502", `{"stripe_status":403}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},
 		{"502", ``, "hint: if Stripe refused, check the key's permissions and mode, and the account; if it had trouble, try again", ""},
 		{"503", ``, "hint: the syncer's log says more", "Stripe"},
-		{"503", `{"nats_full":true}`, "hint: `entitled doctor` shows which server is full", "Stripe"},
+		{"503", `{"nats":"full"}`, "hint: `entitled doctor` shows which server is full", "Stripe"},
+		{"503", `{"nats":"silent"}`, "hint: NATS does not store what the syncer writes", "Stripe"},
 	} {
 		code, data = tc.code, tc.data
 		_, errs := m.run(t, 1, "sync", "cus_Amelia")

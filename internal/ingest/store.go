@@ -155,6 +155,8 @@ func hint(err error) string {
 		return "NATS acknowledges too slowly: look at its disk and at the load"
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return "NATS is away: look at NATS_URL and the server"
+	case errors.Is(err, errTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout):
+		return "NATS does not acknowledge in time: `entitled doctor` looks at its servers and their disks"
 	case errors.As(err, &api):
 		return "the server refused it: look at the limits of STRIPE_EVENTS and STRIPE_SYNC, and the disk"
 	}

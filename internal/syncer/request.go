@@ -111,8 +111,8 @@ func (s *Syncer) answer(hard context.Context, r micro.Request, start func(func()
 	case <-ctx.Done():
 		err = fmt.Errorf("wait for a reading of %s: %w", t.customer, ctx.Err())
 	}
-	if full := s.storage.standing(); full != nil && errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: %w", err, full) // that is why nothing came in time
+	if t := s.storage.standing(); t != nil && errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, t) {
+		err = fmt.Errorf("%w: %w", err, t) // that is why nothing came in time
 	}
 	tell(ctx, res, err)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Syncer) read(ctx context.Context, t task) (synced, error) {
 
 // answerTo is what whoever asks is told: a status in HTTP's sense and a sentence. The operator's log has the chain.
 func answerTo(err error) (code, text string) {
-	if topology.IsNoRoom(err) { // first: the budget waits for room until there is no time left
+	if topology.IsNoRoom(err) || errors.Is(err, errSilent) { // first: the budget waits for NATS until there is no time left
 		return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + topology.NameNoRoom(err).Error()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -150,11 +150,14 @@ func answerTo(err error) (code, text string) {
 	return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + err.Error()
 }
 
-// detail is the data beside a refusal: the status that Stripe answered with, 0 without an answer; that NATS has no room; nothing where
-// neither is the reason. A 502 alone does not say whether the key is wrong or Stripe has trouble.
+// detail is the data beside a refusal: the status that Stripe answered with, 0 without an answer; that NATS is full, or silent; nothing
+// where neither is the reason. A 502 alone does not say whether the key is wrong or Stripe has trouble.
 func detail(err error) []byte {
-	if topology.IsNoRoom(err) {
-		return []byte(`{"nats_full":true}`)
+	switch {
+	case topology.IsNoRoom(err):
+		return []byte(`{"nats":"full"}`)
+	case errors.Is(err, errSilent):
+		return []byte(`{"nats":"silent"}`)
 	}
 	e, ok := errors.AsType[*stripeapi.Error](err)
 	if !ok || errors.Is(err, context.DeadlineExceeded) {

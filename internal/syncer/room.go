@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -11,11 +13,18 @@ import (
 	"entitled/internal/topology"
 )
 
-// conditionStore holds unless NATS has no room for what the syncer writes.
+// conditionStore holds unless NATS refuses, or does not acknowledge, what the syncer writes.
 const conditionStore = "store"
 
-// refusedFor is how long a refusal stands although other writes succeed: one stream of a cluster may be full while the others are not.
-const refusedFor = 5 * time.Second
+const (
+	// refusedFor is how long a refusal stands although other writes succeed: one stream of a cluster may be full while the others are not.
+	refusedFor = 5 * time.Second
+	// silentAfter is how long NATS may take to acknowledge a write; it takes milliseconds.
+	silentAfter = time.Second
+)
+
+// errSilent says that NATS has not acknowledged a write. One server whose disk is full answers so, and is well in everything else.
+var errSilent = errors.New("NATS does not acknowledge what is written (`entitled doctor` looks at the servers and their disks)")
 
 // A storage notices how NATS answers writes. A store that is full keeps every sync from its end, the first step of which is a write too, so
 // nothing but the answer to a write tells. It tells only at first: a cluster whose stores are full soon has streams without a leader, which do not
@@ -23,11 +32,11 @@ const refusedFor = 5 * time.Second
 type storage struct {
 	ready func(condition string, err error)
 	now   func() time.Time
-	// refused is the last refusal for want of room, nil if none stands.
-	refused atomic.Pointer[noRoom]
+	// trouble is why the last write that says something of NATS was not stored, nil if it was.
+	trouble atomic.Pointer[trouble]
 }
 
-type noRoom struct {
+type trouble struct {
 	err error
 	at  time.Time
 }
@@ -35,21 +44,22 @@ type noRoom struct {
 // took notices the answer to a write and returns it, by its name if it is that NATS has no room.
 func (s *storage) took(err error) error {
 	err = topology.NameNoRoom(err)
-	last := s.refused.Load()
+	last := s.trouble.Load()
+	full := last != nil && topology.IsNoRoom(last.err)
 	switch {
-	case topology.IsNoRoom(err):
-		s.refused.Store(&noRoom{err, s.now()})
+	case topology.IsNoRoom(err), errors.Is(err, errSilent) && !full:
+		s.trouble.Store(&trouble{err, s.now()})
 		s.ready(conditionStore, err)
-	case err == nil && last != nil && s.now().Sub(last.at) > refusedFor && s.refused.CompareAndSwap(last, nil):
+	case err == nil && last != nil && (!full || s.now().Sub(last.at) > refusedFor) && s.trouble.CompareAndSwap(last, nil):
 		s.ready(conditionStore, nil)
 	}
 	return err
 }
 
-// standing is the refusal that no write has ended since, nil if there is none.
+// standing is the trouble that no write has ended since, nil if there is none.
 func (s *storage) standing() error {
-	if r := s.refused.Load(); r != nil {
-		return r.err
+	if t := s.trouble.Load(); t != nil {
+		return t.err
 	}
 	return nil
 }
@@ -60,29 +70,54 @@ type publisher struct {
 	took func(error) error
 }
 
-func (p publisher) Publish(ctx context.Context, subject string, data []byte, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	ack, err := p.JetStream.Publish(ctx, subject, data, opts...)
-	return ack, p.took(err)
+// write notices the answer to do, which waits for an acknowledgement.
+func (p publisher) write(do func() error) error {
+	began := time.Now()
+	err := do()
+	if errors.Is(err, context.DeadlineExceeded) && time.Since(began) >= silentAfter {
+		err = fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return p.took(err)
 }
 
-func (p publisher) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	ack, err := p.JetStream.PublishMsg(ctx, m, opts...)
-	return ack, p.took(err)
+func (p publisher) Publish(ctx context.Context, subject string, data []byte, opts ...jetstream.PublishOpt) (ack *jetstream.PubAck, err error) {
+	err = p.write(func() error {
+		ack, err = p.JetStream.Publish(ctx, subject, data, opts...)
+		return err
+	})
+	return ack, err
+}
+
+func (p publisher) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (ack *jetstream.PubAck, err error) {
+	err = p.write(func() error {
+		ack, err = p.JetStream.PublishMsg(ctx, m, opts...)
+		return err
+	})
+	return ack, err
 }
 
 // Put, Create and Update of a bucket are noticed too.
 
-func (kv *leaderKV) Put(ctx context.Context, key string, value []byte) (uint64, error) {
-	revision, err := kv.KeyValue.Put(ctx, key, value)
-	return revision, kv.js.took(err)
+func (kv *leaderKV) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	err = kv.js.write(func() error {
+		revision, err = kv.KeyValue.Put(ctx, key, value)
+		return err
+	})
+	return revision, err
 }
 
-func (kv *leaderKV) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error) {
-	revision, err := kv.KeyValue.Create(ctx, key, value, opts...)
-	return revision, kv.js.took(err)
+func (kv *leaderKV) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (revision uint64, err error) {
+	err = kv.js.write(func() error {
+		revision, err = kv.KeyValue.Create(ctx, key, value, opts...)
+		return err
+	})
+	return revision, err
 }
 
-func (kv *leaderKV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	written, err := kv.KeyValue.Update(ctx, key, value, revision)
-	return written, kv.js.took(err)
+func (kv *leaderKV) Update(ctx context.Context, key string, value []byte, revision uint64) (written uint64, err error) {
+	err = kv.js.write(func() error {
+		written, err = kv.KeyValue.Update(ctx, key, value, revision)
+		return err
+	})
+	return written, err
 }

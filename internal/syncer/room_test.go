@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -96,12 +97,55 @@ func TestRefusalStands(t *testing.T) {
 	}
 }
 
+// silentJS is JetStream that acknowledges nothing, as a server whose disk is full does.
+type silentJS struct{ jetstream.JetStream }
+
+func (silentJS) Publish(ctx context.Context, _ string, _ []byte, _ ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestSilence: a write that NATS does not acknowledge is noticed, but not one that its caller would not wait for.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said conditions
+		s := &storage{ready: said.set, now: time.Now}
+		js := publisher{JetStream: silentJS{}, took: s.took}
+		ctx, cancel := context.WithTimeout(t.Context(), silentAfter/2)
+		defer cancel()
+		if _, err := js.Publish(ctx, "s", nil); errors.Is(err, errSilent) || !errors.Is(err, context.DeadlineExceeded) || s.standing() != nil {
+			t.Errorf("a caller without patience: %v, standing %v", err, s.standing())
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second) // as the budget has it
+		defer cancel()
+		if _, err := js.Publish(ctx, "s", nil); !errors.Is(err, errSilent) || !errors.Is(said.of(conditionStore), errSilent) {
+			t.Errorf("no acknowledgement: %v, said %v", err, said.of(conditionStore))
+		}
+		if err := s.took(nil); err != nil || said.of(conditionStore) != nil || s.standing() != nil {
+			t.Errorf("after a write: %v", said.of(conditionStore))
+		}
+		// Silence follows when the leaders of a full cluster are gone: it is full all the same.
+		full := s.took(&jetstream.APIError{ErrorCode: 10023})
+		ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if _, err := js.Publish(ctx, "s", nil); !errors.Is(err, errSilent) || s.standing() != full {
+			t.Errorf("silent after it was full: %v, standing %v", err, s.standing())
+		}
+	})
+}
+
 // TestAnswerWithoutRoom: the budget waits for room, so the answer to a request has both errors. Neither Stripe nor the budget is the reason.
 func TestAnswerWithoutRoom(t *testing.T) {
 	t.Parallel()
 	err := fmt.Errorf("place in budget.test: %w: %w", &jetstream.APIError{ErrorCode: 10023, Description: "insufficient resources"}, context.DeadlineExceeded)
 	code, text := answerTo(err)
-	if code != "503" || !strings.HasPrefix(text, "not synced: the store of a NATS server is full") || string(detail(err)) != `{"nats_full":true}` {
+	if code != "503" || !strings.HasPrefix(text, "not synced: the store of a NATS server is full") || string(detail(err)) != `{"nats":"full"}` {
+		t.Errorf("%s %q %s", code, text, detail(err))
+	}
+	err = fmt.Errorf("wait for a reading of cus_1: %w: %w", context.DeadlineExceeded, fmt.Errorf("%w: %w", errSilent, context.DeadlineExceeded))
+	code, text = answerTo(err)
+	if code != "503" || !strings.Contains(text, "NATS does not acknowledge what is written") || string(detail(err)) != `{"nats":"silent"}` {
 		t.Errorf("%s %q %s", code, text, detail(err))
 	}
 }
