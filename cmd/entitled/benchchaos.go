@@ -129,7 +129,7 @@ type breakableNATS struct {
 }
 
 func newBreakableNATS(dir string) (*breakableNATS, error) {
-	srv, err := startNATS(dir, true, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	srv, err := startNATS(dir, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (n *breakableNATS) URL() string { return "nats://" + n.at.String() }
 // Restart also starts one that did not start the last time.
 func (n *breakableNATS) Restart() (err error) {
 	n.stop()
-	n.srv, err = startNATS(n.dir, true, n.at)
+	n.srv, err = startNATS(n.dir, n.at)
 	return err
 }
 

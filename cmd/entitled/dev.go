@@ -204,7 +204,7 @@ func (d *dev) startNATS() error {
 	if err != nil {
 		return err
 	}
-	srv, err := startNATS(d.store.dir, d.store.kept, at)
+	srv, err := startNATS(d.store.dir, at)
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,8 @@ import (
 // embeddedStart bounds the start of the server. It takes tens of milliseconds, and longer with much data.
 const embeddedStart = 30 * time.Second
 
-// startNATS runs a nats-server in this process. It keeps its streams under dir; with durable it syncs its disk before it
-// acknowledges, as nats.conf has it.
-func startNATS(dir string, durable bool, at net.Addr) (*server.Server, error) {
+// startNATS runs a nats-server in this process. It keeps its streams under dir, and syncs its disk before it acknowledges, as nats.conf has it.
+func startNATS(dir string, at net.Addr) (*server.Server, error) {
 	host, port, err := net.SplitHostPort(at.String())
 	if err != nil {
 		return nil, err
@@ -33,7 +32,7 @@ func startNATS(dir string, durable bool, at net.Addr) (*server.Server, error) {
 		Port:       number,
 		JetStream:  true,
 		StoreDir:   dir,
-		SyncAlways: durable,
+		SyncAlways: true,
 		MaxPayload: 2 << 20, // as in nats.conf: above the largest webhook
 		NoSigs:     true,    // this process's signals are ours
 		NoLog:      true,

@@ -96,7 +96,7 @@ func durability(cfg Config, f servers.Fleet) Check {
 				"sync_interval: always in the block jetstream of nats.conf, on every server")
 		default:
 			c.found(Fail, text+"a power failure loses webhooks that Stripe does not send again",
-				"sync_interval: always in the block jetstream of nats.conf, or entitled dev --data")
+				"sync_interval: always in the block jetstream of nats.conf")
 		}
 	}
 	return c
