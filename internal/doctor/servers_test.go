@@ -248,6 +248,17 @@ func TestServersDiffer(t *testing.T) {
 	}
 }
 
+// TestWorst: what could not be seen outweighs what is worth a look, and not what fails.
+func TestWorst(t *testing.T) {
+	t.Parallel()
+	r := Report{State: OK}
+	for _, step := range []struct{ add, want State }{{OK, OK}, {Warn, Warn}, {OK, Warn}, {Unseen, Unseen}, {Warn, Unseen}, {Fail, Fail}, {Unseen, Fail}} {
+		if r.add(Check{State: step.add}); r.State != step.want {
+			t.Errorf("after %s: %s, want %s", step.add, r.State, step.want)
+		}
+	}
+}
+
 // TestNobodyElsesServers: where the servers are somebody else's, one can say so.
 func TestNobodyElsesServers(t *testing.T) {
 	t.Parallel()
