@@ -95,7 +95,12 @@ func (c sweepCmd) Run(ctx context.Context, s *session) error {
 // sight, later ones expect what the one before found.
 func (s *session) sweepProgress(what string) (show func(syncer.SweepReport), end func()) {
 	var b *bar
+	resumed := false
 	return func(r syncer.SweepReport) {
+		if r.Resumed > 0 && !resumed {
+			resumed = true
+			s.err.note(fmt.Sprintf("going on with the run of %s, which has read %s; --restart reads all again", clock(r.Began), count(r.Resumed, "page")))
+		}
 		if b == nil {
 			b = newBar(s.err, cmp.Or(int64(r.Expected), -1), what)
 		}

@@ -67,6 +67,7 @@ func TestBackfillKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}
+	var said bytes.Buffer
 	backfill := func() (*exec.Cmd, *bytes.Buffer) {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "backfill", "--json")
 		cmd.Env = []string{asItself + "=yes"}
@@ -74,7 +75,7 @@ func TestBackfillKilled(t *testing.T) {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}
 		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, os.Stderr
+		cmd.Stdout, cmd.Stderr = &out, &said
 		return cmd, &out
 	}
 	for _, nth := range []int{1, 3, 6, 4} {
@@ -104,7 +105,10 @@ func TestBackfillKilled(t *testing.T) {
 	}
 	var r syncer.SweepReport
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		t.Fatalf("%s: %v", out, err)
+		t.Fatalf("%s: %v\n%s", out, err, said.String())
+	}
+	if !strings.Contains(said.String(), "going on with the run of") || r.Began.IsZero() {
+		t.Errorf("a backfill that goes on does not say so: %q, %+v", said.String(), r)
 	}
 	if r.Resumed < 6 || r.Customers != subscriptions {
 		t.Errorf("report %+v, want a good part resumed and all customers there", r)

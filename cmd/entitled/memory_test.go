@@ -131,20 +131,25 @@ func (m *memory) run(t *testing.T, code int, args ...string) (stdout, stderr str
 	return stdout, stderr
 }
 
-// markers are the subjects of those in the bulk lane.
+// markers are the customers of those in the bulk lane.
 func (m *memory) markers(t *testing.T) string {
+	t.Helper()
+	return m.markersIn(t, stripeevent.Bulk)
+}
+
+func (m *memory) markersIn(t *testing.T, lane stripeevent.Lane) string {
 	t.Helper()
 	s, err := m.js.Stream(t.Context(), topology.SyncStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter("stripe.sync.test.bulk.>"))
+	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter("stripe.sync.test."+string(lane)+".>"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var list []string
 	for _, name := range []string{"cus_Amelia", "cus_Boris", "cus_Chloe"} {
-		if info.State.Subjects[stripeevent.SyncSubject(stripeevent.Bulk, who(name))] > 0 {
+		if info.State.Subjects[stripeevent.SyncSubject(lane, who(name))] > 0 {
 			list = append(list, name)
 		}
 	}
@@ -237,6 +242,25 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// Whoever types replay and no more does not have the whole log read again.
+func TestReplayOfAllIsAskedFor(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t)
+	if _, errs := m.run(t, 2, "replay"); !strings.Contains(errs, "--all") || m.markers(t) != "" {
+		t.Errorf("a bare replay says %q and marks %q", errs, m.markers(t))
+	}
+	m.run(t, 2, "replay", "--all", "--type", "invoice.*")
+	m.run(t, 2, "replay", "--all", "--rebuild")
+	m.run(t, 0, "replay", "--dry-run")
+	if got := m.markers(t); got != "" {
+		t.Errorf("marked %s", got)
+	}
+	m.run(t, 0, "replay", "--all")
+	if m.markers(t) == "" {
+		t.Error("--all marks nobody")
+	}
+}
+
 func TestParked(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -252,8 +276,8 @@ func TestParked(t *testing.T) {
 		t.Errorf("redrive of somebody who is not parked: %s, markers of %q", errs, m.markers(t))
 	}
 	m.run(t, 0, "parked", "--redrive", "cus_Boris")
-	if got := m.markers(t); got != "cus_Boris" {
-		t.Errorf("a redrive of Boris marks %q", got)
+	if got := m.markersIn(t, stripeevent.Now); got != "cus_Boris" || m.markers(t) != "" {
+		t.Errorf("a redrive of Boris, for whom somebody waits, marks %q, and in the bulk lane %q", got, m.markers(t))
 	}
 	if out, _ := m.run(t, 0, "parked", "--mode", "live"); !strings.Contains(out, "nobody is parked") {
 		t.Errorf("in live mode:\n%s", out)

@@ -27,7 +27,8 @@ type parkedCmd struct {
 // Help is shown below the usage.
 func (parkedCmd) Help() string {
 	return `A customer is parked when reading it from Stripe fails for a reason of its own, so that it does not hold up others. It keeps its last
-snapshot. Its next event, or entitled sync, tries it again; so does a redrive, in the lane for bulk work. A success unparks it.
+snapshot. Its next event, or entitled sync, tries it again; so does a redrive: of customers that are named beside what webhooks mark, of all
+parked ones in the lane for bulk work. A success unparks it.
 
 	entitled parked
 	entitled parked --all --json | jq .error
@@ -88,7 +89,11 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 	}
 	redriven := p.RedriveAll || len(p.Redrive) > 0
 	if redriven {
-		if err := redrive(ctx, log, list); err != nil {
+		lane := stripeevent.Now // somebody waits for those that are named
+		if p.RedriveAll {
+			lane = stripeevent.Bulk
+		}
+		if err := redrive(ctx, log, list, lane); err != nil {
 			return err
 		}
 		if len(list) > 0 {
@@ -126,12 +131,12 @@ func chosen(list []audit.Failing, wanted []stripeevent.Customer, mode entitlemen
 	return out, nil
 }
 
-func redrive(ctx context.Context, log *audit.Log, list []audit.Failing) error {
+func redrive(ctx context.Context, log *audit.Log, list []audit.Failing, lane stripeevent.Lane) error {
 	var customers audit.Customers
 	for _, f := range list {
 		customers.Add(f.Customer)
 	}
-	n, err := log.Mark(ctx, &customers, stripeevent.TriggerRedrive, nil)
+	n, err := log.Mark(ctx, &customers, lane, stripeevent.TriggerRedrive, nil)
 	if err != nil {
 		return withHint(fmt.Errorf("%d of %d redriven: %w", n, customers.Len(), err), "say it again: redriving twice is harmless")
 	}

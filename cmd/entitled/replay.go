@@ -19,6 +19,7 @@ import (
 type replayCmd struct {
 	sliceFlags
 	Rebuild bool `help:"Instead of a slice: the customers that events or records name and that have no snapshot, as after the bucket was emptied."`
+	All     bool `help:"The customers of all events in the log, where no slice is given."`
 	DryRun  bool `help:"Only count."`
 	JSON    bool `name:"json" help:"Print the counts as JSON."`
 	wiring.MarkSettings
@@ -36,6 +37,7 @@ loses nothing but the rest, and repeating costs a request a customer.
 	entitled replay --since 6h --type 'customer.subscription.*'
 	entitled replay --customer cus_NffrFeUfNV2Hib
 	entitled replay --rebuild
+	entitled replay --all
 
 --rebuild cannot know of customers whose last event and sync are older than EVENTS_MAX_AGE: entitled backfill reads all of Stripe.`
 }
@@ -56,6 +58,9 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	}
 	slice, err := r.slice(s, mode)
 	if err != nil {
+		return err
+	}
+	if err := r.named(); err != nil {
 		return err
 	}
 	if r.Rebuild && (r.Since+r.Until+r.Customer+r.Account != "" || len(r.Type) > 0) {
@@ -103,6 +108,18 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	return explainLog(err)
 }
 
+// named fails where nothing says what to replay: the whole log is asked for by name.
+func (r replayCmd) named() error {
+	sliced := r.Since+r.Until+r.Customer+r.Account != "" || len(r.Type) > 0
+	switch {
+	case r.All && (sliced || r.Rebuild):
+		return usageError{hinted{errors.New("--all takes no slice"), "leave out --all, or all of --since, --until, --type, --customer, --account and --rebuild"}}
+	case !r.All && !sliced && !r.Rebuild && !r.DryRun:
+		return usageError{hinted{errors.New("which events?"), "choose with --since, --until, --type, --customer or --account; --all marks the customers of every event in the log; --dry-run counts"}}
+	}
+	return nil
+}
+
 // collect finds the customers.
 func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slice audit.Slice, marks stripeevent.Types, done *replayed) (*audit.Customers, error) {
 	if r.Rebuild {
@@ -123,7 +140,7 @@ func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slic
 
 func markAll(ctx context.Context, s *session, log *audit.Log, customers *audit.Customers) (int, error) {
 	b := newBar(s.err, int64(customers.Len()), "marking customers")
-	n, err := log.Mark(ctx, customers, stripeevent.TriggerReplay, func(n int) { b.set(int64(n)) })
+	n, err := log.Mark(ctx, customers, stripeevent.Bulk, stripeevent.TriggerReplay, func(n int) { b.set(int64(n)) })
 	b.end()
 	switch {
 	case err == nil:

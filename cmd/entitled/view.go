@@ -44,6 +44,10 @@ func (v view) rest(s *entitlement.Snapshot, revision uint64, now time.Time) {
 	if s.Cause.Event != "" {
 		cause = fmt.Sprintf("%s %s", s.Cause.Type, s.Cause.Event)
 	}
+	if s.AsOf.IsZero() {
+		v.row("as of", fmt.Sprintf("not read from Stripe: no syncer wrote this entry; revision %d", revision))
+		return
+	}
 	v.row("changed", fmt.Sprintf("%s by %s", since(s.ChangedAt, now), cause))
 	v.row("as of", fmt.Sprintf("%s (%s), revision %d", s.AsOf.UTC().Format("2006-01-02 15:04:05.000 UTC"), since(s.AsOf, now), revision))
 }
@@ -175,6 +179,9 @@ func instant(unix int64, now time.Time) string {
 }
 
 func since(t, now time.Time) string {
+	if t.IsZero() {
+		return "at an unknown time"
+	}
 	d := now.Sub(t)
 	if d < 0 {
 		return "just now"

@@ -22,7 +22,7 @@ type watchCmd struct {
 
 // Help is shown below the usage.
 func (watchCmd) Help() string {
-	return `Begins with the state now. Watches the bucket, as your programs do with entitlement.Client: Stripe is not asked for anything.
+	return `Begins with the state now, if it is that of named customers or of no more than 20; with --json always. Watches the bucket, as your programs do with entitlement.Client: Stripe is not asked for anything.
 
 	entitled watch
 	entitled watch cus_NffrFeUfNV2Hib
@@ -80,7 +80,11 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 			if len(keys) > 0 {
 				watching = count(len(keys), "customer") + " by name"
 			}
-			p.heading(watching + " of mode " + string(mode))
+			watching += " of mode " + string(mode)
+			if p.brief {
+				watching += fmt.Sprintf("; the state now of more than %d is left out: name customers, or use --json", fewEnough)
+			}
+			p.heading(watching)
 		}
 	}
 	ctx, end := context.WithCancelCause(ctx)

@@ -184,7 +184,7 @@ func TestReplayAndRebuild(t *testing.T) {
 	if err != nil || set.Len() != 1 {
 		t.Fatalf("%d missing (%v), want the one that was not forgotten", set.Len(), err)
 	}
-	if marked, err := r.log.Mark(t.Context(), set, stripeevent.TriggerReplay, nil); marked != 1 || err != nil {
+	if marked, err := r.log.Mark(t.Context(), set, stripeevent.Bulk, stripeevent.TriggerReplay, nil); marked != 1 || err != nil {
 		t.Fatalf("marked %d (%v), want 1", marked, err)
 	}
 	r.start()
@@ -205,7 +205,7 @@ func TestMarkStops(t *testing.T) {
 		set.Add(stripeevent.Customer{Mode: entitlement.Test, ID: fmt.Sprintf("cus_%d", i)})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	n, err := r.log.Mark(ctx, &set, stripeevent.TriggerReplay, func(n int) {
+	n, err := r.log.Mark(ctx, &set, stripeevent.Bulk, stripeevent.TriggerReplay, func(n int) {
 		if n == 10 {
 			cancel()
 		}

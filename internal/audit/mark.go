@@ -108,10 +108,10 @@ const (
 	ackWithin = 10 * time.Second
 )
 
-// Mark stores a marker with the trigger for each customer, in the bulk lane: what webhooks mark goes first. It returns how many are
+// Mark stores a marker with the trigger for each customer, in a lane: in the bulk lane, what webhooks mark goes first. It returns how many are
 // stored for certain; all of them unless there is an error, which ctx's end is too. Marking again is harmless. progress, if
 // not nil, is told how many are.
-func (l *Log) Mark(ctx context.Context, customers *Customers, trigger string, progress func(marked int)) (marked int, err error) {
+func (l *Log) Mark(ctx context.Context, customers *Customers, lane stripeevent.Lane, trigger string, progress func(marked int)) (marked int, err error) {
 	body := stripeevent.EncodeMarker(entitlement.Cause{Trigger: trigger})
 	js, err := jetstream.New(l.js.Conn(), jetstream.WithPublishAsyncTimeout(ackWithin))
 	if err != nil {
@@ -138,7 +138,7 @@ func (l *Log) Mark(ctx context.Context, customers *Customers, trigger string, pr
 			err = fmt.Errorf("mark customers: %w", context.Cause(ctx))
 			return false
 		}
-		f, perr := js.PublishAsync(stripeevent.SyncSubject(stripeevent.Bulk, c), body)
+		f, perr := js.PublishAsync(stripeevent.SyncSubject(lane, c), body)
 		if perr != nil {
 			err = fmt.Errorf("mark %s: %w", c, perr)
 			return false

@@ -232,7 +232,7 @@ func (r *rig) mark(c stripeevent.Customer, trigger string) {
 	r.Helper()
 	var set audit.Customers
 	set.Add(c)
-	if n, err := r.log.Mark(r.Context(), &set, trigger, nil); n != 1 || err != nil {
+	if n, err := r.log.Mark(r.Context(), &set, stripeevent.Bulk, trigger, nil); n != 1 || err != nil {
 		r.Fatalf("marked %d: %v", n, err)
 	}
 }

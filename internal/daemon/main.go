@@ -73,7 +73,15 @@ func newLog(w *os.File) *slog.Logger {
 	if info, err := w.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		return slog.New(slog.NewTextHandler(w, nil))
 	}
-	return slog.New(slog.NewJSONHandler(w, nil))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: durationAsText}))
+}
+
+// durationAsText writes a duration as 769ms: JSON of its own has a number of nanoseconds.
+func durationAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // Version is the version of the running binary and of the Go that built it.

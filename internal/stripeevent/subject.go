@@ -2,6 +2,7 @@ package stripeevent
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"entitled/entitlement"
@@ -25,6 +26,9 @@ func (c Customer) String() string {
 	}
 	return c.Account + "/" + c.ID
 }
+
+// LogValue is String, for logs in JSON too.
+func (c Customer) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Lane orders the work of syncers: what webhooks and people wait for goes before what can wait.
 type Lane string

@@ -1,6 +1,7 @@
 package stripeevent
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -142,5 +143,15 @@ func BenchmarkEventSubject(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = EventSubject(c, "customer.subscription.updated")
+	}
+}
+
+// A log line has a customer as people and commands write it.
+func TestCustomerInALog(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("parked", "customer", Customer{Mode: "test", Account: "acct_1", ID: "cus_1"})
+	if want := `"customer":"acct_1/cus_1"`; !strings.Contains(b.String(), want) {
+		t.Errorf("%slacks %s", b.String(), want)
 	}
 }

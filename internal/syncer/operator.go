@@ -58,7 +58,11 @@ func (o *Operator) Backfill(ctx context.Context, opt SweepOptions) (SweepReport,
 	r.keep, r.planned = c.keep, c.planned
 	r.resume = func(ctx context.Context) error {
 		n, err := c.restore(ctx, r)
-		sw.report(func(d *SweepReport) { d.Resumed = n })
+		sw.report(func(d *SweepReport) {
+			if d.Resumed = n; n > 0 {
+				d.Began = c.plan.Started
+			}
+		})
 		return err
 	}
 	report, err := sw.run(ctx, r)

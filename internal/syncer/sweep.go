@@ -69,6 +69,8 @@ type SweepReport struct {
 	// Requests went to Stripe; Resumed pages had been read by an earlier run.
 	Requests      int `json:"requests"`
 	Resumed       int `json:"resumed_pages,omitempty"`
+	// Began is when the run that it goes on with began; zero where it goes on with none.
+	Began time.Time `json:"resumed_from,omitzero"`
 	Pages         int `json:"pages"`
 	Subscriptions int `json:"subscriptions"`
 	Customers     int `json:"customers"`
