@@ -121,6 +121,7 @@ func TestHeadlines(t *testing.T) {
 		{How: audit.BySync, Since: &since, Was: "past_due", Became: "past_due", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerWake}, Unannounced: true},
 		{How: audit.BySync, Since: &since, Became: "deleted", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRecover, Event: "evt_2", Type: "customer.deleted"}, Events: []string{"customer.deleted"}},
 		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "active", Revision: 7, Cause: webhook, Events: []string{"customer.subscription.created"}},
+		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "active", Revision: 7, Cause: webhook, Events: []string{"invoice.voided", "customer.subscription.created"}, ToldBy: &audit.Telling{Event: "evt_9", Type: "customer.subscription.created"}},
 		{How: audit.BySync, Since: &since, Access: true, First: true, Became: "trialing", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerBackfill}},
 		{How: audit.BySync, Since: &since, Access: true, Was: "unpaid", Became: "active", Revision: 7, Cause: entitlement.Cause{Trigger: stripeevent.TriggerRedrive}},
 		{How: audit.ByItself, Since: &since, Revision: 7, Cause: webhook},

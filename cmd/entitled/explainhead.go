@@ -54,7 +54,11 @@ func answer(st audit.Standing) string {
 		if !st.Access {
 			text = "Lost access"
 		}
-		text += sinceWhen(st) + ": " + became(st) + ". Seen by the sync " + ledTo(st.Cause.Trigger, st.Cause.Type, st.Cause.Event) + fmt.Sprintf(", revision %d", st.Revision)
+		seen := ". Seen by the sync "
+		if by := st.ToldBy; by != nil && by.Event != st.Cause.Event {
+			seen = ". " + by.Type + " " + by.Event + " told of it. Seen by the sync "
+		}
+		text += sinceWhen(st) + ": " + became(st) + seen + ledTo(st.Cause.Trigger, st.Cause.Type, st.Cause.Event) + fmt.Sprintf(", revision %d", st.Revision)
 		if st.Unannounced {
 			text += "; no event that had come told of it"
 		}
@@ -91,7 +95,7 @@ func answer(st audit.Standing) string {
 // fewTypes is how many types of events are named.
 const fewTypes = 3
 
-// cameWith names the events that came with a change, besides the one that led to the sync, those first that tell of a subscription or
+// cameWith names the events that came with a change, besides the one that led to the sync and the one that told, those first that tell of a subscription or
 // the customer. A first snapshot says enough by itself.
 func cameWith(st audit.Standing) string {
 	if st.First {
@@ -100,7 +104,7 @@ func cameWith(st audit.Standing) string {
 	var list, rest []string
 	for _, typ := range st.Events {
 		switch {
-		case typ == st.Cause.Type:
+		case typ == st.Cause.Type, st.ToldBy != nil && typ == st.ToldBy.Type:
 		case strings.HasPrefix(typ, "customer.subscription."), typ == "customer.deleted":
 			list = append(list, typ)
 		default:

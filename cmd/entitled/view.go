@@ -40,15 +40,15 @@ func (v view) rest(s *entitlement.Snapshot, revision uint64, now time.Time) {
 	if b := s.NextBoundary; b != nil {
 		v.row("next change", fmt.Sprintf("due %s, and looked at by itself 2 minutes later", instant(*b, now)))
 	}
-	cause := s.Cause.Trigger
-	if s.Cause.Event != "" {
-		cause = fmt.Sprintf("%s %s", s.Cause.Type, s.Cause.Event)
-	}
 	if s.AsOf.IsZero() {
 		v.row("as of", fmt.Sprintf("not read from Stripe: no syncer wrote this entry; revision %d", revision))
 		return
 	}
-	v.row("changed", fmt.Sprintf("%s by %s", since(s.ChangedAt, now), cause))
+	cause := "by " + s.Cause.Trigger
+	if s.Cause.Event != "" { // it led to the sync; another may tell of the change
+		cause = fmt.Sprintf("after %s %s", s.Cause.Type, s.Cause.Event)
+	}
+	v.row("changed", since(s.ChangedAt, now)+" "+cause)
 	v.row("as of", fmt.Sprintf("%s (%s), revision %d", s.AsOf.UTC().Format("2006-01-02 15:04:05.000 UTC"), since(s.AsOf, now), revision))
 }
 

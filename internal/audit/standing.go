@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"entitled/entitlement"
@@ -39,8 +40,17 @@ type Standing struct {
 	// Events are the types of the events that came with the change, each once: those that mark, that no sync before had covered, and
 	// that had come soon after this one. Stripe tells of one change in several, and the first to come starts the sync.
 	Events []string `json:"events,omitempty"`
+	// ToldBy is the one of these events that tells of the change, where one does. Stripe attaches a payment method before it
+	// creates the subscription, and a sync that the first event led to may see what the second tells of.
+	ToldBy *Telling `json:"told_by,omitempty"`
 	// Unannounced says that no event that had arrived told of the change.
 	Unannounced bool `json:"unannounced,omitempty"`
+}
+
+// A Telling is an event that tells of a change of access.
+type Telling struct {
+	Event string `json:"event"`
+	Type  string `json:"type"`
 }
 
 // How is what made access what it is.
@@ -243,15 +253,41 @@ func (w *walk) write(y write) {
 // together is how far apart the events of one change come, unless something delays them.
 const together = 2 * time.Second
 
-// told are the types of the events that came with a write.
-func (w *walk) told(y write) []string {
-	var list []string
+// told are the types of the events that came with a write, and the one that tells most of what it changed: of equals the last.
+func (w *walk) told(y write) (types []string, by *Telling) {
+	best := 0
 	for _, e := range w.events {
-		if e.Seq > w.covered && (e.Seq <= y.Record.EventsSeq || !e.StoredAt.After(y.at.Add(together))) && !slices.Contains(list, e.Type) {
-			list = append(list, e.Type)
+		if e.Seq <= w.covered || e.Seq > y.Record.EventsSeq && e.StoredAt.After(y.at.Add(together)) {
+			continue
+		}
+		if !slices.Contains(types, e.Type) {
+			types = append(types, e.Type)
+		}
+		if n := w.tells(e.Type, y.Record.Snapshot.Deleted); n > 0 && n >= best {
+			best, by = n, &Telling{Event: e.ID, Type: e.Type}
 		}
 	}
-	return list
+	return types, by
+}
+
+// tells says how much an event of the type tells of the change of access just taken into account: 0 for nothing.
+func (w *walk) tells(typ string, deleted bool) int {
+	expected := "customer.subscription.updated"
+	switch {
+	case deleted:
+		expected = "customer.deleted"
+	case !w.Access:
+		expected = "customer.subscription.deleted"
+	case w.First:
+		expected = "customer.subscription.created"
+	}
+	switch {
+	case typ == expected:
+		return 2
+	case strings.HasPrefix(typ, "customer.subscription."):
+		return 1
+	}
+	return 0
 }
 
 // missing says that there was a write between the last one recorded and this one: it does not lead from the one content to the other.
@@ -336,7 +372,7 @@ func (w *walk) after(y write, first bool) {
 		w.since(y.at)
 		w.Record, w.Revision = y.Seq, r.Revision
 		w.Cause = entitlement.Cause{Trigger: r.Trigger, Event: r.Event, Type: r.Type}
-		w.Events = w.told(y)
+		w.Events, w.ToldBy = w.told(y)
 	}
 	w.snapshot, w.Status = next, statusOf(next)
 }

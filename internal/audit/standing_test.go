@@ -246,6 +246,39 @@ func TestStandingNamesTheEvents(t *testing.T) {
 	}
 }
 
+// The first event of a purchase is about its payment method, and the sync that it leads to sees the subscription.
+func TestStandingNamesTheEventThatTells(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status string
+		events []string
+		want   string // "" for none
+	}{
+		{"active", []string{"payment_method.attached", "customer.subscription.created", "invoice.paid", "customer.subscription.updated"}, "customer.subscription.created evt_1"},
+		{"active", []string{"invoice.paid", "customer.subscription.updated", "customer.subscription.updated"}, "customer.subscription.updated evt_2"},
+		{"canceled", []string{"customer.subscription.updated", "customer.subscription.deleted", "customer.updated"}, "customer.subscription.deleted evt_1"},
+		{"active", []string{"payment_method.attached", "invoice.paid"}, ""},
+	} {
+		p := newPast()
+		if tc.status != "active" {
+			p.write(10, "active", -1, false)
+		}
+		y := p.write(20, tc.status, -1, false)
+		y.Record.EventsSeq = uint64(len(tc.events))
+		s := p.story(100, 0)
+		for i, typ := range tc.events {
+			s.Steps = append(s.Steps, audit.Step{Event: &audit.Heard{Seq: uint64(i + 1), ID: fmt.Sprintf("evt_%d", i), Type: typ, StoredAt: y.StoredAt, Fate: audit.Covered}})
+		}
+		got := ""
+		if by := s.Standing().ToldBy; by != nil {
+			got = by.Type + " " + by.Event
+		}
+		if got != tc.want {
+			t.Errorf("%s after %v: told by %q, want %q", tc.status, tc.events, got, tc.want)
+		}
+	}
+}
+
 // What is no snapshot answers nothing.
 func TestStandingOfSomethingElse(t *testing.T) {
 	t.Parallel()

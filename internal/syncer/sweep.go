@@ -67,13 +67,13 @@ type SweepReport struct {
 	// Expected is how many subscriptions the sweep before found, 0 if that is not known.
 	Expected int `json:"-"`
 	// Requests went to Stripe; Resumed pages had been read by an earlier run.
-	Requests      int `json:"requests"`
-	Resumed       int `json:"resumed_pages,omitempty"`
+	Requests int `json:"requests"`
+	Resumed  int `json:"resumed_pages,omitempty"`
 	// Began is when the run that it goes on with began; zero where it goes on with none.
-	Began time.Time `json:"resumed_from,omitzero"`
-	Pages         int `json:"pages"`
-	Subscriptions int `json:"subscriptions"`
-	Customers     int `json:"customers"`
+	Began         time.Time `json:"resumed_from,omitzero"`
+	Pages         int       `json:"pages"`
+	Subscriptions int       `json:"subscriptions"`
+	Customers     int       `json:"customers"`
 	// Unchanged are as Stripe has them; Created, Changed and Deleted were written. A customer that is deleted at Stripe and not
 	// in the bucket is as it should be: else a forgotten one would come back.
 	Unchanged int `json:"unchanged"`
