@@ -166,7 +166,7 @@ func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y syncerd.S
 	}
 	defer client.Close()
 	budget := stripeapi.NewBudget(stripeapi.BudgetConfig{KV: kv, Mode: y.Mode, Rate: y.Rate})
-	place := func(ctx context.Context) error { return budget.Take(ctx, false) }
+	place := func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Requests) }
 	if err := place(ctx); err != nil {
 		return fmt.Errorf("--check: wait for a place in the Stripe budget: %w", err)
 	}

@@ -24,10 +24,12 @@ const (
 // mostPlaces bounds what a bucket can hold or owe: ten seconds at a rate of 1,000 requests/s, ten times what Stripe allows.
 const mostPlaces = 10_000
 
-// A bucket is the fleet's allowance at one instant.
+// A bucket is the fleet's allowance at one instant. It has two halves, each filled with half of the rate. What a half has no room for
+// flows into the other: a share that is not used is lent, and is back as soon as it is.
 type bucket struct {
-	// Places are what is left; below 0 they are promised.
-	Places float64 `json:"places"`
+	// Places are what is left in the half for webhooks and bulk work, Requests in the half for requests; below 0 they are promised.
+	Places   float64 `json:"places"`
+	Requests float64 `json:"requests"`
 	// Low is the rate right after the last halving, in requests/s.
 	Low float64 `json:"low"`
 	// Since is the time since the last halving, in seconds.
@@ -42,13 +44,26 @@ type entry struct {
 	bucket
 	Prev  int64 `json:"prev"`  // unix nanoseconds; 0: there was none
 	Taken int   `json:"taken"` // places taken by this write
+	For   Kind  `json:"for,omitempty"`
 	Halve bool  `json:"halve,omitempty"`
 }
 
 // A change is what one write does to the bucket.
 type change struct {
 	take  int
+	kind  Kind // of the places taken
 	halve bool
+}
+
+// left is what is left in both halves.
+func (b bucket) left() float64 { return b.Places + b.Requests }
+
+// half is the half of a kind, and the other one.
+func (b *bucket) half(k Kind) (own, other *float64) {
+	if k == Requests {
+		return &b.Requests, &b.Places
+	}
+	return &b.Places, &b.Requests
 }
 
 // A rule is the configured rate, in requests/s.
@@ -72,18 +87,31 @@ func (r rule) empty() bucket { return bucket{Low: float64(r), Since: recovery.Se
 // after is the bucket d later.
 func (r rule) after(b bucket, d time.Duration) bucket {
 	if s := d.Seconds(); s > 0 {
-		b.Places += s * r.rate(b) // the rate it starts with, which is less than the one it ends with
+		more := s * r.rate(b) / 2 // of the rate it starts with, which is less than the one it ends with
+		b.Places += more
+		b.Requests += more
 		b.Since = min(b.Since+s, time.Hour.Seconds())
 	}
-	b.Places = min(b.Places, r.capacity(b))
+	return r.level(b)
+}
+
+// level lets what a half has no room for flow into the other, and is lost where that one is full too.
+func (r rule) level(b bucket) bucket {
+	half := r.capacity(b) / 2
+	over := max(b.Places-half, 0) + max(b.Requests-half, 0)
+	b.Places, b.Requests = min(b.Places, half), min(b.Requests, half)
+	into := min(over, half-b.Places)
+	b.Places += into
+	b.Requests = min(b.Requests+over-into, half)
 	return b
 }
 
 func (r rule) apply(b bucket, c change) bucket {
-	b.Places -= float64(c.take)
+	own, _ := b.half(c.kind)
+	*own -= float64(c.take)
 	if c.halve {
 		b.Low, b.Since = max(r.floor(), r.rate(b)/2), 0
-		b.Places = min(b.Places, r.capacity(b))
+		b = r.level(b)
 	}
 	return b
 }
@@ -91,25 +119,26 @@ func (r rule) apply(b bucket, c change) bucket {
 // read returns the bucket as it was when the server stored e; false if e holds none.
 func (r rule) read(e jetstream.KeyValueEntry) (bucket, bool) {
 	var v entry
-	if json.Unmarshal(e.Value(), &v) != nil || v.Low <= 0 || v.Since < 0 || v.Taken < 0 {
+	if json.Unmarshal(e.Value(), &v) != nil || v.Low <= 0 || v.Since < 0 || v.Taken < 0 || v.For < Webhooks || v.For > Bulk {
 		return bucket{}, false
 	}
 	// More than any fleet has: not made here. One's own rate is no measure, it may be set wrong.
-	if math.Abs(v.Places) > mostPlaces || float64(v.Taken) > mostPlaces {
+	if math.Abs(v.Places) > mostPlaces || math.Abs(v.Requests) > mostPlaces || float64(v.Taken) > mostPlaces {
 		return bucket{}, false
 	}
 	b := v.bucket
 	// What a fleet with a higher rate owes must not take this one minutes to pay back.
-	b.Places = max(b.Places, -10*max(1, float64(r)))
+	least := -5 * max(1, float64(r)) // in each half
+	b.Places, b.Requests = max(b.Places, least), max(b.Requests, least)
 	if v.Prev != 0 {
 		b = r.after(b, e.Created().Sub(time.Unix(0, v.Prev)))
 	}
-	return r.apply(b, change{v.Taken, v.Halve}), true
+	return r.apply(b, change{v.Taken, v.For, v.Halve}), true
 }
 
 // write is the value that replaces e, from which b was read.
 func write(e jetstream.KeyValueEntry, b bucket, c change) []byte {
-	v := entry{bucket: b, Taken: c.take, Halve: c.halve}
+	v := entry{bucket: b, Taken: c.take, For: c.kind, Halve: c.halve}
 	if e != nil {
 		v.Prev = e.Created().UnixNano()
 	}
@@ -121,19 +150,34 @@ func write(e jetstream.KeyValueEntry, b bucket, c change) []byte {
 const tiny = 1e-6
 
 // allot says how many of wanted places to take, or how long to wait before asking again.
-func (r rule) allot(b bucket, wanted int, bulk bool) (n int, wait time.Duration) {
-	// A webhook's place may be promised, but only when all that were promised before are due: who asks earlier gains
+func (r rule) allot(b bucket, wanted int, kind Kind) (n int, wait time.Duration) {
+	// A place may be promised, but only when all that were promised before in its half are due: who asks earlier gains
 	// little, and who asks later asks for more waiters at once.
 	need, least := 0.0, -r.promise(b)
 	again := need
-	if bulk {
-		// Bulk work takes while the bucket is half full, so that a webhook finds something in it. It can wait for a few.
-		half := r.capacity(b) / 2
-		need, least = max(half, 1), max(half-1, 0)
-		again = need + r.promise(b)/2
+	if kind == Bulk {
+		// Bulk work takes while the half that it shares with webhooks is itself half full, so that a webhook finds
+		// something in it. It can wait for a few.
+		full := r.capacity(b) / 2
+		need, least = min(max(full/2, 1), full), max(full/2-1, 0)
+		again = min(need+r.promise(b)/2, full)
 	}
-	if b.Places+tiny < need {
-		return 0, time.Duration((min(again, r.capacity(b)) - b.Places) / r.rate(b) * float64(time.Second))
+	own, _ := b.half(kind)
+	if *own+tiny < need {
+		return 0, r.until(b, kind, again)
 	}
-	return max(1, min(wanted, int(math.Floor(b.Places-least+tiny)))), 0
+	return max(1, min(wanted, int(math.Floor(*own-least+tiny)))), 0
+}
+
+// until is how long it takes the half of a kind to hold so many places, if none are taken: it fills at half of the rate, and at all of
+// it once the other half is full.
+func (r rule) until(b bucket, kind Kind, places float64) time.Duration {
+	own, other := b.half(kind)
+	rate := r.rate(b) / 2
+	missing := places - *own
+	s := missing / rate
+	if alone := max(r.capacity(b)/2-*other, 0) / rate; s > alone {
+		s = alone + (missing-alone*rate)/(2*rate)
+	}
+	return time.Duration(s * float64(time.Second))
 }

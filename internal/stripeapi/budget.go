@@ -49,9 +49,11 @@ type BudgetConfig struct {
 
 // A Budget is one replica's access to the fleet's token bucket of requests to Stripe, kept in NATS KV by compare-and-set.
 //
-// The fleet together makes at most Rate requests/s, with bursts of at most one second's worth, and waiters of all replicas
-// are served about in the order of asking. One write serves all waiters of a replica. Bulk work takes only while the
-// bucket is at least half full. Time is the NATS server's: a replica whose clock is wrong by minutes takes no more and no
+// The fleet together makes at most Rate requests/s, with bursts of at most one second's worth, and waiters of one kind, of all
+// replicas, are served about in the order of asking. One write serves all waiters of one kind of a replica.
+//
+// Half of the rate is for [Requests], the other half for [Webhooks] and [Bulk], webhooks first: bulk work takes only what leaves
+// something for the next webhook. What one half does not use the other has. Time is the NATS server's: a replica whose clock is wrong by minutes takes no more and no
 // less than others. A key that is missing or holds something else starts as an empty bucket, never as a burst.
 //
 // Without NATS there are no places: what other replicas take then cannot be known, and what would be fetched could not be
@@ -63,7 +65,7 @@ type Budget struct {
 	log  *slog.Logger
 	now  func() time.Time
 
-	nowLane, bulkLane lane
+	lanes [len(kinds)]lane // by Kind
 
 	// mu is held for moments only, never while the bucket is asked. Under it every place has one owner: a waiter, spare,
 	// or nobody any more.
@@ -76,17 +78,20 @@ type Budget struct {
 	usage  Usage
 }
 
-// A lane is the waiters of one urgency, first come first.
+// A lane is the waiters of one kind, first come first.
 type lane struct {
-	bulk    bool
+	kind    Kind
 	turn    chan struct{} // held by the waiter that asks the bucket for all
 	waiters []*waiter
 }
 
 type waiter struct{ got chan place }
 
-// A place may be used from due on; due and until are local times.
-type place struct{ due, until time.Time }
+// A place may be used from due on; due and until are local times. kind is whose it is, if any of them wait.
+type place struct {
+	due, until time.Time
+	kind       Kind
+}
 
 // Usage says how a replica's budget is used. Counts are since the start.
 type Usage struct {
@@ -94,8 +99,8 @@ type Usage struct {
 	Rate, Full float64
 	// Places is what was left in the bucket when it was last seen; below 0 they are promised.
 	Places float64
-	// Waiting and WaitingBulk are this replica's waiters.
-	Waiting, WaitingBulk int
+	// Waiting are this replica's waiters, by [Kind].
+	Waiting [len(kinds)]int
 	// Taken counts places handed to a caller, Returned those handed back, Halved this replica's halvings, Writes and
 	// Conflicts its compare-and-sets that won and lost.
 	Taken, Returned, Halved, Writes, Conflicts uint64
@@ -111,13 +116,14 @@ func NewBudget(cfg BudgetConfig) *Budget {
 		rate = cfg.Rate
 	}
 	b := &Budget{
-		kv:       cfg.KV,
-		key:      "budget." + string(cfg.Mode),
-		rule:     rule(rate),
-		log:      cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
-		now:      cfg.Now,
-		nowLane:  lane{turn: make(chan struct{}, 1)},
-		bulkLane: lane{turn: make(chan struct{}, 1), bulk: true},
+		kv:   cfg.KV,
+		key:  "budget." + string(cfg.Mode),
+		rule: rule(rate),
+		log:  cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		now:  cfg.Now,
+	}
+	for _, k := range kinds {
+		b.lanes[k] = lane{kind: k, turn: make(chan struct{}, 1)}
 	}
 	if b.now == nil {
 		b.now = time.Now
@@ -128,11 +134,8 @@ func NewBudget(cfg BudgetConfig) *Budget {
 
 // Take waits for a place, for one request. Its error is the context's, with the bucket's if that was out of reach; there is
 // no place then, and one that was promised goes to another waiter or expires.
-func (b *Budget) Take(ctx context.Context, bulk bool) error {
-	l := &b.nowLane
-	if bulk {
-		l = &b.bulkLane
-	}
+func (b *Budget) Take(ctx context.Context, kind Kind) error {
+	l := &b.lanes[kind]
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("place in %s: %w", b.key, err)
 	}
@@ -188,16 +191,19 @@ func (b *Budget) AtHand() bool {
 // time that it expires: bulk work and other replicas lose nothing when it is not used.
 func (b *Budget) Ahead(ctx context.Context) {
 	b.mu.Lock()
-	busy := len(b.spare) > 0 && b.now().Before(b.spare[len(b.spare)-1].until) || len(b.nowLane.waiters) > 0 || len(b.bulkLane.waiters) > 0
+	busy := len(b.spare) > 0 && b.now().Before(b.spare[len(b.spare)-1].until)
+	for _, k := range kinds {
+		busy = busy || len(b.lanes[k].waiters) > 0
+	}
 	b.mu.Unlock()
 	if busy {
 		return
 	}
 	_, c, err := b.edit(ctx, func(now bucket) (change, bool) {
-		if now.Places+held.Seconds()*b.rule.rate(now) < b.rule.capacity(now)+1 {
+		if now.left()+held.Seconds()*b.rule.rate(now) < b.rule.capacity(now)+1 {
 			return change{}, false
 		}
-		return change{take: 1}, false
+		return change{take: 1, kind: Webhooks}, false
 	})
 	if err != nil || c.take == 0 {
 		return // Take asks for itself, and says what is wrong
@@ -207,7 +213,7 @@ func (b *Budget) Ahead(ctx context.Context) {
 	b.give(place{due: b.now()})
 }
 
-// Return hands back a place that was taken and not used: to a waiter of this replica, now or soon, else it expires.
+// Return hands back a place that was taken and not used: to a waiter of this replica, now or soon, webhooks first; else it expires.
 func (b *Budget) Return() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -250,10 +256,10 @@ func (b *Budget) leave(l *lane, w *waiter) {
 	}
 }
 
-// give hands a place to whoever waits, webhooks first. b.mu is held.
+// give hands a place to a waiter of its kind, else to one of another, else keeps it for a while. b.mu is held.
 func (b *Budget) give(p place) {
-	for _, l := range []*lane{&b.nowLane, &b.bulkLane} {
-		if len(l.waiters) > 0 {
+	for _, k := range [...]Kind{p.kind, Webhooks, Requests, Bulk} {
+		if l := &b.lanes[k]; len(l.waiters) > 0 {
 			l.waiters[0].got <- p
 			l.waiters = l.waiters[1:]
 			return
@@ -322,10 +328,13 @@ func (b *Budget) reserve(ctx context.Context, l *lane) (pause time.Duration, err
 		if wanted == 0 {
 			return change{}, false
 		}
-		n, w := b.rule.allot(now, wanted, l.bulk)
+		n, w := b.rule.allot(now, wanted, l.kind)
 		// Replicas that wait for the same place should not all reach for it at once.
 		pause = w + rand.N(w/2+time.Millisecond)
-		return change{take: n}, n < wanted || now.Places < float64(n)
+		if n == 0 {
+			return change{}, true
+		}
+		return change{take: n, kind: l.kind}, n < wanted || now.left() < float64(n)
 	})
 	b.reached(ctx, err)
 	if err != nil || c.take == 0 {
@@ -336,10 +345,10 @@ func (b *Budget) reserve(ctx context.Context, l *lane) (pause time.Duration, err
 	defer b.mu.Unlock()
 	for i := range c.take {
 		due := now
-		if short := float64(i+1) - seen.Places - tiny; short > 0 {
+		if short := float64(i+1) - seen.left() - tiny; short > 0 {
 			due = now.Add(time.Duration(short / rate * float64(time.Second)))
 		}
-		b.give(place{due: due})
+		b.give(place{due: due, kind: l.kind})
 	}
 	return 0, nil
 }
@@ -370,8 +379,10 @@ func (b *Budget) Usage() Usage {
 	u := b.usage
 	u.Full = float64(b.rule)
 	u.Rate = b.rule.rate(b.rule.after(b.last, b.now().Sub(b.lastAt)))
-	u.Places = b.last.Places
-	u.Waiting, u.WaitingBulk = len(b.nowLane.waiters), len(b.bulkLane.waiters)
+	u.Places = b.last.left()
+	for _, k := range kinds {
+		u.Waiting[k] = len(b.lanes[k].waiters)
+	}
 	return u
 }
 

@@ -34,7 +34,7 @@ func TestBudgetStartsEmpty(t *testing.T) {
 				}
 				pass(time.Hour)
 				f := newFleet(t, kv, rate, 0, 0, 0)
-				f.saturate(8, false)
+				f.saturate(8, Webhooks)
 				pass(10 * time.Second)
 				f.checkUsed(0, 10*time.Second, rate, 0.9)
 				if n := f.between(0, 500*time.Millisecond); n > rate/2+1 {
@@ -70,7 +70,7 @@ func TestBudgetFaults(t *testing.T) {
 						return none
 					}}
 					f := newFleet(t, kv, rate, 0, 0, 0)
-					f.saturate(8, false)
+					f.saturate(8, Webhooks)
 					pass(d)
 					f.close()
 					f.checkBudget(rate)
@@ -94,18 +94,18 @@ func TestBudgetOutOfReach(t *testing.T) {
 		b := newFleet(t, kv, 20, 0).budgets[0]
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		err := b.Take(ctx, false)
+		err := b.Take(ctx, Webhooks)
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errFake) || !strings.Contains(err.Error(), "get budget.live") {
 			t.Errorf("Take without NATS: %v, want the deadline and what was out of reach", err)
 		}
 		if err := b.Throttled(t.Context()); !errors.Is(err, errFake) {
 			t.Errorf("Throttled without NATS: %v", err)
 		}
-		if u := b.Usage(); u.Waiting != 0 {
+		if u := b.Usage(); u.Waiting != [len(kinds)]int{} {
 			t.Errorf("still waiting: %d", u.Waiting)
 		}
 		back := make(chan error)
-		go func() { back <- b.Take(t.Context(), false) }() // waited for below
+		go func() { back <- b.Take(t.Context(), Webhooks) }() // waited for below
 		pass(10 * time.Second)
 		kv.set(func() { down = false })
 		before := time.Now()
@@ -124,7 +124,7 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 		const rate, d = 20, 30 * time.Second
 		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0)
 		b := f.budgets[0]
-		f.saturate(8, false)
+		f.saturate(8, Webhooks)
 		// Others join and give up all the time, before and after their place was promised.
 		for i := range 200 {
 			f.wg.Go(func() {
@@ -132,9 +132,9 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 				ctx, cancel := context.WithTimeout(f.ctx, time.Duration(i%17)*10*time.Millisecond)
 				defer cancel()
 				before := time.Now()
-				err := b.Take(ctx, i%3 == 0)
+				err := b.Take(ctx, kinds[i%3])
 				if err == nil {
-					f.granted(i%3 == 0)
+					f.granted(kinds[i%3])
 				} else if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 					t.Errorf("Take: %v", err)
 				}
@@ -147,8 +147,8 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 		f.checkUsed(0, d, rate, 0.9)
 		f.close()
 		f.checkBudget(rate)
-		if u := b.Usage(); u.Waiting+u.WaitingBulk != 0 {
-			t.Errorf("%d and %d still wait", u.Waiting, u.WaitingBulk)
+		if u := b.Usage(); u.Waiting != [len(kinds)]int{} {
+			t.Errorf("still waiting: %d", u.Waiting)
 		}
 	})
 }
@@ -160,9 +160,9 @@ func TestBudgetPromiseGoesOn(t *testing.T) {
 		b := newFleet(t, &fakeKV{t: t, fault: func(string) fault { return failNotApplied }}, 20, 0).budgets[0]
 		ctx, cancel := context.WithCancel(t.Context())
 		first, second := make(chan error, 1), make(chan error, 1)
-		go func() { first <- b.Take(ctx, false) }() // waited for below, both
+		go func() { first <- b.Take(ctx, Webhooks) }() // waited for below, both
 		synctest.Wait()
-		go func() { second <- b.Take(t.Context(), true) }()
+		go func() { second <- b.Take(t.Context(), Bulk) }()
 		synctest.Wait()
 		start := time.Now()
 		b.mu.Lock()
@@ -178,12 +178,12 @@ func TestBudgetPromiseGoesOn(t *testing.T) {
 		}
 
 		// It gives up just as the place arrives.
-		w := b.enter(&b.nowLane)
+		w := b.enter(&b.lanes[Webhooks])
 		b.mu.Lock()
 		b.give(place{due: time.Now()})
 		b.mu.Unlock()
-		b.leave(&b.nowLane, w)
-		if err := b.Take(t.Context(), false); err != nil || time.Since(start) != time.Second {
+		b.leave(&b.lanes[Webhooks], w)
+		if err := b.Take(t.Context(), Webhooks); err != nil || time.Since(start) != time.Second {
 			t.Errorf("Take after that: %v after %v", err, time.Since(start))
 		}
 	})
@@ -196,7 +196,7 @@ func TestBudgetReturn(t *testing.T) {
 		b := newFleet(t, kv, 20, 0).budgets[0]
 		take := func() {
 			t.Helper()
-			if err := b.Take(t.Context(), false); err != nil {
+			if err := b.Take(t.Context(), Webhooks); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -218,7 +218,7 @@ func TestBudgetReturn(t *testing.T) {
 		// To one who waits, at once.
 		kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
 		got := make(chan error)
-		go func() { got <- b.Take(t.Context(), true) }() // waited for below
+		go func() { got <- b.Take(t.Context(), Bulk) }() // waited for below
 		synctest.Wait()
 		b.Return()
 		before := time.Now()
@@ -255,7 +255,7 @@ func TestBudgetOfAnotherRate(t *testing.T) {
 				var log strings.Builder
 				b := NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
 				start := time.Now()
-				if err := b.Take(t.Context(), false); err != nil {
+				if err := b.Take(t.Context(), Webhooks); err != nil {
 					t.Fatal(err)
 				}
 				// It pays back ten seconds' worth at most, and asks again somewhat later.

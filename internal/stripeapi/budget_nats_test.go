@@ -38,7 +38,7 @@ func TestBudgetOnNATS(t *testing.T) {
 	for _, b := range budgets {
 		for i := range 8 {
 			wg.Go(func() {
-				for b.Take(ctx, i%2 == 0) == nil {
+				for b.Take(ctx, kinds[i%3]) == nil {
 					taken.Add(1)
 				}
 			})

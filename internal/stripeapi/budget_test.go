@@ -24,12 +24,12 @@ type fleet struct {
 	wg      sync.WaitGroup
 
 	mu     sync.Mutex
-	grants map[bool][]time.Duration // by lane bulk, since start
+	grants map[Kind][]time.Duration // since start
 }
 
 func newFleet(t *testing.T, kv *fakeKV, rate float64, skews ...time.Duration) *fleet {
 	ctx, stop := context.WithCancel(t.Context())
-	f := &fleet{t: t, kv: kv, start: time.Now(), ctx: ctx, stop: stop, grants: map[bool][]time.Duration{}}
+	f := &fleet{t: t, kv: kv, start: time.Now(), ctx: ctx, stop: stop, grants: map[Kind][]time.Duration{}}
 	for _, skew := range skews {
 		f.budgets = append(f.budgets, NewBudget(BudgetConfig{
 			KV: kv, Mode: entitlement.Live, Rate: rate,
@@ -40,22 +40,26 @@ func newFleet(t *testing.T, kv *fakeKV, rate float64, skews ...time.Duration) *f
 }
 
 // saturate has n workers a replica take all they can get until the fleet is closed.
-func (f *fleet) saturate(n int, bulk bool) {
+func (f *fleet) saturate(n int, kind Kind) {
 	for _, b := range f.budgets {
-		for range n {
-			f.wg.Go(func() {
-				for b.Take(f.ctx, bulk) == nil {
-					f.granted(bulk)
-				}
-			})
-		}
+		f.saturateOne(b, n, kind)
 	}
 }
 
-func (f *fleet) granted(bulk bool) {
+func (f *fleet) saturateOne(b *Budget, n int, kind Kind) {
+	for range n {
+		f.wg.Go(func() {
+			for b.Take(f.ctx, kind) == nil {
+				f.granted(kind)
+			}
+		})
+	}
+}
+
+func (f *fleet) granted(kind Kind) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.grants[bulk] = append(f.grants[bulk], time.Since(f.start))
+	f.grants[kind] = append(f.grants[kind], time.Since(f.start))
 }
 
 func (f *fleet) close() {
@@ -66,7 +70,7 @@ func (f *fleet) close() {
 func (f *fleet) all() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	all := slices.Concat(f.grants[false], f.grants[true])
+	all := slices.Concat(f.grants[Webhooks], f.grants[Requests], f.grants[Bulk])
 	slices.Sort(all)
 	return all
 }
@@ -113,7 +117,7 @@ func TestBudgetHoldsAcrossFleet(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						const d = time.Minute
 						f := newFleet(t, &fakeKV{t: t, latency: latency}, rate, make([]time.Duration, replicas)...)
-						f.saturate(16, false)
+						f.saturate(16, Webhooks)
 						pass(d)
 						synctest.Wait()
 						f.close()
@@ -137,7 +141,7 @@ func TestBudgetBurstAfterRest(t *testing.T) {
 			const rate = 20
 			f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
 			for range 3 {
-				if err := f.budgets[0].Take(t.Context(), false); err != nil {
+				if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
 					t.Fatal(err)
 				}
 				pass(10 * time.Second)
@@ -145,13 +149,13 @@ func TestBudgetBurstAfterRest(t *testing.T) {
 			f.start = time.Now()
 			for range first {
 				f.wg.Go(func() {
-					if f.budgets[0].Take(f.ctx, false) == nil {
-						f.granted(false)
+					if f.budgets[0].Take(f.ctx, Webhooks) == nil {
+						f.granted(Webhooks)
 					}
 				})
 			}
 			pass(10 * time.Millisecond)
-			f.saturate(16, false)
+			f.saturate(16, Webhooks)
 			pass(10 * time.Millisecond)
 			if n := len(f.all()); n < rate/2 || n > rate {
 				t.Errorf("after %d: %d places at once, want between %d and %d", first, n, rate/2, rate)
@@ -173,7 +177,7 @@ func TestBudgetFirstTakeIsQuick(t *testing.T) {
 			pass(time.Minute)
 			kv.set(func() { kv.gets, kv.puts = 0, 0 })
 			before := time.Now()
-			if err := f.budgets[i%2].Take(t.Context(), false); err != nil {
+			if err := f.budgets[i%2].Take(t.Context(), Webhooks); err != nil {
 				t.Fatal(err)
 			}
 			if i < 2 {
@@ -194,17 +198,17 @@ func TestBudgetWebhooksBeforeBulk(t *testing.T) {
 	for _, rate := range []float64{10, 20} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
-			f.saturate(8, true)
+			f.saturate(8, Bulk)
 			pass(30 * time.Second)
 			f.checkUsed(0, 30*time.Second, rate, 0.9)
 			// A webhook now and then never waits.
 			for range 20 {
 				pass(613 * time.Millisecond)
 				before := time.Now()
-				if err := f.budgets[1].Take(t.Context(), false); err != nil {
+				if err := f.budgets[1].Take(t.Context(), Webhooks); err != nil {
 					t.Fatal(err)
 				}
-				f.granted(false)
+				f.granted(Webhooks)
 				if d := time.Since(before); d > 10*time.Millisecond {
 					t.Errorf("a webhook waited %v behind bulk work", d)
 				}
@@ -212,11 +216,11 @@ func TestBudgetWebhooksBeforeBulk(t *testing.T) {
 			// Webhooks in plenty take everything.
 			pass(time.Second)
 			from := time.Since(f.start)
-			f.saturate(8, false)
+			f.saturate(8, Webhooks)
 			pass(20 * time.Second)
 			f.mu.Lock()
 			late := 0
-			for _, g := range f.grants[true] {
+			for _, g := range f.grants[Bulk] {
 				if g > from+time.Second {
 					late++
 				}
@@ -236,7 +240,7 @@ func TestBudgetHalvesAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 20
 		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
-		f.saturate(16, false)
+		f.saturate(16, Webhooks)
 		pass(10 * time.Second)
 		throttle := func() {
 			var wg sync.WaitGroup
@@ -278,7 +282,7 @@ func TestBudgetHalvesAndRecovers(t *testing.T) {
 		throttle()
 		near("at the floor", f.budgets[0].Usage().Rate, 2, 0.1)
 		pass(20 * time.Second)
-		if err := f.budgets[0].Take(t.Context(), false); err != nil {
+		if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
 			t.Fatal(err)
 		}
 		near("recovered from the floor", f.budgets[0].Usage().Rate, rate, 0.1)
@@ -301,7 +305,7 @@ func TestBudgetSkewedClocks(t *testing.T) {
 		const rate, d = 20, time.Minute
 		kv := &fakeKV{t: t, latency: 300 * time.Microsecond, skew: -37 * time.Minute}
 		f := newFleet(t, kv, rate, 0, 5*time.Minute, -5*time.Minute, 90*time.Minute)
-		f.saturate(8, false)
+		f.saturate(8, Webhooks)
 		pass(d)
 		f.checkUsed(0, d, rate, 0.9)
 		for i, b := range f.budgets {
@@ -322,7 +326,7 @@ func TestBudgetServerClockSet(t *testing.T) {
 			const rate = 20
 			kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
 			f := newFleet(t, kv, rate, make([]time.Duration, 10)...)
-			f.saturate(8, false)
+			f.saturate(8, Webhooks)
 			pass(30 * time.Second)
 			kv.set(func() { kv.skew += by })
 			pass(30 * time.Second)
@@ -343,7 +347,7 @@ func TestBudgetAhead(t *testing.T) {
 	t.Parallel()
 	take := func(t *testing.T, b *Budget) {
 		t.Helper()
-		if err := b.Take(t.Context(), false); err != nil {
+		if err := b.Take(t.Context(), Webhooks); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -407,7 +411,7 @@ func TestBudgetAheadCostsNobody(t *testing.T) {
 			kv := &fakeKV{t: t, latency: 100 * time.Microsecond}
 			f := newFleet(t, kv, c.rate, 0, 0)
 			for range 2 { // the first makes the key, the second learns the server's time
-				if err := f.budgets[0].Take(t.Context(), false); err != nil {
+				if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
 					t.Fatal(err)
 				}
 				pass(20 * time.Second)
@@ -439,8 +443,8 @@ func TestBudgetHoldsWithPlacesAhead(t *testing.T) {
 				f.wg.Go(func() {
 					for f.ctx.Err() == nil {
 						b.Ahead(f.ctx)
-						if b.Take(f.ctx, false) == nil {
-							f.granted(false)
+						if b.Take(f.ctx, Webhooks) == nil {
+							f.granted(Webhooks)
 						}
 					}
 				})

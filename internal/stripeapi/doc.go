@@ -5,8 +5,8 @@
 // The common path is a place from [Budget.Take], then [Client.Fetch] with a function that takes the places of the
 // requests after the first:
 //
-//	if err := budget.Take(ctx, false); err != nil { … }
-//	state, trace, err := client.Fetch(ctx, account, customer, func(ctx context.Context) error { return budget.Take(ctx, false) })
+//	if err := budget.Take(ctx, stripeapi.Webhooks); err != nil { … }
+//	state, trace, err := client.Fetch(ctx, account, customer, func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Webhooks) })
 //
 // A [State] is whole or there is none: every page of subscriptions, of their items and of active entitlements was
 // read, every object belongs to the customer and the mode asked for, and any doubt is an error. What Stripe answers

@@ -138,7 +138,7 @@ func (c *course) spawn(id int) {
 		metrics:  c.shared,
 		evidence: &evidence{},
 		gate:     newGate(),
-		protocol: newProtocol(o, policyOfTests),
+		protocol: newProtocol(o, policyOfTests, 20),
 	}
 	a.s.protocol.now = c.w.now
 	a.s.protocol.together = a.together

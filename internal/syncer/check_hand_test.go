@@ -156,9 +156,9 @@ func (h *hand) PlaceAhead(ctx context.Context) {
 	_ = act(ctx, h, "PlaceAhead", func() error { return nil })
 }
 
-func (h *hand) Place(ctx context.Context, lane stripeevent.Lane) error {
-	if h.holds != nil && h.holds.m.lane != lane {
-		h.misuse("takes a place of lane %s for lane %s", lane, h.holds.m.lane)
+func (h *hand) Place(ctx context.Context, kind stripeapi.Kind) error {
+	if h.holds != nil && kindOf(h.holds.m.lane) != kind {
+		h.misuse("takes a place of kind %s for lane %s", kind, h.holds.m.lane)
 	}
 	err := act(ctx, h, "Place", func() error { return nil })
 	if err == nil {

@@ -102,7 +102,7 @@ func TestForeignClaimsAreNone(t *testing.T) {
 func TestEnterAtOnce(t *testing.T) {
 	t.Parallel()
 	var taken int
-	p := newProtocol(countsPlaces{taken: &taken}, policyOfTests)
+	p := newProtocol(countsPlaces{taken: &taken}, policyOfTests, 20)
 	for _, tt := range []struct {
 		name string
 		task task
@@ -121,7 +121,7 @@ func TestEnterAtOnce(t *testing.T) {
 			leave()
 		}
 	}
-	for range nowFetches {
+	for range fetches(20) {
 		if _, ok := p.enterAtOnce(task{seq: 1, lane: stripeevent.Now}); !ok {
 			t.Fatal("a slot is gone")
 		}

@@ -106,7 +106,7 @@ func (f *fleet) start() {
 		h := &hand{w: f.w, name: p.name}
 		h.step = func(_ context.Context, op string, apply func(bool) error) error { return p.step(h, op, apply) }
 		s := shared
-		s.protocol = newProtocol(h, policyOfTests)
+		s.protocol = newProtocol(h, policyOfTests, 20)
 		f.running.Go(func() {
 			for p.ctx.Err() == nil {
 				if h.holds = f.next(p.ctx, lane, h); h.holds != nil {

@@ -97,8 +97,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(g.rate, u.Rate)
 		gauge(g.fullRate, u.Full)
 		gauge(g.places, u.Places)
-		gauge(g.waiting, float64(u.Waiting), string(stripeevent.Now))
-		gauge(g.waiting, float64(u.WaitingBulk), string(stripeevent.Bulk))
+		for kind, n := range u.Waiting {
+			gauge(g.waiting, float64(n), stripeapi.Kind(kind).String())
+		}
 		counter(g.taken, u.Taken)
 		counter(g.budgetWrites, u.Writes, "won")
 		counter(g.budgetWrites, u.Conflicts, "lost")

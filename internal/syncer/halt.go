@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"entitled/internal/stripeapi"
-	"entitled/internal/stripeevent"
 )
 
 // probeEvery is how often a refused key is tried again.
@@ -78,7 +77,9 @@ func (s *Syncer) probe(ctx context.Context) {
 }
 
 // probePlace waits for a place in the budget for a probe.
-func (s *Syncer) probePlace(ctx context.Context) error { return s.protocol.Place(ctx, stripeevent.Now) }
+func (s *Syncer) probePlace(ctx context.Context) error {
+	return s.protocol.Place(ctx, stripeapi.Webhooks)
+}
 
 // accepted says that Stripe accepted the key and refused something else.
 func accepted(d disposition) bool { return d == refuse || d == park || d == suspect }

@@ -116,7 +116,7 @@ func (s *Syncer) newReading(account string, lane stripeevent.Lane) *listing {
 		log:     s.log,
 		account: account,
 		policy:  s.cfg.Policy,
-		place:   func(ctx context.Context) error { return s.store.Place(ctx, lane) },
+		place:   func(ctx context.Context) error { return s.store.Place(ctx, kindOf(lane)) },
 	}}
 }
 

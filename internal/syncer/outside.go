@@ -44,8 +44,8 @@ type stripeReads interface {
 	// PlaceAtHand takes a place that this process has already, if it has one. PlaceAhead sees to it that it has, if there are plenty.
 	PlaceAtHand() bool
 	PlaceAhead(ctx context.Context)
-	// Place waits for a place in the budget; ReturnPlace hands an unused one back.
-	Place(ctx context.Context, lane stripeevent.Lane) error
+	// Place waits for a place in the share of a kind; ReturnPlace hands an unused one back.
+	Place(ctx context.Context, kind stripeapi.Kind) error
 	ReturnPlace()
 	// Throttled lowers the fleet's rate after Stripe answered 429.
 	Throttled(ctx context.Context) error

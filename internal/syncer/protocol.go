@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,22 @@ type task struct {
 // eager says that somebody waits for an answer: the task does not wait for the customer's pace.
 func (t task) eager() bool { return t.seq == 0 }
 
+// kind is whose share of the budget the task takes its places from.
+func (t task) kind() stripeapi.Kind {
+	if t.eager() {
+		return stripeapi.Requests
+	}
+	return kindOf(t.lane)
+}
+
+// kindOf is the share of the markers of a lane.
+func kindOf(lane stripeevent.Lane) stripeapi.Kind {
+	if lane == stripeevent.Bulk {
+		return stripeapi.Bulk
+	}
+	return stripeapi.Webhooks
+}
+
 // synced is what a sync came to. A superseded task did nothing: a newer marker does its work.
 type synced struct {
 	superseded bool
@@ -45,8 +62,9 @@ type protocol struct {
 	now    func() time.Time
 	// together makes calls side by side that nothing orders among themselves, and returns when all have ended.
 	together func(calls ...func())
-	// fetching bounds the requests to Stripe that this process has under way, per lane.
-	fetching map[stripeevent.Lane]chan struct{}
+	// fetching bounds the syncs of each kind that this process has under way at Stripe. The kinds have slots of their own: syncs that wait for the
+	// budget of one kind hold up no other.
+	fetching map[stripeapi.Kind]chan struct{}
 	// rest waits for a customer's pace.
 	rest func(ctx context.Context, d time.Duration) error
 	// conflicted is told of each write that came too late.
@@ -153,7 +171,7 @@ func (p *protocol) superseded(ctx context.Context, t task) (bool, error) {
 // enter waits for one of the syncer's fetch slots and a place in the budget. Both come before the claim, so that no claim runs out while its holder
 // waits. leave frees the slot.
 func (p *protocol) enter(ctx, waiting context.Context, t task) (leave func(), err error) {
-	slot, waited := p.fetching[t.lane], false
+	slot, waited := p.fetching[t.kind()], false
 	select {
 	case slot <- struct{}{}:
 	default:
@@ -180,7 +198,7 @@ func (p *protocol) enter(ctx, waiting context.Context, t task) (leave func(), er
 		leave()
 		return nil, errYield
 	}
-	if err := p.Place(waiting, t.lane); err != nil {
+	if err := p.Place(waiting, t.kind()); err != nil {
 		leave()
 		return nil, fmt.Errorf("sync %s: wait for a place in the Stripe budget: %w", t.customer, err)
 	}
@@ -193,10 +211,10 @@ var errSuperseded = errors.New("a newer marker stands in its place, or it is don
 // enterAtOnce is enter for a webhook's task where nothing has to be waited for. A task whose answer somebody waits for is not let in so: it does not
 // give way to the claim that is there, and so must renew it.
 func (p *protocol) enterAtOnce(t task) (leave func(), ok bool) {
-	if t.eager() || t.lane != stripeevent.Now || p.yields(t) {
+	if t.kind() != stripeapi.Webhooks || p.yields(t) {
 		return nil, false
 	}
-	slot := p.fetching[t.lane]
+	slot := p.fetching[t.kind()]
 	select {
 	case slot <- struct{}{}:
 	default:
@@ -211,7 +229,7 @@ func (p *protocol) enterAtOnce(t task) (leave func(), ok bool) {
 
 // lookAhead has a place at hand for a webhook's sync that comes soon.
 func (p *protocol) lookAhead(ctx context.Context, t task) {
-	if t.lane == stripeevent.Now {
+	if t.kind() == stripeapi.Webhooks {
 		p.PlaceAhead(ctx)
 	}
 }
@@ -230,6 +248,12 @@ func (p *protocol) claimAndRead(ctx context.Context, t task, last claim, claimRe
 	rec.StripeRequestIDs = append(rec.StripeRequestIDs, trace.RequestIDs...)
 	if err != nil {
 		return synced{record: *rec}, fmt.Errorf("sync %s: %w", t.customer, err)
+	}
+	if t.eager() && read.Deleted && !fence.there {
+		// Anybody may ask for any id: that alone leaves no entry.
+		if stranger, err := p.stranger(ctx, t.customer); stranger || err != nil {
+			return synced{record: *rec}, cmp.Or(err, fmt.Errorf("sync %s: %w", t.customer, errNoCustomer))
+		}
 	}
 
 	next := Reduce(read, p.policy, asOf)
@@ -273,6 +297,7 @@ func (p *protocol) claimAndRead(ctx context.Context, t task, last claim, claimRe
 // fenced is what a fetch is held against: the snapshot with its revision, and the end of the event log. All events up to
 // there are covered by a fetch that starts afterwards.
 type fenced struct {
+	there     bool                  // something is in the customer's entry
 	cur       *entitlement.Snapshot // nil: none, or none that is one
 	revision  uint64
 	eventsSeq uint64
@@ -301,6 +326,7 @@ func (p *protocol) claimAndFence(ctx context.Context, t task, last claim, claimR
 	case data == nil:
 		return f, nil
 	}
+	f.there = true
 	switch s, err := entitlement.Decode(data); {
 	case errors.Is(err, entitlement.ErrSchema):
 		return f, fmt.Errorf("snapshot of %s: %w: a newer syncer wrote it, upgrade this one", t.customer, err)
@@ -311,8 +337,17 @@ func (p *protocol) claimAndFence(ctx context.Context, t task, last claim, claimR
 	return f, nil
 }
 
+// stranger reports whether a customer without a snapshot has never failed here either: one that is parked was seen.
+func (p *protocol) stranger(ctx context.Context, c stripeevent.Customer) (bool, error) {
+	_, revision, err := p.Failure(ctx, c)
+	if err != nil {
+		return false, fmt.Errorf("read the failures of %s: %w", c, err)
+	}
+	return revision == 0, nil
+}
+
 func (p *protocol) fetch(ctx context.Context, t task) (stripeapi.State, stripeapi.Trace, error) {
-	return p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.lane) })
+	return p.Fetch(ctx, t.customer, func(ctx context.Context) error { return p.Place(ctx, t.kind()) })
 }
 
 // settle decides what next is against the snapshot before it, and dates it.

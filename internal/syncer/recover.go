@@ -256,7 +256,7 @@ func (r *recovery) began(ctx context.Context) (int64, error) {
 
 func (r *recovery) listPage(ctx context.Context, rep *RecoverReport, q stripeapi.EventQuery) (stripeapi.EventPage, error) {
 	for attempt := 1; ; attempt++ {
-		if err := r.Place(ctx, stripeevent.Bulk); err != nil {
+		if err := r.Place(ctx, stripeapi.Bulk); err != nil {
 			return stripeapi.EventPage{}, fmt.Errorf("list events: wait for a place in the Stripe budget: %w", err)
 		}
 		p, trace, err := r.stripe.ListEvents(ctx, r.account, q)

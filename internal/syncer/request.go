@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -34,8 +37,8 @@ const (
 	answerWithin = 10 * time.Second
 	// asking bounds the requests under way in one syncer; more are told to come back.
 	asking = 64
-	// longestIDs bounds the two ids of a request, in bytes; Stripe's own are at most 255 each.
-	longestIDs = 510
+	// longestID bounds an id, in bytes, as Stripe does.
+	longestID = 255
 )
 
 type request struct {
@@ -89,14 +92,22 @@ func (s *Syncer) answer(hard context.Context, r micro.Request, start func(func()
 	ctx, cancel := context.WithTimeout(hard, answerWithin)
 	defer cancel()
 	var q request
-	if err := json.Unmarshal(r.Data(), &q); err != nil || q.Customer == "" || len(q.Customer)+len(q.Account) > longestIDs {
+	if err := json.Unmarshal(r.Data(), &q); err != nil {
 		s.respond(r.Error(strconv.Itoa(http.StatusBadRequest), `not a request: send {"customer":"cus_…","account":""}`, nil))
+		return
+	}
+	if err := q.check(); err != nil {
+		s.respond(r.Error(strconv.Itoa(http.StatusBadRequest), err.Error(), nil))
 		return
 	}
 	t := task{
 		customer: stripeevent.Customer{Mode: s.mode, Account: q.Account, ID: q.Customer},
 		lane:     stripeevent.Now,
 		cause:    entitlement.Cause{Trigger: stripeevent.TriggerRequest},
+	}
+	if s.isStranger(ctx, t.customer) {
+		s.respond(r.Error(strconv.Itoa(http.StatusNotFound), errNoCustomer.Error(), nil))
+		return
 	}
 	ctx, end := s.tracer.task(ctx, trace.SpanKindServer, entitlement.SyncSubject(s.mode), nats.Header(r.Headers()), t)
 	defer end()
@@ -128,18 +139,52 @@ func (s *Syncer) read(ctx context.Context, t task) (synced, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	res, err := s.protocol.sync(ctx, ctx, t)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = s.succeeded(ctx, t, res)
-	} else if ctx.Err() == nil {
+	case errors.Is(err, errNoCustomer):
+		s.strangers.add(t.customer, time.Now())
+	case ctx.Err() == nil:
 		s.failed(ctx, t, res.record, err)
 	}
 	return res, err
+}
+
+// isStranger reports whether Stripe said lately that it has no such customer, and nothing was written about it since.
+func (s *Syncer) isStranger(ctx context.Context, c stripeevent.Customer) bool {
+	if !s.strangers.has(c, time.Now()) {
+		return false
+	}
+	data, _, err := s.protocol.Snapshot(ctx, c.Key())
+	return err == nil && data == nil
+}
+
+// check refuses ids that nothing in Stripe can have, before Stripe is asked for them.
+func (q request) check() error {
+	switch {
+	case !possible(q.Customer):
+		return errors.New(`"customer" is not an id of Stripe's`)
+	case q.Account != "" && (!possible(q.Account) || !strings.HasPrefix(q.Account, "acct_")):
+		return errors.New(`"account" is not an id of a connected account, acct_…`)
+	}
+	return nil
+}
+
+// possible reports whether an object of Stripe's can have this id. Whoever creates a customer may choose it, but not one with blanks, control
+// characters or slashes, nor one that means another path.
+func possible(id string) bool {
+	return strings.Trim(id, ".") != "" && len(id) <= longestID && !strings.ContainsFunc(id, func(r rune) bool {
+		return r == '/' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) || unicode.IsSpace(r)
+	})
 }
 
 // answerTo is what whoever asks is told: a status in HTTP's sense and a sentence. The operator's log has the chain.
 func answerTo(err error) (code, text string) {
 	if topology.IsNoRoom(err) || errors.Is(err, errSilent) { // first: the budget waits for NATS until there is no time left
 		return strconv.Itoa(http.StatusServiceUnavailable), "not synced: " + topology.NameNoRoom(err).Error()
+	}
+	if errors.Is(err, errNoCustomer) {
+		return strconv.Itoa(http.StatusNotFound), errNoCustomer.Error()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return strconv.Itoa(http.StatusGatewayTimeout), "no snapshot within " + answerWithin.String() + ": Stripe is slow or the budget is in use"

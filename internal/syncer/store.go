@@ -141,8 +141,8 @@ func (s *store) PlaceAtHand() bool { return s.budget.AtHand() }
 
 func (s *store) PlaceAhead(ctx context.Context) { s.budget.Ahead(ctx) }
 
-func (s *store) Place(ctx context.Context, lane stripeevent.Lane) error {
-	return s.budget.Take(ctx, lane == stripeevent.Bulk)
+func (s *store) Place(ctx context.Context, kind stripeapi.Kind) error {
+	return s.budget.Take(ctx, kind)
 }
 
 func (s *store) ReturnPlace() { s.budget.Return() }

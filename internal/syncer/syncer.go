@@ -85,12 +85,13 @@ type Syncer struct {
 	fill    *fill
 	tracer  tracer
 
-	evidence *evidence
-	gate     *gate
-	refused  chan func(context.Context) error // the request that was refused
-	look     chan struct{}
-	running  *sync.Map // names of the jobs that run here
-	readings *readings
+	evidence  *evidence
+	gate      *gate
+	refused   chan func(context.Context) error // the request that was refused
+	look      chan struct{}
+	running   *sync.Map // names of the jobs that run here
+	readings  *readings
+	strangers *strangers
 
 	// Set by Run before anything uses them.
 	store    *store
@@ -124,24 +125,25 @@ func New(cfg Config) (*Syncer, error) {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
 	s := &Syncer{
-		cfg:      cfg,
-		mode:     mode,
-		nc:       cfg.NATS,
-		stripe:   client,
-		assets:   topology.Syncer(cfg.Topology, mode),
-		log:      cfg.Log,
-		ready:    cfg.Ready,
-		metrics:  m,
-		gauges:   newGauges(cfg.Log),
-		fill:     newFill(cfg.Log, cfg.NATS),
-		tracer:   tr,
-		evidence: &evidence{},
-		gate:     newGate(),
-		refused:  make(chan func(context.Context) error, 1),
-		look:     make(chan struct{}, 1),
-		running:  &sync.Map{},
-		readings: &readings{},
-		adopt:    cfg.AdoptPolicy,
+		cfg:       cfg,
+		mode:      mode,
+		nc:        cfg.NATS,
+		stripe:    client,
+		assets:    topology.Syncer(cfg.Topology, mode),
+		log:       cfg.Log,
+		ready:     cfg.Ready,
+		metrics:   m,
+		gauges:    newGauges(cfg.Log),
+		fill:      newFill(cfg.Log, cfg.NATS),
+		tracer:    tr,
+		evidence:  &evidence{},
+		gate:      newGate(),
+		refused:   make(chan func(context.Context) error, 1),
+		look:      make(chan struct{}, 1),
+		running:   &sync.Map{},
+		readings:  &readings{},
+		adopt:     cfg.AdoptPolicy,
+		strangers: &strangers{},
 	}
 	if s.ready == nil {
 		s.ready = func(string, error) {}
@@ -241,7 +243,7 @@ func (s *Syncer) open(ctx context.Context) error {
 	})
 	s.store = store
 	s.gauges.open(&Inspector{store: store, mode: s.mode}, store.budget)
-	s.protocol = newProtocol(s.tracer.outside(store), s.cfg.Policy)
+	s.protocol = newProtocol(s.tracer.outside(store), s.cfg.Policy, s.cfg.Rate)
 	s.protocol.rest = s.tracer.rest
 	s.protocol.conflicted = s.metrics.conflicts.Inc
 	s.relief = &reliever{store: store, mode: s.mode}
@@ -274,7 +276,8 @@ func (s *Syncer) open(ctx context.Context) error {
 	return nil
 }
 
-func newProtocol(o outside, policy Policy) *protocol {
+func newProtocol(o outside, policy Policy, rate float64) *protocol {
+	n := fetches(rate)
 	return &protocol{
 		outside:    o,
 		policy:     policy,
@@ -284,9 +287,10 @@ func newProtocol(o outside, policy Policy) *protocol {
 		conflicted: func() {},
 		covered:    func(context.Context, task) (bool, bool, error) { return false, false, nil },
 		yields:     func(task) bool { return false },
-		fetching: map[stripeevent.Lane]chan struct{}{
-			stripeevent.Now:  make(chan struct{}, nowFetches),
-			stripeevent.Bulk: make(chan struct{}, bulkFetches),
+		fetching: map[stripeapi.Kind]chan struct{}{
+			stripeapi.Webhooks: make(chan struct{}, n),
+			stripeapi.Requests: make(chan struct{}, n),
+			stripeapi.Bulk:     make(chan struct{}, n/2),
 		},
 	}
 }

@@ -130,9 +130,9 @@ func (o traced) end(s trace.Span, err error) {
 	s.End()
 }
 
-func (o traced) Place(ctx context.Context, lane stripeevent.Lane) error {
+func (o traced) Place(ctx context.Context, kind stripeapi.Kind) error {
 	ctx, s := o.tracer.step(ctx, "wait for the budget")
-	err := o.outside.Place(ctx, lane)
+	err := o.outside.Place(ctx, kind)
 	o.end(s, err)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -15,11 +16,13 @@ import (
 )
 
 const (
-	// held bounds the markers of one lane that a syncer holds: fetching, waiting for a customer's pace or for the
-	// budget. The rest waits in the stream, where it costs this process nothing.
-	held = 256
-	// fetches bounds the requests to Stripe that a syncer has under way per lane; Stripe limits concurrency too.
-	nowFetches, bulkFetches = 10, 5
+	// fewestHeld bounds the markers of one lane that a syncer holds: fetching, waiting for a customer's pace or for the
+	// budget. The rest waits in the stream, where it costs this process nothing. At high rates twice as many as it may fetch are more.
+	fewestHeld = 256
+	// answerWait is a Stripe that is slow: a request and what a sync does around it.
+	answerWait = 500 * time.Millisecond
+	// fewestFetches and mostFetches bound [fetches]. The upper one is what bounds a syncer's memory.
+	fewestFetches, mostFetches = 10, 256
 	// The server redelivers a marker AckWait after the last sign of life, so a killed syncer's work moves on soon.
 	signOfLife = topology.AckWait / 3
 	// pullFor bounds one pull, so that a consumer that vanished is noticed.
@@ -28,10 +31,16 @@ const (
 	heartbeat = time.Second
 )
 
+// fetches is how many syncs of webhooks a syncer has under way at Stripe: as many as it takes to use a rate of requests/s alone, by Little's law.
+// The same number bounds those that apps ask for, half of it bulk work.
+func fetches(rate float64) int {
+	return int(min(max(math.Ceil(rate*answerWait.Seconds()), fewestFetches), mostFetches))
+}
+
 // lane takes the markers of one lane and syncs their customers until ctx ends; then it finishes what it holds, until
 // hard ends. It returns when everything it held is settled or abandoned.
 func (s *Syncer) lane(ctx, hard context.Context, lane stripeevent.Lane) {
-	slots := make(chan struct{}, held)
+	slots := make(chan struct{}, max(fewestHeld, 2*fetches(s.cfg.Rate)))
 	var working sync.WaitGroup
 	defer working.Wait()
 	s.consume(ctx, topology.LaneConsumer(s.mode, lane), slots, func(msg jetstream.Msg) {
