@@ -16,6 +16,21 @@ const Schema = 1
 // StatusNone is the status of a customer without subscriptions; every other status is Stripe's own word.
 const StatusNone = "none"
 
+// What a snapshot that is too large for a message is written without, one after the other until it fits. A later one includes the earlier ones,
+// where there was anything. A subscription has ended when its status is canceled or incomplete_expired, or it has an EndedAt.
+const (
+	// OmittedEndedMetadata is the metadata of subscriptions that have ended.
+	OmittedEndedMetadata = "subscriptions[ended].metadata"
+	// OmittedSubscriptionMetadata is the metadata of all subscriptions.
+	OmittedSubscriptionMetadata = "subscriptions[].metadata"
+	// OmittedEnded is the subscriptions that have ended.
+	OmittedEnded = "subscriptions[ended]"
+	// OmittedMetadata is the customer's metadata.
+	OmittedMetadata = "metadata"
+	// OmittedSubscriptions is all subscriptions: thousands of items at once.
+	OmittedSubscriptions = "subscriptions"
+)
+
 // A Snapshot is everything one Stripe customer is entitled to, as of one reading of Stripe.
 //
 // It is whole: it never holds part of a list. Snapshots of a customer only move forward: a later
@@ -46,6 +61,9 @@ type Snapshot struct {
 	// Metadata is the customer's.
 	Metadata      map[string]string `json:"metadata"`
 	Subscriptions []Subscription    `json:"subscriptions"`
+	// Omitted names what was left out, in this order, since the whole snapshot does not fit into a message of the NATS server (max_payload): the
+	// Omitted constants. Access, AccessUntil, Status, Features and NextBoundary are those of the whole. Absent when nothing was.
+	Omitted []string `json:"omitted,omitempty"`
 	// NextBoundary, in unix seconds, is the next instant at which the state should change by itself: the end of a
 	// period, a trial or a grace, or a scheduled cancellation.
 	NextBoundary *int64 `json:"next_boundary,omitempty"`
@@ -137,12 +155,15 @@ func (s *Snapshot) content() []byte {
 // Encode returns the snapshot as the bytes kept in the bucket. Equal snapshots with equal AsOf, ChangedAt and Cause
 // encode to equal bytes, provided that lists are sorted as the syncer sorts them.
 func (s *Snapshot) Encode() []byte {
-	b, err := json.Marshal(s)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	// Nothing puts it into a web page as it is, and <, > and & would take six bytes each.
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
 		// A snapshot holds strings, integers and times within RFC 3339's years; none fails to marshal.
 		panic(fmt.Sprintf("encode snapshot of %s: %v", s.Customer, err))
 	}
-	return b
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // Decode reads a bucket entry. It returns [ErrSchema] for one written under a newer schema, and another error

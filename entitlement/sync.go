@@ -22,8 +22,8 @@ const (
 
 // A SyncError is a syncer's refusal of a [Client.Sync].
 type SyncError struct {
-	// Code is a status in HTTP's sense: 400 not a request, 429 too many requests under way, 502 Stripe refuses or has trouble, 503 the
-	// syncer could not write, 504 no snapshot within 10 s. All but 400 may pass by themselves.
+	// Code is a status in HTTP's sense: 400 not a request, or an id that cannot be one; 404 Stripe has no such customer, and the bucket
+	// neither; 429 too many requests under way; 502 Stripe refuses or has trouble; 503 the syncer could not write; 504 no snapshot within 10 s. All but 400 and 404 may pass by themselves.
 	Code int
 	// Text is the service's sentence.
 	Text string

@@ -21,7 +21,7 @@ import (
 type stripeFlags struct {
 	Key      string                  `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" help:"Restricted, read-only key of Stripe's API: rk_live_… or rk_test_…. It decides the mode. Required."`
 	Base     string                  `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is." group:"daemons"`
-	Rate     string                  `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"As the syncers have it: requests/s to Stripe for all of them and this command together." group:"daemons"`
+	Rate     string                  `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"As the syncers have it: requests/s to Stripe for all of them and this command together, 1 to 1000." group:"daemons"`
 	Features string                  `name:"features" env:"FEATURES" default:"off" help:"As the syncers have it: entitlements or off." group:"daemons"`
 	Grace    string                  `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"As the syncers have it." group:"daemons"`
 	Marks    wiring.MarkSettings     `embed:"" group:"daemons"`

@@ -83,9 +83,6 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 	}
 	now := s.now()
 	show(s.out, &snapshot, e.revision, now)
-	if snapshot.Deleted {
-		fmt.Fprintf(s.out, "  Never a customer of yours? %s removes what was written.\n", command(mode, "entitled forget "+printable(customer.String())))
-	}
 	fmt.Fprintln(s.out, s.out.paint(faint, fmt.Sprintf("  read from Stripe and written in %s", short(now.Sub(began)))))
 	return nil
 }
@@ -115,6 +112,8 @@ func nextStep(code string, data []byte) string {
 	switch code {
 	case "400":
 		return "check the customer's id"
+	case "404":
+		return "check the id, the mode and the account; nothing was written. A syncer remembers this for a minute"
 	case "429":
 		return "the syncers are busy: try again in a second"
 	case "502":

@@ -33,6 +33,7 @@ func TestSyncSaysWhatToDo(t *testing.T) {
 		{"502", `{"stripe_status":401}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},
 		{"502", `{"stripe_status":403}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},
 		{"502", ``, "hint: if Stripe refused, check the key's permissions and mode, and the account; if it had trouble, try again", ""},
+		{"404", ``, "hint: check the id, the mode and the account; nothing was written", "Stripe"},
 		{"503", ``, "hint: the syncer's log says more", "Stripe"},
 		{"503", `{"nats":"full"}`, "hint: `entitled doctor` shows which server is full", "Stripe"},
 		{"503", `{"nats":"silent"}`, "hint: NATS does not store what the syncer writes", "Stripe"},

@@ -37,6 +37,9 @@ func (v view) rest(s *entitlement.Snapshot, revision uint64, now time.Time) {
 		v.row("subscriptions", "none")
 	}
 	v.metadata(s.Metadata)
+	if len(s.Omitted) > 0 {
+		v.row("left out", strings.Join(s.Omitted, ", ")+": too large for a message of the NATS server (max_payload)")
+	}
 	if b := s.NextBoundary; b != nil {
 		v.row("next change", fmt.Sprintf("due %s, and looked at by itself 2 minutes later", instant(*b, now)))
 	}

@@ -140,5 +140,8 @@ func (p *Present) found(data []byte, revision uint64) {
 // Compare puts a reading of Stripe, made at asOf, beside the bucket. It writes nothing.
 func (p *Present) Compare(read stripeapi.State, trace stripeapi.Trace, policy syncer.Policy, asOf time.Time) {
 	s := syncer.Reduce(read, policy, asOf)
+	if p.Snapshot != nil {
+		s = syncer.Without(s, p.Snapshot.Omitted)
+	}
 	p.Fresh = &Fresh{AsOf: asOf.UTC(), Snapshot: &s, Changes: Changes(p.Snapshot, &s), Requests: trace.Requests, RequestIDs: trace.RequestIDs}
 }

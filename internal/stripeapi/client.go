@@ -281,9 +281,9 @@ func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		// The default keeps 2 idle connections per host: under load it would open one per request.
-		MaxIdleConns:        64,
-		MaxIdleConnsPerHost: 64,
+		// The default keeps 2 idle connections per host: under load it would open one per request. A syncer makes up to 256 at once.
+		MaxIdleConns:        256,
+		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,

@@ -62,7 +62,7 @@ func newGauges(log *slog.Logger) *gauges {
 		rate:         desc("budget_rate", "Requests/s to Stripe that the fleet allows itself now; below budget_full_rate after a 429."),
 		fullRate:     desc("budget_full_rate", "Requests/s to Stripe that the fleet is configured for (STRIPE_RATE)."),
 		places:       desc("budget_places", "Places left in the fleet's bucket when this syncer last saw it; below 0 they are promised."),
-		waiting:      desc("budget_waiting", "Requests of this syncer that wait for a place in the budget, by lane.", "lane"),
+		waiting:      desc("budget_waiting", "Requests of this syncer that wait for a place in the budget: now for webhooks, bulk, and request for apps that wait for an answer.", "lane"),
 		taken:        desc("budget_taken_total", "Places in the budget that this syncer used."),
 		budgetWrites: desc("budget_writes_total", "Compare-and-sets of the budget by this syncer, by result (won, lost).", "result"),
 	}

@@ -19,6 +19,8 @@ import (
 type overwrite struct {
 	*group
 	next entitlement.Snapshot
+	// tooLarge says that no part of it that could be left out makes it fit.
+	tooLarge error
 	// cur is what it was compared with, and is written over.
 	cur     current
 	outcome Outcome
@@ -34,13 +36,12 @@ type overwrite struct {
 func (s *sweep) overwrite(ctx context.Context, writes []*overwrite) error {
 	acks := make([]jetstream.PubAckFuture, len(writes))
 	for i, w := range writes {
-		data := w.next.Encode()
-		err := s.store.fits(len(data))
-		if err != nil {
-			s.leaveOut(w, err)
+		if w.tooLarge != nil {
+			s.leaveOut(w, w.tooLarge)
 			continue
 		}
-		acks[i], err = s.store.js.PublishMsgAsync(s.store.bucket.message(w.customer.Key(), data),
+		var err error
+		acks[i], err = s.store.js.PublishMsgAsync(s.store.bucket.message(w.customer.Key(), w.next.Encode()),
 			jetstream.WithExpectLastSequencePerSubject(w.cur.revision), jetstream.WithStallWait(stall))
 		if err != nil {
 			return fmt.Errorf("write snapshot of %s: %w", w.customer, err)

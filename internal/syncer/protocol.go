@@ -67,6 +67,8 @@ type protocol struct {
 	fetching map[stripeapi.Kind]chan struct{}
 	// rest waits for a customer's pace.
 	rest func(ctx context.Context, d time.Duration) error
+	// room is how many bytes a snapshot may have.
+	room func() int
 	// conflicted is told of each write that came too late.
 	conflicted func()
 	// covered says that a sweep of the account has done what the task asks for, or that it is about to.
@@ -257,6 +259,9 @@ func (p *protocol) claimAndRead(ctx context.Context, t task, last claim, claimRe
 	}
 
 	next := Reduce(read, p.policy, asOf)
+	if err := fit(&next, p.room()); err != nil {
+		return synced{record: *rec}, fmt.Errorf("snapshot of %s: %w", t.customer, err)
+	}
 	outcome, changed := settle(&next, fence.cur, t.cause)
 	written, err := p.WriteSnapshot(ctx, t.customer.Key(), next.Encode(), fence.revision)
 	if errors.Is(err, errConflict) {

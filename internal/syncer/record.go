@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -68,7 +69,13 @@ func (r recordHead) covers(t task) bool {
 	return r.Revision != 0 && r.MarkerSeq > t.seq && r.ReceivedAt != nil && !r.ReceivedAt.Before(t.received)
 }
 
-func (r Record) encode() []byte {
-	b, _ := json.Marshal(r) // strings, numbers and times: cannot fail
-	return b
+func (r Record) encode() []byte { return encode(r) }
+
+// encode is v as JSON as a snapshot has it: HTML is not escaped.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // strings, numbers and times: cannot fail
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

@@ -131,7 +131,7 @@ func (s *Syncer) answer(hard context.Context, r micro.Request, start func(func()
 		s.respond(r.Error(code, text, detail(err)))
 		return
 	}
-	s.respond(r.RespondJSON(reply{Snapshot: res.snapshot, Revision: res.record.Revision}))
+	s.respond(r.Respond(encode(reply{Snapshot: res.snapshot, Revision: res.record.Revision})))
 }
 
 // read syncs a customer because somebody asked for it.

@@ -11,11 +11,9 @@ import (
 	"entitled/entitlement"
 )
 
-// A snapshot is one message, and its record, which has it in it, is another, a little larger. A snapshot that leaves no room for that is not
-// written: the records would not tell any more how the bucket came to be as it is.
-
 const (
-	// recordRoom is what a record may have beside its snapshot, in bytes: the changed paths, the ids of its requests and the rest.
+	// recordRoom is what a record may have beside its snapshot, in bytes: the changed paths, the ids of its requests and the rest. What a snapshot
+	// has beside its content, and a message's headers, are in it too.
 	recordRoom = 64 << 10
 	// pathsRoom is how much of that the changed paths may take.
 	pathsRoom = 32 << 10
@@ -24,15 +22,8 @@ const (
 // errTooLarge says that NATS will not take a message, however often it is tried.
 var errTooLarge = errors.New("too large for NATS")
 
-// fits fails with errTooLarge if a snapshot of so many bytes and its record are not both taken.
-func (s *store) fits(size int) error {
-	limit := s.js.Conn().MaxPayload()
-	if room := limit - recordRoom; int64(size) > room {
-		return fmt.Errorf("%w: it is %d bytes, and max_payload of %d leaves it %d beside its record: raise max_payload in nats.conf",
-			errTooLarge, size, limit, room)
-	}
-	return nil
-}
+// room is how many bytes a snapshot may have, so that its record is taken too.
+func (s *store) room() int { return int(s.js.Conn().MaxPayload()) - recordRoom }
 
 // codeTooLarge is the server's for a message that is over its stream's max_msg_size.
 const codeTooLarge jetstream.ErrorCode = 10054

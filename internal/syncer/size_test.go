@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
@@ -48,49 +51,170 @@ func (r *rig) large(c stripeevent.Customer, n int) (subscriptions []string) {
 	return subscriptions
 }
 
-// A snapshot that NATS does not take is held against its customer, who is parked at once with a reason that says what to do, and no other.
-func TestTooLargeSnapshotIsParked(t *testing.T) {
+// Access ends also for a customer whose snapshot is larger than a message: 500 subscriptions with all the metadata that Stripe takes. What access does
+// not depend on is left out.
+func TestAccessOfTheLargestCustomer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	huge, other := r.customer(), r.customer()
-	subscriptions := r.large(huge, overPayload)
-	r.subscribe(other)
+	huge := r.customer()
+	subscriptions := r.large(huge, 500)
 	r.start()
 	r.mark(huge)
-	r.mark(other)
-	r.await(other, "active", status("active"))
-	natstest.Eventually(t, patience, func() error {
-		if f, _ := r.failure(huge); f.ParkedAt == nil {
-			return fmt.Errorf("%s is not parked: %+v", huge, f)
-		}
-		return nil
-	})
-	r.awaitIdle()
-	f, _ := r.failure(huge)
-	for _, want := range []string{huge.ID, "bytes", "max_payload of 1048576", "raise max_payload in nats.conf"} {
-		if !strings.Contains(f.Error, want) {
-			t.Errorf("parked for %q, which does not say %q", f.Error, want)
+	s := r.await(huge, "access", func(s entitlement.Snapshot) bool { return s.Access })
+	if diff := cmp.Diff([]string{entitlement.OmittedSubscriptionMetadata}, s.Omitted); diff != "" || len(s.Subscriptions) != len(subscriptions) {
+		t.Errorf("%d subscriptions, omitted (-want +got):\n%s", len(s.Subscriptions), diff)
+	}
+	for i := range s.Subscriptions {
+		if sub := &s.Subscriptions[i]; len(sub.Metadata) != 0 || len(sub.Items) != 1 || sub.Items[0].LookupKey != "pro_monthly" {
+			t.Fatalf("subscription %+v, want it whole but for its metadata", sub)
 		}
 	}
-	recs := r.records(huge)
-	if len(recs) != 1 || recs[0].Outcome != Parked || recs[0].Error != f.Error || recs[0].Revision != 0 || recs[0].Snapshot != nil {
-		t.Errorf("records %+v, want one that it was parked", recs)
+	r.awaitIdle()
+	if code, again := r.asks(r.conn(t), huge); code != "" || !again.Equal(&s) {
+		t.Errorf("asked for: code %q, changed: %v", code, entitlement.Diff(&s, &again))
 	}
 
-	for _, id := range subscriptions[10:] {
-		smaller := map[string]string{}
-		for i := range 50 {
-			smaller[fmt.Sprintf("key_%d", i)] = ""
-		}
-		if err := r.sim.UpdateSubscription(id, smaller); err != nil {
+	for _, id := range subscriptions {
+		if err := r.sim.Cancel(id); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r.mark(huge)
-	r.await(huge, "active", status("active"))
+	s = r.await(huge, "no access", func(s entitlement.Snapshot) bool { return !s.Access })
+	if diff := cmp.Diff([]string{entitlement.OmittedEndedMetadata}, s.Omitted); diff != "" || s.Status != "canceled" {
+		t.Errorf("status %s, omitted (-want +got):\n%s", s.Status, diff)
+	}
 	r.awaitIdle()
 	if f, failing := r.failure(huge); failing {
-		t.Errorf("still parked: %+v", f)
+		t.Errorf("it failed: %+v", f)
+	}
+	recs := r.records(huge)
+	last := recs[len(recs)-1]
+	if last.Outcome != Changed || last.Snapshot == nil || !last.Snapshot.Equal(&s) {
+		t.Errorf("last record %.300s, want the snapshot in it", last.encode())
+	}
+}
+
+// A snapshot that cannot be made to fit is held against its customer, who is parked at once with a reason that says what to do.
+func TestWhatCannotFitIsParked(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Run(t, func(o *server.Options) { o.MaxPayload = recordRoom + 100 })
+	r := rigOn(t, srv.Conn, topology.Options{}, nil)
+	c := r.customer()
+	r.subscribe(c)
+	r.start()
+	r.mark(c)
+	r.awaitIdle()
+	f, _ := r.failure(c)
+	if f.ParkedAt == nil {
+		t.Fatalf("%s is not parked: %+v", c, f)
+	}
+	for _, want := range []string{c.ID, "bytes", "max_payload leaves a snapshot 100", "raise max_payload in nats.conf"} {
+		if !strings.Contains(f.Error, want) {
+			t.Errorf("parked for %q, which does not say %q", f.Error, want)
+		}
+	}
+	recs := r.records(c)
+	if len(recs) != 1 || recs[0].Outcome != Parked || recs[0].Error != f.Error || recs[0].Revision != 0 || recs[0].Snapshot != nil {
+		t.Errorf("records %+v, want one that it was parked", recs)
+	}
+}
+
+// Whole accounts leave out the same parts as a sync: it finds nothing changed, and a sweep nothing that differs.
+func TestSweepsOmitWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	huge := r.customer()
+	subscriptions := r.large(huge, overPayload)
+	o := r.operator()
+	report, err := o.Backfill(t.Context(), SweepOptions{})
+	if err != nil || report.Created != 1 || report.Unwritten != 0 {
+		t.Fatalf("%v, report %+v, want one created", err, report)
+	}
+	s, _, _ := r.snapshot(huge)
+	if diff := cmp.Diff([]string{entitlement.OmittedSubscriptionMetadata}, s.Omitted); diff != "" || !s.Access || len(s.Subscriptions) != overPayload {
+		t.Errorf("access %v, %d subscriptions, omitted (-want +got):\n%s", s.Access, len(s.Subscriptions), diff)
+	}
+	if report, err = o.Sweep(t.Context(), SweepOptions{}); err != nil || report.Marked != 0 || report.Unchanged != 1 {
+		t.Errorf("sweep: %v, %+v, want nothing that differs", err, report)
+	}
+	res, err := o.s.protocol.sync(t.Context(), t.Context(), task{customer: huge, lane: stripeevent.Now})
+	if err != nil || res.record.Outcome != Unchanged {
+		t.Errorf("sync: %v, %s, changed %v", err, res.record.Outcome, res.record.Changed)
+	}
+	r.mark(huge)
+	if err := o.s.startRelief(t.Context(), stripeevent.Now, 0, 0); err != nil {
+		t.Error(err)
+	}
+	if again, _, _ := r.snapshot(huge); !again.Equal(&s) {
+		t.Errorf("after a relief: %v", entitlement.Diff(&s, &again))
+	}
+	r.awaitIdle()
+
+	smaller := map[string]string{}
+	for i := range 50 {
+		smaller[fmt.Sprintf("key_%d", i)] = ""
+	}
+	for _, id := range subscriptions[10:] {
+		if err := r.sim.UpdateSubscription(id, smaller); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res, err = o.s.protocol.sync(t.Context(), t.Context(), task{customer: huge, lane: stripeevent.Now}); err != nil || res.snapshot.Omitted != nil {
+		t.Errorf("%v, omitted %v, want all of it when it fits", err, res.snapshot.Omitted)
+	}
+}
+
+// What goes first, and that it is what access does not depend on.
+func TestWhatIsOmittedFirst(t *testing.T) {
+	t.Parallel()
+	boundary := int64(2_000_000_000)
+	whole := func() entitlement.Snapshot {
+		text := func(n int) map[string]string { return map[string]string{"k": strings.Repeat("<", n)} }
+		s := entitlement.Snapshot{
+			Schema: entitlement.Schema, Customer: "cus_1", Status: "active", Access: true, AccessUntil: &boundary, NextBoundary: &boundary,
+			Features: []string{"pro"}, Metadata: text(4000), AsOf: time.Unix(1, 1), ChangedAt: time.Unix(1, 0), Cause: entitlement.Cause{Trigger: "webhook"},
+		}
+		for i := range 20 {
+			sub := entitlement.Subscription{ID: fmt.Sprintf("sub_%02d", i), Status: "active", Metadata: text(4000), Items: []entitlement.Item{{ID: "si_1", Price: "price_1"}}}
+			if i%2 == 0 {
+				sub.Status = "canceled"
+			}
+			s.Subscriptions = append(s.Subscriptions, sub)
+		}
+		return s
+	}
+	all := []string{entitlement.OmittedEndedMetadata, entitlement.OmittedSubscriptionMetadata, entitlement.OmittedEnded, entitlement.OmittedMetadata, entitlement.OmittedSubscriptions}
+	w := whole()
+	for i, room := range []int{contentSize(&w), contentSize(&w) - 1, 48_000, 7000, 5000, 1000} {
+		s := whole()
+		err := fit(&s, room)
+		if size := contentSize(&s); err != nil || size > room {
+			t.Fatalf("room of %d: %v, size %d", room, err, size)
+		}
+		if diff := cmp.Diff(all[:i], s.Omitted, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("room of %d, omitted (-want +got):\n%s", room, diff)
+		}
+		if s.Status != w.Status || s.Access != w.Access || *s.AccessUntil != boundary || *s.NextBoundary != boundary || !slices.Equal(s.Features, w.Features) {
+			t.Errorf("room of %d: decided otherwise: %s", room, s.Encode())
+		}
+		later := whole()
+		later.AsOf, later.Cause = time.Unix(99, 123456789), entitlement.Cause{Trigger: "webhook", Event: "evt_1NffrFeUfNV2Hib"}
+		if err := fit(&later, room); err != nil || !later.Equal(&s) {
+			t.Errorf("room of %d: another reading of the same state has %v", room, entitlement.Diff(&s, &later))
+		}
+		if back := Without(whole(), s.Omitted); !back.Equal(&s) {
+			t.Errorf("without %v: %v", s.Omitted, entitlement.Diff(&s, &back))
+		}
+		if at, ok := wakeAt(&s, policyOfTests, time.Unix(boundary, 0)); !slices.Contains(s.Omitted, entitlement.OmittedSubscriptions) {
+			continue
+		} else if !ok || at.Unix() != boundary+120 {
+			t.Errorf("room of %d: wakes %v %v, want it 2 minutes after %d", room, at, ok, boundary)
+		}
+	}
+	s := whole()
+	if err := fit(&s, 100); !errors.Is(err, errTooLarge) {
+		t.Errorf("room of 100: %v, want errTooLarge", err)
 	}
 }
 
@@ -100,13 +224,12 @@ func TestSweepsLeaveOutWhatIsTooLarge(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		subscriptions int
-		// limited is a stream that takes messages of 100 kB, none if it is empty.
+		// limited is a stream that takes messages of 100 kB.
 		limited string
 		// written says that there is a snapshot, without a record.
 		written bool
 		advice  string
 	}{
-		{"max_payload", overPayload, "", false, "raise max_payload in nats.conf"},
 		{"the bucket's max_msg_size", 5, "KV_" + entitlement.Bucket(entitlement.Test), false, "`entitled topology apply`"},
 		{"the records' max_msg_size", 5, topology.SyncedStream, true, "`entitled topology apply`"},
 	} {
@@ -117,9 +240,7 @@ func TestSweepsLeaveOutWhatIsTooLarge(t *testing.T) {
 			r.large(huge, c.subscriptions)
 			ids := r.load(40)
 			o := r.operator()
-			if c.limited != "" {
-				r.limit(c.limited, 100_000)
-			}
+			r.limit(c.limited, 100_000)
 			report, err := o.Backfill(t.Context(), SweepOptions{})
 			if !errors.Is(err, ErrUnwritten) || !strings.Contains(err.Error(), huge.ID) || !strings.Contains(err.Error(), c.advice) {
 				t.Errorf("error %v, want one that names %s and says %q", err, huge, c.advice)
@@ -190,15 +311,13 @@ func TestRecordOfTheLargestSnapshot(t *testing.T) {
 	c := r.customer()
 	sized := func(n int) entitlement.Snapshot {
 		snap := entitlement.Snapshot{Schema: entitlement.Schema, Customer: c.ID, Metadata: map[string]string{"k": ""}}
-		snap.Metadata["k"] = strings.Repeat("x", n-len(snap.Encode()))
+		snap.Metadata["k"] = strings.Repeat("<", n-len(snap.Encode()))
 		return snap
 	}
-	room := int(s.js.Conn().MaxPayload()) - recordRoom
-	over := sized(room + 1)
-	if _, err := s.WriteSnapshot(t.Context(), c.Key(), over.Encode(), 0); !errors.Is(err, errTooLarge) {
-		t.Errorf("a byte too many: %v, want errTooLarge", err)
+	largest := sized(s.room())
+	if err := fit(&largest, s.room()); err != nil || largest.Omitted != nil {
+		t.Errorf("%v, omitted %v, want it to fit", err, largest.Omitted)
 	}
-	largest := sized(room)
 	revision, err := s.WriteSnapshot(t.Context(), c.Key(), largest.Encode(), 0)
 	if err != nil {
 		t.Fatal(err)

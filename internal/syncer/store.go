@@ -90,9 +90,6 @@ func (s *store) Snapshot(ctx context.Context, key string) ([]byte, uint64, error
 }
 
 func (s *store) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	if err := s.fits(len(data)); err != nil {
-		return 0, err
-	}
 	written, err := s.bucket.write(ctx, key, data, revision)
 	return written, sized(err, s.bucketStream())
 }

@@ -259,6 +259,7 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 		next.Features, next.Entitlements = cur.snapshot.Features, cur.snapshot.Entitlements
 		unread = next.Entitlements == nil
 	}
+	tooLarge := fit(&next, s.store.room())
 	outcome, changed := settle(&next, cur.snapshot, entitlement.Cause{Trigger: s.trigger})
 	markers, err := s.markersOf(ctx, gr.customer)
 	if err != nil {
@@ -277,7 +278,7 @@ func (s *sweep) compare(ctx context.Context, gr *group) (*overwrite, error) {
 		}
 		return nil, s.mark(ctx, gr.customer, outcome != Unchanged)
 	}
-	return &overwrite{group: gr, next: next, cur: cur, outcome: outcome, changed: changed, markers: markers}, nil
+	return &overwrite{group: gr, next: next, cur: cur, tooLarge: tooLarge, outcome: outcome, changed: changed, markers: markers}, nil
 }
 
 // markersOf are the sequences of the customer's markers that a write by this sweep settles. A replica that lags may hide one: then

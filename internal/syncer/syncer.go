@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -245,6 +246,7 @@ func (s *Syncer) open(ctx context.Context) error {
 	s.gauges.open(&Inspector{store: store, mode: s.mode}, store.budget)
 	s.protocol = newProtocol(s.tracer.outside(store), s.cfg.Policy, s.cfg.Rate)
 	s.protocol.rest = s.tracer.rest
+	s.protocol.room = store.room
 	s.protocol.conflicted = s.metrics.conflicts.Inc
 	s.relief = &reliever{store: store, mode: s.mode}
 	s.protocol.covered, s.protocol.yields = s.relief.covers, s.relief.yields
@@ -283,6 +285,7 @@ func newProtocol(o outside, policy Policy, rate float64) *protocol {
 		policy:     policy,
 		now:        time.Now,
 		rest:       sleep,
+		room:       func() int { return math.MaxInt },
 		together:   sideBySide,
 		conflicted: func() {},
 		covered:    func(context.Context, task) (bool, bool, error) { return false, false, nil },

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
@@ -18,6 +19,9 @@ var lookAfter = [...]time.Duration{2 * time.Minute, 10 * time.Minute, time.Hour,
 // boundaries calls yield with each instant, in unix seconds, at which a subscription that has not ended should change
 // by itself.
 func boundaries(s *entitlement.Snapshot, policy Policy, yield func(int64)) {
+	if s.NextBoundary != nil && slices.Contains(s.Omitted, entitlement.OmittedSubscriptions) {
+		yield(*s.NextBoundary)
+	}
 	for i := range s.Subscriptions {
 		sub := &s.Subscriptions[i]
 		if hasEnded(sub) {

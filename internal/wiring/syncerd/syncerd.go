@@ -22,7 +22,7 @@ import (
 // Settings are those of the syncer alone.
 type Settings struct {
 	Base          string        `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
-	Rate          string        `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, for all syncers of the mode together. Default: 20 live, 10 test."`
+	Rate          string        `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, for all syncers of the mode together, 1 to 1000. Default: 20 live, 10 test."`
 	Features      string        `name:"features" env:"FEATURES" default:"off" help:"entitlements also reads the customers' active entitlements, one more request a sync; off does not."`
 	Grace         string        `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"How long after the start of an unpaid period a past_due subscription still grants access."`
 	AdoptPolicy   daemon.Switch `name:"adopt-policy" env:"ADOPT_POLICY" default:"false" help:"Put the FEATURES and PAST_DUE_GRACE given here in force for all syncers of the mode, where others are. Give it for one start."`

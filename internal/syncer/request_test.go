@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -235,6 +236,32 @@ func TestKindsHaveSlotsOfTheirOwn(t *testing.T) {
 	reply, err := nc.Request(entitlement.SyncSubject(entitlement.Test), []byte(`{"customer":"`+honest.ID+`"}`), patience)
 	if err != nil || reply.Header.Get("Nats-Service-Error-Code") != "" {
 		t.Errorf("a request beside webhooks that wait: %v %v", reply.Header, err)
+	}
+}
+
+// At a high rate a syncer has as many syncs under way as it takes to use it.
+func TestHighRateIsUsed(t *testing.T) {
+	t.Parallel()
+	const rate, n = 120, 60
+	r := newRig(t, func(cfg *Config) { cfg.Rate = rate })
+	var held []*stripesim.Held
+	for range n {
+		c := r.customer()
+		held = append(held, r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == c.ID }))
+		r.mark(c)
+	}
+	r.start()
+	t.Cleanup(func() { // before the syncer is stopped, which would wait for them
+		for _, h := range held {
+			h.Release()
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i, h := range held {
+		if _, err := h.Wait(ctx); err != nil {
+			t.Fatalf("%d requests at once, want %d: %v", i, n, err)
+		}
 	}
 }
 
