@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The compose files, base and overrides, are loaded with the library of docker compose, and what comes of them is checked against
-// the programs and nats-server.
+// The compose files, base and overrides, are loaded with the library of docker compose, and what comes of them is checked
+// against the programs and nats-server.
 
 const (
 	composeBase    = "docker-compose.yml"
@@ -116,7 +116,8 @@ func programs(p *types.Project) map[string]types.ServiceConfig {
 }
 
 func composeServices(t *testing.T, all map[string]*types.Project) {
-	wantNATS := "nats:" + regexp.MustCompile(`nats-server/v2 v(\S+)`).FindStringSubmatch(readRoot(t, "go.mod"))[1] + "-alpine"
+	version := regexp.MustCompile(`nats-server/v2 v(\S+)`).FindStringSubmatch(readRoot(t, "go.mod"))[1]
+	wantNATS := "nats:" + version + "-alpine"
 	for file, want := range map[string]string{
 		composeBase:    "entitled ingest nats syncer",
 		composeDemo:    "entitled ingest nats stripe syncer",
@@ -127,23 +128,27 @@ func composeServices(t *testing.T, all map[string]*types.Project) {
 		if got := strings.Join(p.ServiceNames(), " "); got != want {
 			t.Errorf("%s: services %s, want %s", file, got, want)
 		}
-		if name := map[bool]string{true: "entitled-demo", false: "entitled"}[strings.Contains(file, composeDemo)]; p.Name != name {
-			t.Errorf("%s: project %s, want %s", file, p.Name, name)
+		if demo := strings.Contains(file, composeDemo); (p.Name == "entitled-demo") != demo || (p.Name == "entitled") == demo {
+			t.Errorf("%s: project %s", file, p.Name)
 		}
 		if internal := p.Networks["internal"]; !internal.Internal || p.Networks["outside"].Internal {
 			t.Errorf("%s: networks %v", file, p.Networks)
 		}
 		for name, s := range p.Services {
 			nats := strings.HasPrefix(name, "nats")
-			if !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"}) || s.Privileged || s.CapAdd != nil {
+			bare := slices.Equal(s.CapDrop, []string{"ALL"}) && s.CapAdd == nil && !s.Privileged
+			if !bare || !slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"}) {
 				t.Errorf("%s: %s has rights: cap_drop %q, security_opt %q", file, name, s.CapDrop, s.SecurityOpt)
 			}
 			networks := map[bool]string{true: "internal", false: "internal outside"}[nats]
 			if got := strings.Join(slices.Sorted(maps.Keys(s.Networks)), " "); got != networks {
 				t.Errorf("%s: %s is on the networks %s", file, name, got)
 			}
-			if nats && s.Image != wantNATS || !nats && (s.Image != "entitled" || s.Build.Context != p.WorkingDir || !s.ReadOnly || s.User != "") {
-				t.Errorf("%s: %s is image %s of %+v, read-only %t, user %q; NATS is %s", file, name, s.Image, s.Build, s.ReadOnly, s.User, wantNATS)
+			if nats && s.Image != wantNATS {
+				t.Errorf("%s: %s is image %s, want %s", file, name, s.Image, wantNATS)
+			}
+			if !nats && (s.Image != "entitled" || s.Build.Context != p.WorkingDir || !s.ReadOnly || s.User != "") {
+				t.Errorf("%s: %s is image %s of %+v, read-only %t, user %q", file, name, s.Image, s.Build, s.ReadOnly, s.User)
 			}
 			if tool := name == "entitled"; slices.Equal(s.Profiles, []string{"tools"}) != tool {
 				t.Errorf("%s: %s has the profiles %q", file, name, s.Profiles)
@@ -209,7 +214,8 @@ func composeSetsWhatTheProgramsKnow(t *testing.T, all map[string]*types.Project)
 			env, own := environment(p.Services[program]), settings(t, program)
 			maps.Copy(known, own)
 			for name := range env {
-				if _, ok := own[name]; !ok && name != "GOMEMLIMIT" && !strings.HasPrefix(name, "OTEL_") { // OpenTelemetry's have no flags
+				// OpenTelemetry's have no flags.
+				if _, ok := own[name]; !ok && name != "GOMEMLIMIT" && !strings.HasPrefix(name, "OTEL_") {
 					t.Errorf("%s: %s: %s is no setting of it", file, program, name)
 				}
 			}
@@ -258,7 +264,8 @@ func composeSetsWhatTheProgramsKnow(t *testing.T, all map[string]*types.Project)
 func TestComposeAsksForWhatIsRequired(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"STRIPE_WEBHOOK_SECRETS", "STRIPE_API_KEY", "INGEST_PASSWORD", "SYNCER_PASSWORD", "APP_PASSWORD", "OPS_PASSWORD", "ROUTE_PASSWORD",
+		"STRIPE_WEBHOOK_SECRETS", "STRIPE_API_KEY",
+		"INGEST_PASSWORD", "SYNCER_PASSWORD", "APP_PASSWORD", "OPS_PASSWORD", "ROUTE_PASSWORD",
 	} {
 		_, err := compose(t, filled(t, name+"="), composeBase, composeCluster)
 		if err == nil || !strings.Contains(err.Error(), "set "+name+" in .env") {
@@ -308,14 +315,16 @@ func demonstrates(t *testing.T, p *types.Project, c simulateCmd) {
 	if err := c.check(); err != nil {
 		t.Error(err)
 	}
-	if ingest := environment(p.Services["ingest"]); c.Secret != ingest["STRIPE_WEBHOOK_SECRETS"] || c.Webhook != "http://ingest:8080/webhooks/stripe" {
+	secret := environment(p.Services["ingest"])["STRIPE_WEBHOOK_SECRETS"]
+	if c.Secret != secret || c.Webhook != "http://ingest:8080/webhooks/stripe" {
 		t.Errorf("webhooks go to %s, signed with %s", c.Webhook, c.Secret)
 	}
 	stripe := p.Services["stripe"]
 	for _, reader := range []string{"syncer", "entitled"} {
 		env := environment(p.Services[reader])
-		if env["STRIPE_API_BASE"] != "http://"+stripe.Name+c.Addr || env["STRIPE_API_KEY"] != simulatedKey || stripe.Hostname != stripe.Name {
-			t.Errorf("%s asks %s with %s; the simulator listens on %s", reader, env["STRIPE_API_BASE"], env["STRIPE_API_KEY"], c.Addr)
+		base, key := env["STRIPE_API_BASE"], env["STRIPE_API_KEY"]
+		if base != "http://"+stripe.Name+c.Addr || key != simulatedKey || stripe.Hostname != stripe.Name {
+			t.Errorf("%s asks %s with %s; the simulator listens on %s", reader, base, key, c.Addr)
 		}
 	}
 }
@@ -350,7 +359,8 @@ func TestComposeOfAnApp(t *testing.T) {
 		t.Errorf("the app is on %v", p.Services["app"].Networks)
 	}
 	ingest := environment(base.Services["ingest"])
-	if env["NATS_URL"] != ingest["NATS_URL"] || env["NATS_USER"] != "app" || !strings.Contains(base.Configs["nats-passwords"].Content, env["NATS_PASSWORD"]) {
+	passwords := base.Configs["nats-passwords"].Content
+	if env["NATS_URL"] != ingest["NATS_URL"] || env["NATS_USER"] != "app" || !strings.Contains(passwords, env["NATS_PASSWORD"]) {
 		t.Errorf("the app has %v", env)
 	}
 }
@@ -358,7 +368,8 @@ func TestComposeOfAnApp(t *testing.T) {
 func TestEnvExampleListsEverySetting(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^(?:# )?([A-Z_][A-Z_0-9]*)=`).FindAllStringSubmatch(readRoot(t, ".env.example"), -1) {
+	name := regexp.MustCompile(`(?m)^(?:# )?([A-Z_][A-Z_0-9]*)=`)
+	for _, m := range name.FindAllStringSubmatch(readRoot(t, ".env.example"), -1) {
 		if listed[m[1]] {
 			t.Errorf("%s is listed twice", m[1])
 		}

@@ -68,7 +68,8 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 				t.Errorf("%s: %s: the health check does not ask port %d", file, name, o.HTTPPort)
 			}
 			store := p.Volumes[s.Volumes[0].Source].Name
-			if len(s.Volumes) != 1 || path.Join(s.WorkingDir, o.StoreDir) != s.Volumes[0].Target || store == "" || stores[store] {
+			dir := path.Join(s.WorkingDir, o.StoreDir)
+			if len(s.Volumes) != 1 || dir != s.Volumes[0].Target || store == "" || stores[store] {
 				t.Errorf("%s: %s stores in %s, its volumes are %v, %v are of others", file, name, o.StoreDir, s.Volumes, stores)
 			}
 			stores[store] = true
@@ -82,8 +83,9 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 				if user == "" {
 					user = program
 				}
-				if env["NATS_URL"] != "" && (env["NATS_USER"] != user || env["NATS_PASSWORD"] != passwords[user] || passwords[user] == "") {
-					t.Errorf("%s: %s is the NATS user %q with %q, which has %q", file, program, env["NATS_USER"], env["NATS_PASSWORD"], passwords[user])
+				name, password, want := env["NATS_USER"], env["NATS_PASSWORD"], passwords[user]
+				if env["NATS_URL"] != "" && (name != user || password != want || want == "") {
+					t.Errorf("%s: %s is the NATS user %q with %q, which has %q", file, program, name, password, want)
 				}
 			}
 			if strings.Contains(file, composeCluster) {
@@ -99,11 +101,12 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 			}
 			for _, h := range hosts {
 				u, _ := url.Parse(h)
-				if env["NATS_URL"] != "" && s.DependsOn[u.Hostname()].Condition != "service_healthy" || len(s.DependsOn) != len(hosts) && s.Name != "stripe" {
+				healthy := s.DependsOn[u.Hostname()].Condition == "service_healthy"
+				if s.Name != "stripe" && (!healthy || len(s.DependsOn) != len(hosts)) {
 					t.Errorf("%s: %s waits for %v", file, s.Name, s.DependsOn)
 				}
 			}
-			if want := map[bool]string{true: "3", false: "1"}[strings.Contains(file, composeCluster)]; env["REPLICAS"] != "" && env["REPLICAS"] != want {
+			if want := fmt.Sprint(len(hosts)); env["REPLICAS"] != "" && env["REPLICAS"] != want {
 				t.Errorf("%s: %s: REPLICAS=%s", file, s.Name, env["REPLICAS"])
 			}
 		}
@@ -129,7 +132,8 @@ func clustered(t *testing.T, name string, o *server.Options, password string) {
 	if diff := cmp.Diff(want, routes); diff != "" {
 		t.Errorf("%s: routes -want +got\n%s", name, diff)
 	}
-	if o.ServerName != name || o.Cluster.Name != "entitled" || o.Cluster.Username != "route" || o.Cluster.Password != password || o.Cluster.Port != 6222 {
-		t.Errorf("%s is server %q of cluster %+v", name, o.ServerName, o.Cluster)
+	c := o.Cluster
+	if o.ServerName != name || c.Name != "entitled" || c.Username != "route" || c.Password != password || c.Port != 6222 {
+		t.Errorf("%s is server %q of cluster %+v", name, o.ServerName, c)
 	}
 }

@@ -160,7 +160,8 @@ func TestEverythingOverTLS(t *testing.T) {
 	}
 
 	app := g.env("app")
-	nc, err := nats.Connect(app["NATS_URL"], nats.UserInfo(app["NATS_USER"], app["NATS_PASSWORD"]), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+	nc, err := nats.Connect(app["NATS_URL"], nats.UserInfo(app["NATS_USER"], app["NATS_PASSWORD"]),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
 		nats.RootCAs(app["NATS_CA"]), nats.ClientCert(app["NATS_CERT"], app["NATS_KEY"]))
 	if err != nil {
 		t.Fatal(err)

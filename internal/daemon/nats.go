@@ -53,7 +53,8 @@ func (s NATSSettings) Check(c *Checker) NATS {
 	}
 	if s.NKey != "" {
 		if _, err := nats.NkeyOptionFromSeed(s.NKey); err != nil {
-			c.Problem("NATS_NKEY", reason(s.NKey, err), "a file with a user's seed (SU…), made by `nk -gen user` or `nsc generate nkey --user`, readable by this process")
+			const hint = "a file with a user's seed (SU…), as `nk -gen user` or `nsc generate nkey --user` makes it, readable by this process"
+			c.Problem("NATS_NKEY", reason(s.NKey, err), hint)
 		}
 	}
 	s.checkUser(c, inURL)

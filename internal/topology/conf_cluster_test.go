@@ -113,7 +113,10 @@ func TestConfMakesACluster(t *testing.T) {
 		}
 	}
 
-	tlsOf := []nats.Option{nats.RootCAs(filepath.Join(dir, "ca.pem")), nats.ClientCert(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))}
+	tlsOf := []nats.Option{
+		nats.RootCAs(filepath.Join(dir, "ca.pem")),
+		nats.ClientCert(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key")),
+	}
 	js := c.JetStream(t, append(tlsOf, as("ops"))...)
 	if _, err := topology.Apply(t.Context(), js, topology.Ingest(topology.Options{Replicas: 3}), topology.ApplyOptions{}); err != nil {
 		t.Fatal(err)
@@ -138,7 +141,8 @@ func knock(t *testing.T, s *natstest.Server, password string, config *tls.Config
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	if _, err := fmt.Fprintf(conn, "CONNECT {\"name\":\"stranger\",\"cluster\":%q,\"user\":\"route\",\"pass\":%q}\r\nPING\r\n", s.ClusterName(), password); err != nil {
+	hello := fmt.Sprintf(`{"name":"stranger","cluster":%q,"user":"route","pass":%q}`, s.ClusterName(), password)
+	if _, err := fmt.Fprintf(conn, "CONNECT %s\r\nPING\r\n", hello); err != nil {
 		return err
 	}
 	said := bufio.NewReader(conn)
