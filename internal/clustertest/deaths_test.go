@@ -1,0 +1,116 @@
+package clustertest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// calmAfter is how long a server is dead, and then how long the others are watched before the next one dies.
+const deadFor, calmAfter = 3 * time.Second, 15 * time.Second
+
+// TestDeaths measures how long webhooks wait, and how long no snapshot is written, when a server dies: in turn the one that leads
+// STRIPE_EVENTS, a follower, the one that leads the snapshots, a follower.
+func TestDeaths(t *testing.T) {
+	if *deaths == 0 {
+		t.Skip("set -cluster.deaths")
+	}
+	r := newRig(t, plan{customers: 300, rate: 100})
+	stop := r.load(40)
+	defer stop()
+	r.pass(5 * time.Second)
+	var died []fault
+	for n := range *deaths {
+		what := []string{"leader of STRIPE_EVENTS", "leader of entitlements"}[n/2%2]
+		i := r.awaitLeader(what)
+		if n%2 == 1 {
+			i, what = (i+1)%nodes, "not "+what
+		}
+		at := time.Now()
+		r.kill(what, deadFor, i)
+		r.awaitReady()
+		r.pass(calmAfter)
+		died = append(died, fault{what, at, time.Now()})
+	}
+	stop()
+	s := r.settle()
+	r.tell(s)
+	r.tellDeaths(died)
+}
+
+// A death is what one cost: for how long some webhook was not answered 200 at once, for how long none was, and for how long no snapshot
+// was written.
+type death struct {
+	fault
+	refused, none, stale time.Duration
+}
+
+func (r *rig) tellDeaths(died []fault) {
+	r.t.Helper()
+	var taken, written []time.Time
+	for _, a := range r.answers {
+		if a.status == 200 {
+			taken = append(taken, a.to)
+		}
+	}
+	for _, all := range r.records() {
+		for _, w := range all {
+			if w.Revision != 0 {
+				written = append(written, w.at)
+			}
+		}
+	}
+	var costs []death
+	for _, f := range died {
+		d := death{fault: f, none: longestGap(taken, f), stale: longestGap(written, f)}
+		for _, a := range r.answers {
+			if a.to.After(f.from) && a.from.Before(f.to) && (a.status != 200 || a.to.Sub(a.from) > time.Second) {
+				d.refused = max(d.refused, a.to.Sub(f.from))
+			}
+		}
+		r.t.Logf("%s: webhooks refused or slow until %s, none answered 200 for %s, no snapshot for %s", f.what, brief(d.refused), brief(d.none), brief(d.stale))
+		costs = append(costs, d)
+	}
+	isLeader := func(d death) bool { return d.what == "leader of STRIPE_EVENTS" || d.what == "leader of entitlements" }
+	leaders := slices.DeleteFunc(slices.Clone(costs), func(d death) bool { return !isLeader(d) })
+	others := slices.DeleteFunc(slices.Clone(costs), isLeader)
+	for _, g := range []struct {
+		name string
+		of   []death
+	}{{"all", costs}, {"leaders", leaders}, {"others", others}} {
+		r.t.Logf("%s, %d deaths: refused or slow until %s; none for %s; no snapshot for %s", g.name, len(g.of),
+			spread(g.of, func(d death) time.Duration { return d.refused }), spread(g.of, func(d death) time.Duration { return d.none }),
+			spread(g.of, func(d death) time.Duration { return d.stale }))
+	}
+}
+
+// longestGap is the longest time during a fault, and from shortly before it, in which nothing happened.
+func longestGap(times []time.Time, f fault) (longest time.Duration) {
+	slices.SortFunc(times, time.Time.Compare)
+	last := f.from
+	for _, at := range times {
+		if at.Before(f.from) {
+			continue
+		}
+		if at.After(f.to) {
+			break
+		}
+		longest, last = max(longest, at.Sub(last)), at
+	}
+	return max(longest, f.to.Sub(last))
+}
+
+func spread(all []death, of func(death) time.Duration) string {
+	if len(all) == 0 {
+		return "nothing"
+	}
+	times := make([]time.Duration, len(all))
+	for i, d := range all {
+		times[i] = of(d)
+	}
+	slices.Sort(times)
+	return fmt.Sprintf("p50 %s, worst %s", brief(times[len(times)/2]), brief(times[len(times)-1]))
+}
+
+func brief(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
