@@ -154,7 +154,10 @@ func killAll(t *testing.T, dir string, servers int) {
 
 	s := &stage{
 		// A killed server forgets what it had not written yet of STRIPE_SYNC: that is lossy. Three do not.
-		cfg:    Config{Lossy: servers == 1, Seed: *seed, Customers: 150, Patience: 2 * time.Second, Log: silent(), Freight: *kills * 500_000},
+		cfg: Config{
+			Lossy: servers == 1, Seed: *seed, Customers: 150, Patience: 2 * time.Second, Log: silent(),
+			Freight: *kills * 500_000,
+		},
 		report: Report{Seed: *seed}, said: newSaid(), fate: dice(*seed, 1), poisoned: map[string]bool{},
 		policy: syncer.Policy{PastDueGrace: 72 * time.Hour},
 	}

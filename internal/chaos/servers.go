@@ -13,11 +13,13 @@ import (
 	"entitled/internal/topology"
 )
 
-// A Cluster is a Server of several processes, each of which can die by itself. Servers are counted from 0.
+// A Cluster is a Server of several processes, each of which can die by itself. Servers are counted
+// from 0.
 type Cluster interface {
 	Server
 	Size() int
-	// Kill ends servers at once and without a word, Stop in order; Run starts those that are down on the stores they had.
+	// Kill ends servers at once and without a word, Stop in order; Run starts those that are down
+	// on the stores they had.
 	Kill(servers ...int) error
 	Stop(servers ...int) error
 	Run(ctx context.Context, servers ...int) error
@@ -27,7 +29,8 @@ type Cluster interface {
 	// Isolate cuts a server off from the others, with or without its clients, until Heal.
 	Isolate(server int, clients bool)
 	Heal(server int)
-	// WaitReady waits until all servers run and are up to date, Agree until all have the same messages in the streams.
+	// WaitReady waits until all servers run and are up to date, Agree until all have the same
+	// messages in the streams.
 	WaitReady(ctx context.Context) error
 	Agree(ctx context.Context, streams ...string) error
 	// StreamLeader is the server that leads a stream, -1 for none.
@@ -40,10 +43,9 @@ type Cluster interface {
 type outage struct {
 	what string
 	// begin and end are given the servers.
-	begin func(servers ...int) error
-	end   func(servers ...int) error
-	// servers is how many it hits; clients says that whoever is connected to one is cut off too.
-	servers int
+	begin   func(servers ...int) error
+	end     func(servers ...int) error
+	servers int  // how many it hits
 	count   *int // in the report
 }
 
@@ -68,8 +70,8 @@ func (s *stage) outages(ctx context.Context) []outage {
 	}
 }
 
-// breakServers has an outage begin, and returns what it is. The next one begins once all servers are well again. Half of the
-// outages hit the leader of STRIPE_EVENTS.
+// breakServers has an outage begin, and returns what it is. The next one begins once all servers
+// are well again. Half of the outages hit the leader of STRIPE_EVENTS.
 func (s *stage) breakServers(ctx context.Context) string {
 	all := s.outages(ctx)
 	o, first, leader := all[s.fate.IntN(len(all))], s.fate.IntN(s.cluster.Size()), s.fate.IntN(2) == 0
@@ -102,8 +104,9 @@ func (s *stage) breakServers(ctx context.Context) string {
 	return o.what
 }
 
-// carry has Stripe send events of no customer, of 3 to 10 KB, until the lap's freight was taken: a log is damaged only where it is
-// larger than a block of the file store. Each is sent until it is answered 2xx.
+// carry has Stripe send events of no customer, of 3 to 10 KB, until the lap's freight was taken: a
+// log is damaged only where it is larger than a block of the file store. Each is sent until it is
+// answered 2xx.
 func (s *stage) carry(ctx context.Context) {
 	const carriers = 4
 	lap := s.report.Laps
@@ -127,8 +130,8 @@ func (s *stage) carry(ctx context.Context) {
 
 func freight(id string, size int) []byte {
 	line := fmt.Sprintf(`{"id":"il_%s","object":"line_item","amount":1000,"currency":"eur"},`, id)
-	return fmt.Appendf(nil, `{"id":%q,"object":"event","type":"invoice.paid","livemode":false,"data":{"object":{"id":"in_1"}},"lines":[%s{}]}`,
-		id, strings.Repeat(line, size/len(line)))
+	return fmt.Appendf(nil, `{"id":%q,"object":"event","type":"invoice.paid","livemode":false,`+
+		`"data":{"object":{"id":"in_1"}},"lines":[%s{}]}`, id, strings.Repeat(line, size/len(line)))
 }
 
 // deliver sends an event as Stripe does and returns the answer's status.
@@ -168,7 +171,8 @@ func (s *stage) whole() error {
 	}
 	lines, err := s.cluster.Complaints()
 	if err == nil && len(lines) > 0 {
-		err = fmt.Errorf("%d lines of the servers' logs tell of damage:\n%s", len(lines), strings.Join(lines[:min(len(lines), 20)], "\n"))
+		err = fmt.Errorf("%d lines of the servers' logs tell of damage:\n%s",
+			len(lines), strings.Join(lines[:min(len(lines), 20)], "\n"))
 	}
 	return err
 }

@@ -3,15 +3,18 @@ package clustertest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-// calmAfter is how long a server is dead, and then how long the others are watched before the next one dies.
+// calmAfter is how long a server is dead, and then how long the others are watched before the next
+// one dies.
 const deadFor, calmAfter = 3 * time.Second, 15 * time.Second
 
-// TestDeaths measures how long webhooks wait, and how long no snapshot is written, when a server dies: in turn the one that leads
-// STRIPE_EVENTS, a follower, the one that leads the snapshots, a follower.
+// TestDeaths measures how long webhooks wait, and how long no snapshot is written, when a server
+// dies: in turn the one that leads STRIPE_EVENTS, a follower, the one that leads the snapshots, a
+// follower.
 func TestDeaths(t *testing.T) {
 	if *deaths == 0 {
 		t.Skip("set -cluster.deaths")
@@ -39,8 +42,8 @@ func TestDeaths(t *testing.T) {
 	r.tellDeaths(died)
 }
 
-// A death is what one cost: for how long some webhook was not answered 200 at once, for how long none was, and for how long no snapshot
-// was written.
+// A death is what one cost: for how long some webhook was not answered 200 at once, for how long
+// none was, and for how long no snapshot was written.
 type death struct {
 	fault
 	refused, none, stale time.Duration
@@ -69,23 +72,25 @@ func (r *rig) tellDeaths(died []fault) {
 				d.refused = max(d.refused, a.to.Sub(f.from))
 			}
 		}
-		r.t.Logf("%s: webhooks refused or slow until %s, none answered 200 for %s, no snapshot for %s", f.what, brief(d.refused), brief(d.none), brief(d.stale))
+		r.t.Logf("%s: webhooks refused or slow until %s, none answered 200 for %s, no snapshot for %s",
+			f.what, brief(d.refused), brief(d.none), brief(d.stale))
 		costs = append(costs, d)
 	}
-	isLeader := func(d death) bool { return d.what == "leader of STRIPE_EVENTS" || d.what == "leader of entitlements" }
+	isLeader := func(d death) bool { return !strings.HasPrefix(d.what, "not ") }
 	leaders := slices.DeleteFunc(slices.Clone(costs), func(d death) bool { return !isLeader(d) })
 	others := slices.DeleteFunc(slices.Clone(costs), isLeader)
 	for _, g := range []struct {
 		name string
 		of   []death
 	}{{"all", costs}, {"leaders", leaders}, {"others", others}} {
-		r.t.Logf("%s, %d deaths: refused or slow until %s; none for %s; no snapshot for %s", g.name, len(g.of),
-			spread(g.of, func(d death) time.Duration { return d.refused }), spread(g.of, func(d death) time.Duration { return d.none }),
+		r.t.Logf("%s, %d deaths: refused or slow until %s; none for %s; no snapshot for %s",
+			g.name, len(g.of), spread(g.of, func(d death) time.Duration { return d.refused }), spread(g.of, func(d death) time.Duration { return d.none }),
 			spread(g.of, func(d death) time.Duration { return d.stale }))
 	}
 }
 
-// longestGap is the longest time during a fault, and from shortly before it, in which nothing happened.
+// longestGap is the longest time during a fault, and from shortly before it, in which nothing
+// happened.
 func longestGap(times []time.Time, f fault) (longest time.Duration) {
 	slices.SortFunc(times, time.Time.Compare)
 	last := f.from

@@ -1,11 +1,13 @@
-// Package clustertest tries the whole pipeline on a cluster of three NATS servers that are killed, restarted, cut off and
-// slowed down while events flow: webhooks from a simulated Stripe, real ingests, real syncers, three replicas, every write
-// synced to disk.
+// Package clustertest tries the whole pipeline on a cluster of three nats-servers, each a process,
+// that are killed, paused, restarted, cut off and slowed down while events flow: webhooks from a
+// simulated Stripe, real ingests, real syncers, three replicas, every write synced to disk.
 //
-// A run of some seconds belongs to the normal suite. A longer one:
+// A run of half a minute belongs to the normal suite. Longer ones, the second of which measures
+// what the death of a server costs:
 //
 //	go test ./internal/clustertest -run Rounds -cluster.rounds 12 -v -timeout 30m
+//	go test ./internal/clustertest -run Deaths -cluster.deaths 24 -v -timeout 30m
 //
-// Its limit: the servers are in the test's process. One that is killed here has all it wrote to its files, synced or not;
-// what a disk loses is tried elsewhere.
+// Its limit: a server that is killed has all that it wrote in the page cache, synced or not; what a
+// disk loses is tried in internal/chaos.
 package clustertest

@@ -16,8 +16,9 @@ import (
 // megabyte of events, as disks count.
 const megabyte = 1_000_000
 
-// pour has Stripe send events that mark no customer, of 3 to 10 KB, until size bytes more have been answered 200. Each is sent until
-// it is. A log is damaged only where it is larger than a block of the file store, which is 8 MB.
+// pour has Stripe send events that mark no customer, of 3 to 10 KB, until size bytes more have been
+// answered 200. Each is sent until it is. A log is damaged only where it is larger than a block of
+// the file store, which is 8 MB.
 func (r *rig) pour(size int) {
 	r.t.Helper()
 	r.mu.Lock()
@@ -58,7 +59,8 @@ func (r *rig) post(id string, size int) error {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("event %s is not taken within %s: status %d, %w", id, settleWithin, status, errors.Join(ctx.Err(), err))
+			err = errors.Join(ctx.Err(), err)
+			return fmt.Errorf("event %s is not taken within %s: status %d, %w", id, settleWithin, status, err)
 		}
 	}
 }

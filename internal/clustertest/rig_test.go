@@ -161,7 +161,7 @@ func (r *rig) populate(customers int) {
 	}
 }
 
-// connectItself connects the rig, and whoever watches in it, to any of the servers.
+// connectItself connects the rig and its client of the snapshots to any of the servers.
 func (r *rig) connectItself() {
 	r.t.Helper()
 	var err error

@@ -14,9 +14,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Everything that befalls a server, once, while webhooks come: 44 MB of them. First a follower lags, which answers a client beside it
-// with what was: the syncer there must neither keep customers waiting while the others go on, nor spoil anything; and then
-// the node dies that hands out the work. How long customers wait is bounded there. Then servers die, are paused and are cut
+// Everything that befalls a server, once, while webhooks come: 44 MB of them. First a follower
+// lags, which answers a client beside it with what was: the syncer there must neither keep
+// customers waiting while the others go on, nor spoil anything; and then the node dies that hands
+// out the work. How long customers wait is bounded there. Then servers die, are paused and are cut
 // off, one, two and all at once.
 func TestServersDie(t *testing.T) {
 	t.Parallel()

@@ -19,19 +19,21 @@ const roleEnv = "ENTITLED_PROCESS_IS_A_NATS_SERVER"
 // An order is what a child is to be: a line of JSON on its standard input.
 type order struct {
 	Name, Store string
-	// Conf is a configuration file; without one the server syncs its disk before it acknowledges, as nats.conf has it.
+	// Conf is a configuration file; without one the server syncs its disk before it acknowledges,
+	// as nats.conf has it.
 	Conf string
 	// LazySync takes back what Conf says of syncing.
 	LazySync      bool
 	Port, Monitor int
-	// Route is the port for the other servers, 0 for a server alone. Routes are how this server reaches each.
+	// Route is the port for the other servers, 0 for a server alone. Routes are how this server
+	// reaches each.
 	Route     int
 	Routes    []string
 	Advertise string
 }
 
-// Main turns this process into a nats-server, and ends it with that server, if [Start] of another process began it. Otherwise it
-// returns at once.
+// Main turns this process into a nats-server, and ends it with that server, if [Start] of another
+// process began it. Otherwise it returns at once.
 func Main() {
 	if os.Getenv(roleEnv) == "" {
 		return
@@ -43,7 +45,8 @@ func Main() {
 	os.Exit(0)
 }
 
-// serve runs the server that the first line of in orders, until in ends. So no server outlives the process that began it.
+// serve runs the server that the first line of in orders, until in ends. So no server outlives the
+// process that began it.
 func serve(in io.Reader) error {
 	lines := bufio.NewReader(in)
 	line, err := lines.ReadBytes('\n')

@@ -19,8 +19,8 @@ type Config struct {
 	Servers int
 	// Dir keeps a store and a log of each server, and must exist. Remove it after Close.
 	Dir string
-	// Conf is a configuration file that every server loads: ports, store, name and cluster are settled here. Without one, servers
-	// sync before they acknowledge and let every client in.
+	// Conf is a configuration file that every server loads: ports, store, name and cluster are
+	// settled here. Without one, servers sync before they acknowledge and let every client in.
 	Conf string
 	// LazySync takes back what Conf says of syncing: NATS's default, two minutes.
 	LazySync bool
@@ -28,8 +28,9 @@ type Config struct {
 	User *url.Userinfo
 }
 
-// A Cluster is one or several servers, each a process, that reach each other and are reached by clients over links that can be
-// held up and slowed down. Its methods may be called by several goroutines, for different servers.
+// A Cluster is one or several servers, each a process, that reach each other and are reached by
+// clients over links that can be held up and slowed down. Its methods may be called by several
+// goroutines, for different servers.
 type Cluster struct {
 	cfg   Config
 	nodes []*node
@@ -41,7 +42,8 @@ type Cluster struct {
 // Start starts the servers, and returns when they are ready.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	var err error
-	// The ports are chosen here, for a server must know the others', and chosen again if another process takes one first.
+	// The ports are chosen here, for a server must know the others', and chosen again if another
+	// process takes one first.
 	for range 5 {
 		var c *Cluster
 		if c, err = newCluster(cfg); err != nil {
@@ -173,7 +175,8 @@ func (c *Cluster) Resume(servers ...int) error {
 // readyWithin bounds WaitReady: a replica that lags catches up, and a machine may be busy.
 const readyWithin = 3 * time.Minute
 
-// WaitReady waits until every server runs and is up to date with its streams, and one of them leads.
+// WaitReady waits until every server runs and is up to date with its streams, and one of them
+// leads.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	return poll(ctx, readyWithin, func() error {
 		for _, n := range c.nodes {
@@ -192,7 +195,8 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	})
 }
 
-// Agree waits until every server has the same messages in each of the streams, by count, bytes, first and last sequence.
+// Agree waits until every server has the same messages in each of the streams, by count, bytes,
+// first and last sequence.
 func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
 	return poll(ctx, readyWithin, func() error {
 		var first *server.JSInfo
@@ -209,15 +213,17 @@ func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
 				if want == nil || has == nil {
 					return fmt.Errorf("stream %s is not on every server", name)
 				}
-				w, h := want.State, has.State
-				if w.Msgs != h.Msgs || w.Bytes != h.Bytes || w.FirstSeq != h.FirstSeq || w.LastSeq != h.LastSeq {
-					return fmt.Errorf("stream %s has %d messages, %d to %d, on %s, and %d, %d to %d, on %s", name,
-						w.Msgs, w.FirstSeq, w.LastSeq, c.nodes[0].order.Name, h.Msgs, h.FirstSeq, h.LastSeq, n.order.Name)
+				if a, b := extent(want), extent(has); a != b {
+					return fmt.Errorf("stream %s has %s on %s and %s on %s", name, a, c.nodes[0].order.Name, b, n.order.Name)
 				}
 			}
 		}
 		return nil
 	})
+}
+
+func extent(s *server.StreamDetail) string {
+	return fmt.Sprintf("%d messages, %d bytes, %d to %d", s.State.Msgs, s.State.Bytes, s.State.FirstSeq, s.State.LastSeq)
 }
 
 func stream(info *server.JSInfo, name string) *server.StreamDetail {

@@ -7,8 +7,8 @@ import (
 	"regexp"
 )
 
-// After a kill a server warns that it reads a store without its index: that is how it recovers. What follows it does not say of a store that
-// is whole.
+// After a kill a server warns that it reads a store without its index: that is how it recovers.
+// What follows it does not say of a store that is whole.
 var (
 	damage = regexp.MustCompile(`(?i)panic:|fatal error|corrupt|truncat|monitor goroutine not running|` +
 		`bad stream state|write error|resetting stream|error applying|orphaned|checksum`)
@@ -17,7 +17,8 @@ var (
 
 func complains(line string) bool { return damage.MatchString(line) || failure.MatchString(line) }
 
-// Complaints are the lines of all logs that tell of damaged stores, with the server's name before each; a server may be running.
+// Complaints are the lines of all logs that tell of damaged stores, with the server's name before
+// each; a server may be running.
 func (c *Cluster) Complaints() ([]string, error) {
 	var lines []string
 	for _, n := range c.nodes {

@@ -6,8 +6,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// StreamLeader is the index of the server that leads the stream, -1 while there is none. Of two that think so it is the one with the
-// lower index.
+// StreamLeader is the index of the server that leads the stream, -1 while there is none. Of two
+// that think so it is the one with the lower index.
 func (c *Cluster) StreamLeader(ctx context.Context, name string) int {
 	return c.leader(ctx, func(info *server.JSInfo) string {
 		s := stream(info, name)

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// startWithin bounds the start of a process until it answers; it is generous because the machine may be busy.
+	// startWithin bounds the start of a process until it answers; it is generous because the
+	// machine may be busy.
 	startWithin = time.Minute
 	// stopWithin bounds the orderly end of a server.
 	stopWithin = 30 * time.Second
@@ -115,7 +116,8 @@ func (n *node) awaitAnswer(ctx context.Context, deadline time.Time) error {
 func (n *node) ask(ctx context.Context, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", n.order.Monitor, path), nil)
+	url := "http://" + loopback(n.order.Monitor) + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}

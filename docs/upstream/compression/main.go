@@ -1,13 +1,14 @@
-// Command compression shows that nats-server 2.15 loses acknowledged messages of a stream that is compressed and replicated,
-// under sync_interval: always, when a server is killed:
+// Command compression shows that nats-server 2.15 loses acknowledged messages of a stream that is
+// compressed and replicated, under sync_interval: always, when a server is killed:
 //
 //	go run . -compression s2     # one of three servers is killed at a time
 //	go run . -compression none   # the same, and nothing is lost
 //	go run . -compression s2 -all
 //
-// It starts itself again as three nats-servers, publishes 2 KB messages and waits for each acknowledgement, kills a server with
-// SIGKILL after each 4,000 of them and starts it again on its store, and finally reads every message. It exits with 1 if one
-// that was acknowledged is gone. It uses nothing but nats-server and nats.go.
+// It starts itself again as three nats-servers, publishes 2 KB messages and waits for each
+// acknowledgement, kills a server with SIGKILL after each 4,000 of them and starts it again on its
+// store, and finally reads every message. It exits with 1 if one that was acknowledged is gone. It
+// uses nothing but nats-server and nats.go.
 package main
 
 import (
@@ -40,7 +41,8 @@ var (
 
 const batch, size = 4000, 2048
 
-// patience bounds how long a cluster may take to elect its leaders, on a machine that is busy with other work.
+// patience bounds how long a cluster may take to elect its leaders, on a machine that is busy with
+// other work.
 const patience = 3 * time.Minute
 
 func main() {
@@ -86,8 +88,8 @@ func run() error {
 		servers[i] = start(i)
 	}
 	defer kill(servers...)
-	nc, err := nats.Connect(fmt.Sprintf("nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d", *port, *port+1, *port+2),
-		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true))
+	urls := fmt.Sprintf("nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d", *port, *port+1, *port+2)
+	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		return err
 	}
@@ -100,13 +102,15 @@ func run() error {
 	if *compression == "none" {
 		cfg.Compression = jetstream.NoCompression
 	}
-	if err := retry(patience, func(ctx context.Context) error { _, err := js.CreateStream(ctx, cfg); return err }); err != nil {
+	err = retry(patience, func(ctx context.Context) error { _, err := js.CreateStream(ctx, cfg); return err })
+	if err != nil {
 		return err
 	}
 	body, acked := []byte(strings.Repeat("compressible ", size/13)), 0
 	for round := range *rounds {
 		for range batch {
-			if err := retry(patience, func(ctx context.Context) error { _, err := js.Publish(ctx, "s", body); return err }); err != nil {
+			err := retry(patience, func(ctx context.Context) error { _, err := js.Publish(ctx, "s", body); return err })
+			if err != nil {
 				fmt.Printf("publishing stopped after %d acknowledged messages: %v\n", acked, err)
 				return verdict(js, acked)
 			}
@@ -127,8 +131,9 @@ func run() error {
 	return verdict(js, acked)
 }
 
-// verdict reads the stream from its first message to its last. A message that was published twice, for its first
-// acknowledgement was lost, makes up for one that is gone; the verdict errs on the side of the server.
+// verdict reads the stream from its first message to its last. A message that was published twice,
+// for its first acknowledgement was lost, makes up for one that is gone; the verdict errs on the
+// side of the server.
 func verdict(js jetstream.JetStream, acked int) error {
 	readable := 0
 	err := retry(patience, func(ctx context.Context) error {
