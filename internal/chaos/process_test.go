@@ -263,7 +263,9 @@ func killable(t *testing.T, dir string, nats *natsproc.Cluster, ports []int, str
 		victims = append(victims, server(t, nats, i))
 	}
 	for _, port := range ports {
-		shared := []string{"NATS_URL=" + withoutUser(nats.URL()), "REPLICAS=" + strconv.Itoa(nats.Size()), "ADMIN_ADDR=127.0.0.1:0"}
+		shared := []string{
+			"NATS_URL=" + withoutUser(nats.URL()), "REPLICAS=" + strconv.Itoa(nats.Size()), "ADMIN_ADDR=127.0.0.1:0",
+		}
 		in := program(t, "ingest", filepath.Join(dir, "ingest"), append([]string{
 			"NATS_USER=ingest", "NATS_PASSWORD=ingest-dev", "STRIPE_WEBHOOK_SECRETS=" + secret, "PUBLISH_TIMEOUT=1s",
 			"LISTEN_ADDR=127.0.0.1:" + strconv.Itoa(port),

@@ -84,8 +84,8 @@ func (r *rig) tellDeaths(died []fault) {
 		of   []death
 	}{{"all", costs}, {"leaders", leaders}, {"others", others}} {
 		r.t.Logf("%s, %d deaths: refused or slow until %s; none for %s; no snapshot for %s",
-			g.name, len(g.of), spread(g.of, func(d death) time.Duration { return d.refused }), spread(g.of, func(d death) time.Duration { return d.none }),
-			spread(g.of, func(d death) time.Duration { return d.stale }))
+			g.name, len(g.of), spread(g.of, func(d death) time.Duration { return d.refused }),
+			spread(g.of, func(d death) time.Duration { return d.none }), spread(g.of, func(d death) time.Duration { return d.stale }))
 	}
 }
 

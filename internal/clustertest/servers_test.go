@@ -42,13 +42,12 @@ func TestServersDie(t *testing.T) {
 		pouring.Wait()
 		r.awaitReady()
 	}
-	during(8*megabyte, func() { r.kill("leader of STRIPE_EVENTS", time.Second, r.awaitLeader("leader of STRIPE_EVENTS")) })
+	const log, snapshots = "leader of STRIPE_EVENTS", "leader of entitlements"
+	during(8*megabyte, func() { r.kill(log, time.Second, r.awaitLeader(log)) })
 	during(4*megabyte, func() { r.pause("two", 2*time.Second, 0, 1) })
-	during(4*megabyte, func() {
-		r.isolate("leader of entitlements", r.awaitLeader("leader of entitlements"), true, 2*time.Second)
-	})
+	during(4*megabyte, func() { r.isolate(snapshots, r.awaitLeader(snapshots), true, 2*time.Second) })
 	during(8*megabyte, func() { r.kill("all", time.Second, r.cluster.All()...) })
-	during(4*megabyte, func() { r.kill("follower", time.Second, (r.awaitLeader("leader of STRIPE_EVENTS")+1)%nodes) })
+	during(4*megabyte, func() { r.kill("follower", time.Second, (r.awaitLeader(log)+1)%nodes) })
 	stop()
 	r.tell(r.settle())
 }
