@@ -56,7 +56,12 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("make a directory for NATS: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // it is temporary
+	keep := false
+	defer func() {
+		if !keep {
+			_ = os.RemoveAll(dir) // it is temporary
+		}
+	}()
 	nats, stop, err := c.startNATS(ctx, dir)
 	if err != nil {
 		return err
@@ -73,6 +78,9 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 	})
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = nil // what was compared was right
+	}
+	if keep = err != nil && c.Replicas > 1; keep {
+		fmt.Fprintln(s.err, "the stores and the logs of the servers are in "+dir)
 	}
 	return c.say(s, report, s.now().Sub(began), err)
 }

@@ -42,11 +42,11 @@ func TestDeaths(t *testing.T) {
 	r.tellDeaths(died)
 }
 
-// A death is what one cost: for how long some webhook was not answered 200 at once, for how long
-// none was, and for how long no snapshot was written.
+// A death is what one cost: for how long no webhook was answered 200, and for how long no snapshot
+// was written.
 type death struct {
 	fault
-	refused, none, stale time.Duration
+	none, stale time.Duration
 }
 
 func (r *rig) tellDeaths(died []fault) {
@@ -67,13 +67,7 @@ func (r *rig) tellDeaths(died []fault) {
 	var costs []death
 	for _, f := range died {
 		d := death{fault: f, none: longestGap(taken, f), stale: longestGap(written, f)}
-		for _, a := range r.answers {
-			if a.to.After(f.from) && a.from.Before(f.to) && (a.status != 200 || a.to.Sub(a.from) > time.Second) {
-				d.refused = max(d.refused, a.to.Sub(f.from))
-			}
-		}
-		r.t.Logf("%s: webhooks refused or slow until %s, none answered 200 for %s, no snapshot for %s",
-			f.what, brief(d.refused), brief(d.none), brief(d.stale))
+		r.t.Logf("%s: no webhook answered 200 for %s, no snapshot for %s", f.what, brief(d.none), brief(d.stale))
 		costs = append(costs, d)
 	}
 	isLeader := func(d death) bool { return !strings.HasPrefix(d.what, "not ") }
@@ -83,9 +77,9 @@ func (r *rig) tellDeaths(died []fault) {
 		name string
 		of   []death
 	}{{"all", costs}, {"leaders", leaders}, {"others", others}} {
-		r.t.Logf("%s, %d deaths: refused or slow until %s; none for %s; no snapshot for %s",
-			g.name, len(g.of), spread(g.of, func(d death) time.Duration { return d.refused }),
-			spread(g.of, func(d death) time.Duration { return d.none }), spread(g.of, func(d death) time.Duration { return d.stale }))
+		r.t.Logf("%s, %d deaths: no webhook answered 200 for %s; no snapshot for %s", g.name, len(g.of),
+			spread(g.of, func(d death) time.Duration { return d.none }),
+			spread(g.of, func(d death) time.Duration { return d.stale }))
 	}
 }
 

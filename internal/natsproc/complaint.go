@@ -11,7 +11,7 @@ import (
 // What follows it does not say of a store that is whole.
 var (
 	damage = regexp.MustCompile(`(?i)panic:|fatal error|corrupt|truncat|monitor goroutine not running|` +
-		`bad stream state|write error|resetting stream|error applying|orphaned|checksum`)
+		`bad stream state|(stream|consumer|node) write error|resetting stream|error applying|orphaned|checksum`)
 	failure = regexp.MustCompile(`\[(ERR|FTL)\] .*(?i:store|stream|consumer|raft|block|snapshot)`)
 )
 

@@ -105,6 +105,7 @@ func TestComplaints(t *testing.T) {
 		`[WRN] Filestore [STRIPE_SYNC] Message scheduling state is outdated; attempting to recover using linear scan`,
 		`[WRN] Healthcheck failed: "JetStream stream '$G > STRIPE_SYNC' is not current: group node unhealthy"`,
 		`[ERR] Error trying to connect to route (attempt 1): dial tcp 127.0.0.1:1: connect: connection refused`,
+		`[INF] 127.0.0.1:44046 - rid:21 - Router connection closed: Write Error - Remote: n3, Host: 127.0.0.1:33059`,
 	} {
 		if complains("[1] 2026/11/30 14:50:26.123456 " + line) {
 			t.Errorf("no complaint, and taken for one: %s", line)
