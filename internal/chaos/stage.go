@@ -171,7 +171,8 @@ func (s *stage) options(ctx context.Context) (topology.Options, error) {
 	if s.cluster != nil {
 		o.Replicas = s.cluster.Size()
 	}
-	err := poll(ctx, restWithin, func() error {
+	// A cluster that has just begun elects first.
+	err := poll(ctx, 3*restWithin, func() error {
 		_, err := topology.Apply(ctx, s.js, topology.All(o), topology.ApplyOptions{})
 		return err
 	})

@@ -198,7 +198,9 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 // Agree waits until every server has the same messages in each of the streams, by count, bytes,
 // first and last sequence.
 func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
-	return poll(ctx, readyWithin, func() error {
+	var other *node
+	var differs string
+	err := poll(ctx, readyWithin, func() error {
 		var first *server.JSInfo
 		for i, n := range c.nodes {
 			info, err := n.jsz(ctx)
@@ -214,12 +216,17 @@ func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
 					return fmt.Errorf("stream %s is not on every server", name)
 				}
 				if a, b := extent(want), extent(has); a != b {
+					other, differs = n, name
 					return fmt.Errorf("stream %s has %s on %s and %s on %s", name, a, c.nodes[0].order.Name, b, n.order.Name)
 				}
 			}
 		}
 		return nil
 	})
+	if err != nil && other != nil {
+		err = fmt.Errorf("%w\nthe log of %s says of it:\n%s", err, other.order.Name, other.lately(differs))
+	}
+	return err
 }
 
 func extent(s *server.StreamDetail) string {

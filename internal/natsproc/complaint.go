@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 )
 
 // After a kill a server warns that it reads a store without its index: that is how it recovers.
@@ -40,4 +41,19 @@ func (c *Cluster) Complaints() ([]string, error) {
 		}
 	}
 	return lines, nil
+}
+
+// lately are the last lines of the server's log that name the stream.
+func (n *node) lately(stream string) string {
+	data, err := os.ReadFile(n.log)
+	if err != nil {
+		return err.Error()
+	}
+	var lines []string
+	for line := range strings.Lines(string(data)) {
+		if strings.Contains(line, stream) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-20):], "")
 }
