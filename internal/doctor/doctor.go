@@ -205,7 +205,7 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, den
 
 // compressed is the way out of a stream that is compressed and replicated.
 const compressed = "a replicated stream that is compressed is lost when one server is killed (nats-server 2.15), and an update does not help: " +
-	"stop ingest and the syncers, `nats backup stream STREAM DIR`, `nats stream rm STREAM`, then `nats backup restore stream DIR --config FILE` with compression none in FILE"
+	topology.ByRestore
 
 // age is a limit of age as one sets it.
 func age(d time.Duration) string {
