@@ -22,7 +22,7 @@ type Options struct {
 	// and in [Open] for a connection that gives up; at Info when the watch goes on. Defaults to silence.
 	Logger *slog.Logger
 	// CheckEvery is how often the client compares its view with the bucket, with one STREAM.INFO request: that finds
-	// what a watch does not tell, a bucket that was emptied or created again. Defaults to 10 s.
+	// what a watch does not tell, a bucket that was emptied or created again. Defaults to 2 s.
 	CheckEvery time.Duration
 	// WaitForBucket has [Open] wait for a bucket that is not there yet, until its context ends, instead of returning
 	// [ErrNoBucket]: an app whose first deployment starts before the first syncer then does not crash in a loop.
@@ -114,7 +114,7 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 			"allow_reconnect", o.AllowReconnect, "max_reconnects", o.MaxReconnect)
 	}
 	if c.every <= 0 {
-		c.every = 10 * time.Second
+		c.every = 2 * time.Second
 	}
 	var err error
 	if c.js, err = jetstream.New(nc); err != nil {

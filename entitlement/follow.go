@@ -17,6 +17,9 @@ const (
 	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
 	// askWithin bounds one request to JetStream.
 	askWithin = 5 * time.Second
+	// A mirror that fills is looked at this often, and one that has fewer revisions than the view is taken at its word after the second:
+	// a mirror that lost its end reads it again from its bucket.
+	fillingPause, backFor = 200 * time.Millisecond, 3 * time.Second
 )
 
 var (
@@ -25,15 +28,19 @@ var (
 	errRemoved     = errors.New("entries were removed from the bucket without a deletion marker")
 	errSilent      = errors.New("the watch brings nothing although the bucket has more")
 	errWatchEnded  = errors.New("the watch ended")
+	errFilling     = errors.New("the bucket is being filled: it is restored, or a mirror that has not caught up")
+	errCutOff      = errors.New("the bucket here is a mirror that hears nothing from its origin")
 )
 
 // follower is the client's goroutine's own state: what it needs to follow the bucket through restarts of the watch.
 type follower struct {
 	*Client
 	connection <-chan nats.Status    // connected again, or closed for good
-	created    time.Time             // the bucket's stream; tells one incarnation from the next
+	created    time.Time             // of the bucket that the revisions are of; tells one incarnation from the next
+	stream     time.Time             // creation of the stream that is watched; another than created's for a mirror
 	loaded     bool                  // the view holds all keys up to view.revision, so a watch can go on from there
 	last       jetstream.StreamState // as of the check before
+	had        uint64                // view.revision then
 }
 
 // run follows the bucket until the client is closed. It reports on ready once: nil when the first load is complete.
@@ -94,14 +101,14 @@ func immediate(err error) bool {
 // session sets up one watch and follows it until it must be set up anew, and returns why. It calls complete when the
 // view holds all that the bucket held when the session began.
 func (f *follower) session(complete func()) error {
-	kv, info, err := f.bind()
+	kv, info, err := f.settled()
 	if err != nil {
 		return err
 	}
 	// A bucket that is another one, or whose sequences went back, as after a restored backup or a power failure, has
 	// revisions that do not compare with those held.
-	anew := !f.created.IsZero() && (!info.Created.Equal(f.created) || info.State.LastSeq < f.view.revision)
-	f.created, f.last = info.Created, info.State
+	anew := !f.created.IsZero() && (!origin(info).Equal(f.created) || info.State.LastSeq < f.view.revision)
+	f.created, f.stream, f.last, f.had = origin(info), info.Created, info.State, f.view.revision
 	// Without the counts that compare goes by, only a new load finds what was removed while NATS was away.
 	if anew || len(f.only) > 0 {
 		f.loaded = false
@@ -125,8 +132,12 @@ func (f *follower) session(complete func()) error {
 		for range w.Updates() {
 		}
 	}()
-	return f.deliveries(kv, w.Updates(), func() {
+	return f.deliveries(kv, w.Updates(), func() error {
 		if !f.loaded {
+			// What the load did not meet is gone only if it read one stream from its beginning to its end.
+			if err := f.same(kv); err != nil {
+				return err
+			}
 			f.view.sweep()
 		}
 		// What was below the bucket's end and did not come is not there.
@@ -134,7 +145,42 @@ func (f *follower) session(complete func()) error {
 		f.loaded, f.view.live = true, true
 		f.health.current(time.Now())
 		complete()
+		return nil
 	})
+}
+
+// settled is bind once what the bucket lacks can be taken for gone. Until then the view stays as it is.
+func (f *follower) settled() (jetstream.KeyValue, *jetstream.StreamInfo, error) {
+	began := time.Now()
+	for {
+		kv, info, err := f.bind()
+		if err != nil {
+			return nil, nil, err
+		}
+		back := info.Config.Mirror != nil && origin(info).Equal(f.created) && info.State.LastSeq < f.view.revision
+		if !filling(info) && (!back || time.Since(began) > backFor) {
+			return kv, info, nil
+		}
+		f.health.waits(errFilling)
+		select {
+		case <-f.ctx.Done():
+			return nil, nil, f.ctx.Err()
+		case <-f.connection:
+			return nil, nil, errReconnected
+		case <-time.After(fillingPause):
+		}
+	}
+}
+
+// same returns an error unless the bucket's stream is still the one that the session began with.
+func (f *follower) same(kv jetstream.KeyValue) error {
+	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
+	defer cancel()
+	info, err := state(ctx, kv)
+	if err == nil && !info.Created.Equal(f.stream) {
+		err = errRecreated
+	}
+	return err
 }
 
 // bind returns the bucket and its state now.
@@ -172,16 +218,17 @@ func bucketError(doing string, err error) error {
 }
 
 // deliveries takes in what the watch brings. It calls complete once, when the bucket's state at the start is in the view.
-func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.KeyValueEntry, complete func()) error {
+func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.KeyValueEntry, complete func() error) error {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	var done, marked bool
 	received, before := uint64(0), uint64(0)
-	finish := func() {
-		if !done {
-			done = true
-			complete()
+	finish := func() error {
+		if done {
+			return nil
 		}
+		done = true
+		return complete()
 	}
 	for {
 		select {
@@ -199,13 +246,17 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 				// nats.go's end of the initial values. It counts deliveries, so a key that is written during the
 				// load may bring it before the last: with entries, none pending is the proof.
 				if marked = true; received == 0 {
-					finish()
+					if err := finish(); err != nil {
+						return err
+					}
 				}
 			default:
 				received++
 				f.take(e)
 				if e.Delta() == 0 {
-					finish()
+					if err := finish(); err != nil {
+						return err
+					}
 					f.health.current(time.Now())
 				}
 			}
@@ -217,7 +268,9 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 				continue
 			}
 			if received == before && marked {
-				finish()
+				if err := finish(); err != nil {
+					return err
+				}
 			} else if received == before {
 				return errSilent
 			}
@@ -263,16 +316,28 @@ func (f *follower) check(kv jetstream.KeyValue) error {
 		// Away for the moment: Status shows it by its CurrentAt, and a reconnect starts the watch anew.
 		return nil
 	}
-	if !info.Created.Equal(f.created) || info.State.LastSeq < had {
+	if !info.Created.Equal(f.stream) || info.State.LastSeq < had {
 		return errRecreated
 	}
-	last := f.last
-	f.last = info.State
-	return f.compare(info.State, last)
+	last, moved := f.last, f.had != had
+	f.last, f.had = info.State, had
+	if err := f.compare(info.State, last, moved); err != nil {
+		return err
+	}
+	switch {
+	case f.view.revision < info.State.LastSeq: // on its way
+	case filling(info):
+		f.health.waits(errFilling)
+	case info.Mirror != nil && info.Mirror.Active > f.every+askWithin: // its origin sends a sign of life every second
+		f.health.waits(errCutOff)
+	default:
+		f.health.current(time.Now())
+	}
+	return nil
 }
 
-// compare holds the view against the bucket's state now and at the check before.
-func (f *follower) compare(now, before jetstream.StreamState) error {
+// compare holds the view against the bucket's state now and at the check before; moved says that the watch has brought something since.
+func (f *follower) compare(now, before jetstream.StreamState, moved bool) error {
 	quiet := now.LastSeq == before.LastSeq
 	switch {
 	case len(f.only) > 0:
@@ -282,10 +347,9 @@ func (f *follower) compare(now, before jetstream.StreamState) error {
 			return errRemoved
 		}
 	case f.view.revision < now.LastSeq:
-		if quiet {
+		if quiet || !moved && f.view.revision < before.LastSeq {
 			return errSilent
 		}
-		return nil // on its way
 	case f.view.revision == now.LastSeq && uint64(f.view.keys) > now.NumSubjects:
 		// The keys met include all that there are, so more of them means that some are gone.
 		f.loaded = false
@@ -294,6 +358,5 @@ func (f *follower) compare(now, before jetstream.StreamState) error {
 		f.loaded = false
 		return errSilent
 	}
-	f.health.current(time.Now())
 	return nil
 }

@@ -28,7 +28,7 @@ func TestLoadIsCompleteWhenNothingIsPending(t *testing.T) {
 	updates := make(chan jetstream.KeyValueEntry)
 	complete := make(chan struct{})
 	ended := make(chan error)
-	go func() { ended <- f.deliveries(nil, updates, func() { close(complete) }) }()
+	go func() { ended <- f.deliveries(nil, updates, func() error { close(complete); return nil }) }()
 	updates <- pending{entry{key: "cus_a", value: value("cus_a", "a"), revision: 1}, 2}
 	updates <- pending{entry{key: "cus_new", value: value("cus_new", "a"), revision: 3}, 1}
 	updates <- nil

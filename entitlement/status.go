@@ -84,6 +84,13 @@ func (h *health) current(at time.Time) {
 	h.currentAt, h.err = at, nil
 }
 
+// waits notes why the client's view may lack something, although its watch goes on.
+func (h *health) waits(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.err = err
+}
+
 func (h *health) ended(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,6 +14,9 @@ import (
 // syncWithin bounds a [Client.Sync] whose context has no deadline; the service answers within 10 s.
 const syncWithin = 15 * time.Second
 
+// viewWithin bounds how long [Client.Sync] waits for its own watch to bring what the syncer has written.
+const viewWithin = time.Second
+
 // The headers of a NATS micro service's error.
 const (
 	serviceErrorHeader     = "Nats-Service-Error"
@@ -43,8 +46,9 @@ type syncReply struct {
 }
 
 // Sync has the customer read from Stripe now and returns the snapshot: it is from a reading that started after the call.
-// When it returns without an error, the client's own view of the customer is at least as new, so that Get, Has and
-// Allowed agree; for a key outside [Options].Customers, which has no view, only the returned snapshot is. An app calls it
+// When it returns without an error, the client's own view of the customer is normally at least as new, so that Get, Has and
+// Allowed agree: Sync waits up to 1 s for that. Where the watch has not brought the snapshot by then, as from a mirror that is being
+// filled, and for a key outside [Options].Customers, which has no view, only the returned snapshot is. An app calls it
 // when a customer comes back from checkout.
 //
 // It waits for as long as ctx lets it, 15 s without a deadline, and returns a [SyncError] when a syncer refuses,
@@ -93,7 +97,12 @@ func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
 	if err != nil || !c.covers(key) {
 		return s, err
 	}
-	return s, c.view.await(ctx, key, revision)
+	wait, stop := context.WithTimeout(ctx, viewWithin)
+	defer stop()
+	if err := c.view.await(wait, key, revision); err != nil && ctx.Err() != nil {
+		return s, err
+	}
+	return s, nil
 }
 
 func answer(mode Mode, key string, msg *nats.Msg) (s Snapshot, revision uint64, err error) {

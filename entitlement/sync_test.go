@@ -114,3 +114,19 @@ func TestSyncErrors(t *testing.T) {
 		t.Errorf("closed meanwhile: %v", err)
 	}
 }
+
+// A mirror that is being filled brings the snapshot late: who has just paid does not wait for it.
+func TestSyncAnswersAlthoughTheWatchIsLate(t *testing.T) {
+	t.Parallel()
+	s, _ := setup(t)
+	serveSync(t, s.Conn(t), func(customer, _ string) (entitlement.Snapshot, uint64, error) {
+		return snapshot(customer, "api"), 1000, nil
+	})
+	c := open(t, s.Conn(t), nil)
+	if got, err := c.Sync(t.Context(), "cus_1"); err != nil || !got.Has("api", time.Now()) {
+		t.Errorf("Sync: %+v, %v", got, err)
+	}
+	if c.Has("cus_1", "api") {
+		t.Error("the view has what the watch has not brought")
+	}
+}

@@ -49,6 +49,7 @@ func rules() []rule {
 		only("internal/audit", "cmd/entitled", "internal/backup"),
 		only("internal/backup", "cmd/entitled"),
 		only("github.com/nats-io/jsm.go", "internal/backup"),
+		only("internal/mirror", "cmd/entitled", "internal/doctor", "internal/syncer"),
 		only("internal/daemon", "cmd", "internal/wiring", "internal/bench"),
 		only("internal/wiring", "cmd", "internal/bench"),
 		only("internal/wiring/ingestd", "cmd/ingest", "cmd/entitled", "internal/bench"),

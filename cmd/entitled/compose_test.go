@@ -206,7 +206,7 @@ func settings(t *testing.T, program string) map[string]string {
 
 func composeSetsWhatTheProgramsKnow(t *testing.T, all map[string]*types.Project) {
 	// Files would have to be mounted. The admin listener stays on the container's loopback, where its health check asks.
-	unset := []string{"NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_CERT", "NATS_KEY", "ADMIN_ADDR"}
+	unset := []string{"NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_CERT", "NATS_KEY", "ADMIN_ADDR", "NATS_INBOX_PREFIX"}
 	fixed := []string{"NATS_URL", "NATS_USER", "NATS_PASSWORD", "LISTEN_ADDR"}
 	for file, p := range all {
 		known := map[string]string{}
@@ -265,7 +265,7 @@ func TestComposeAsksForWhatIsRequired(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"STRIPE_WEBHOOK_SECRETS", "STRIPE_API_KEY",
-		"INGEST_PASSWORD", "SYNCER_PASSWORD", "APP_PASSWORD", "OPS_PASSWORD", "ROUTE_PASSWORD",
+		"INGEST_PASSWORD", "SYNCER_PASSWORD", "APP_PASSWORD", "GATEWAY_PASSWORD", "OPS_PASSWORD", "ROUTE_PASSWORD",
 	} {
 		_, err := compose(t, filled(t, name+"="), composeBase, composeCluster)
 		if err == nil || !strings.Contains(err.Error(), "set "+name+" in .env") {

@@ -12,6 +12,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/daemon"
+	"entitled/internal/mirror"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
 )
@@ -107,7 +108,16 @@ func (f topologyFlags) show(ctx context.Context, s *session, js jetstream.JetStr
 	if err != nil {
 		return err
 	}
-	rows := assetRows(assets, findings)
+	var names []string
+	for _, a := range assets {
+		names = append(names, a.String())
+	}
+	if mirrors, wrong, err := mirror.Check(ctx, js.Conn()); err != nil {
+		return err
+	} else {
+		names, findings = append(names, mirrors...), append(findings, wrong...)
+	}
+	rows := assetRows(names, findings)
 	if f.JSON {
 		if err := printRows(s, rows); err != nil {
 			return err
@@ -152,6 +162,11 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{
 		Recreate: t.Recreate, AcceptLoss: t.AcceptLoss, Shorten: t.Settings.EventsMaxAge != "",
 	})
+	if err == nil {
+		var mirrors []topology.Change
+		mirrors, err = mirror.Apply(ctx, nc)
+		changes = append(changes, mirrors...)
+	}
 	if t.JSON {
 		if perr := printApplied(s, changes); perr != nil {
 			return perr
@@ -194,15 +209,15 @@ type differenceRow struct {
 	InPlace bool `json:"in_place"`
 }
 
-func assetRows(assets []topology.Asset, findings []topology.Finding) []assetRow {
+func assetRows(assets []string, findings []topology.Finding) []assetRow {
 	found := map[string]topology.Finding{}
 	for _, f := range findings {
 		found[f.Asset] = f
 	}
 	rows := make([]assetRow, 0, len(assets))
 	for _, a := range assets {
-		f, ok := found[a.String()]
-		row := assetRow{Asset: a.String(), State: "ok", Differences: differenceRows(f.Differences)}
+		f, ok := found[a]
+		row := assetRow{Asset: a, State: "ok", Differences: differenceRows(f.Differences)}
 		switch {
 		case ok && f.Missing:
 			row.State = "missing"

@@ -167,7 +167,7 @@ func TestEverythingOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	client, err := entitlement.Open(ctx, nc, entitlement.Test, nil)
+	client, err := entitlement.Open(ctx, nc, entitlement.Test, &entitlement.Options{WaitForBucket: true}) // for the syncer to make the copy for apps
 	if err != nil {
 		t.Fatal(err)
 	}

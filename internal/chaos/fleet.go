@@ -68,6 +68,7 @@ func (f *fleet) mend(now time.Time) error {
 
 func (f *fleet) connect(name string, l *line) (*nats.Conn, error) {
 	return nats.Connect(f.url,
+		nats.CustomInboxPrefix(inbox),
 		nats.Name(name),
 		nats.SetCustomDialer(l),
 		nats.MaxReconnects(-1),

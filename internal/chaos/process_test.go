@@ -94,7 +94,7 @@ func connect(tb testing.TB, c *natsproc.Cluster) *nats.Conn {
 	tb.Helper()
 	var nc *nats.Conn
 	err := poll(tb.Context(), restWithin, func() (err error) {
-		nc, err = nats.Connect(c.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nc, err = nats.Connect(c.URL(), nats.CustomInboxPrefix(inbox), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		return err
 	})

@@ -28,6 +28,8 @@ var accounts = []string{"", "", "acct_EU", "acct_US"}
 
 const (
 	secret = "whsec_chaos"
+	// inbox is where a user ops may receive answers from a server with nats.conf; one without takes any.
+	inbox = "_INBOX_ops"
 	// rate is the budget of the fleet, in requests/s: enough not to be what a run waits for.
 	rate = 1000
 )
@@ -123,7 +125,7 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	}
 	s.served = append(s.served, api)
 
-	if s.nc, err = nats.Connect(cfg.Server.URL(), nats.Name("oracle"), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+	if s.nc, err = nats.Connect(cfg.Server.URL(), nats.Name("oracle"), nats.CustomInboxPrefix(inbox), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err != nil {
 		return s, err
 	}

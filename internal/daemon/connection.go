@@ -56,6 +56,7 @@ func Connect(c Connection) (*nats.Conn, error) {
 	h := &handlers{Connection: c}
 	options := []nats.Option{
 		nats.Name(c.Name),
+		nats.CustomInboxPrefix(c.NATS.inboxPrefix()),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),

@@ -26,6 +26,8 @@ type NATSSettings struct {
 	CA       string `name:"nats-ca" env:"NATS_CA" placeholder:"FILE" help:"File with the CA that signed the NATS servers' certificates. Default: the system's CAs."`
 	Cert     string `name:"nats-cert" env:"NATS_CERT" placeholder:"FILE" help:"File with this program's certificate, for servers that ask for one (verify: true)."`
 	Key      string `name:"nats-key" env:"NATS_KEY" placeholder:"FILE" help:"File with the private key of NATS_CERT."`
+
+	InboxPrefix string `name:"nats-inbox-prefix" env:"NATS_INBOX_PREFIX" placeholder:"PREFIX" help:"Subject under which answers come. Default: _INBOX_ and the name of a user with a password, else _INBOX."`
 }
 
 // NATS is how to reach NATS: checked [NATSSettings].
@@ -35,6 +37,7 @@ type NATS struct {
 	NKey           string // path of a file with a user's seed
 	User, Password string
 	CA, Cert, Key  string // paths of PEM files
+	InboxPrefix    string // "": see inboxPrefix
 }
 
 // Check checks the settings together.
@@ -59,6 +62,10 @@ func (s NATSSettings) Check(c *Checker) NATS {
 	}
 	s.checkUser(c, inURL)
 	s.checkTLS(c)
+	if s.InboxPrefix != "" && !validPrefix.MatchString(s.InboxPrefix) {
+		c.Problem("NATS_INBOX_PREFIX", fmt.Sprintf("%q is not the beginning of a subject", s.InboxPrefix),
+			"words of letters, digits, - and _ with dots between them, such as _INBOX_syncer")
+	}
 	return NATS(s)
 }
 

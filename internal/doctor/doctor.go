@@ -130,6 +130,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	}
 	usable, denied, check := drift(ctx, js, cfg)
 	r.add(check)
+	r.add(mirrors(ctx, cfg.NATS))
 	if usable {
 		r.add(logs(ctx, js, cfg, seen.fleet)...)
 	}

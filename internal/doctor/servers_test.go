@@ -36,6 +36,11 @@ func shipped(t *testing.T) natstest.Option {
 		t.Fatal(err)
 	}
 	o.NoAuthUser = "ops"
+	for _, u := range o.Users {
+		if u.Username == "ops" {
+			u.Permissions.Subscribe.Deny = nil // of the default inbox
+		}
+	}
 	return func(opts *server.Options) { *opts = *o.Clone() }
 }
 
@@ -270,7 +275,7 @@ func TestNobodyElsesServers(t *testing.T) {
 	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got, "warn nats servers: not looked at, as NATS_MONITOR=none says: ") {
 		t.Error(got)
 	}
-	cfg.NATS = natstest.Run(t, shipped(t)).Conn(t, nats.UserInfo("ingest", "ingest-dev"))
+	cfg.NATS = natstest.Run(t, shipped(t)).Conn(t, nats.UserInfo("ingest", "ingest-dev"), nats.CustomInboxPrefix("_INBOX_ingest"))
 	cfg.Monitor = "http://127.0.0.1:1"
 	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got, "unseen nats servers: not seen: ") || !strings.HasSuffix(got, "ops of nats.conf for one") {
 		t.Error(got)

@@ -24,6 +24,11 @@ func shipped(t *testing.T) natstest.Option {
 		t.Fatal(err)
 	}
 	o.NoAuthUser = "ops"
+	for _, u := range o.Users {
+		if u.Username == "ops" {
+			u.Permissions.Subscribe.Deny = nil // of the default inbox
+		}
+	}
 	return func(opts *server.Options) { *opts = *o.Clone() }
 }
 
@@ -40,11 +45,11 @@ func TestLookAtOne(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// A syncer may not ask for the health, and sees the rest.
-	f, err = Look(t.Context(), s.Conn(t, nats.UserInfo("syncer", "syncer-dev")), patience, true)
+	f, err = Look(t.Context(), s.Conn(t, nats.UserInfo("syncer", "syncer-dev"), nats.CustomInboxPrefix("_INBOX_syncer")), patience, true)
 	if err != nil || len(f.Servers) != 1 || f.Servers[0].Health != nil {
 		t.Errorf("as syncer: %+v, %v", f, err)
 	}
-	if _, err := Look(t.Context(), s.Conn(t, nats.UserInfo("ingest", "ingest-dev")), patience, true); !errors.Is(err, ErrDenied) {
+	if _, err := Look(t.Context(), s.Conn(t, nats.UserInfo("ingest", "ingest-dev"), nats.CustomInboxPrefix("_INBOX_ingest")), patience, true); !errors.Is(err, ErrDenied) {
 		t.Errorf("as ingest: %v, want ErrDenied", err)
 	}
 	gone := s.Conn(t)

@@ -30,7 +30,7 @@ func TestFill(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	f := newFill(logger, srv.Conn(t, nats.UserInfo("syncer", "syncer-dev")))
+	f := newFill(logger, srv.Conn(t, nats.UserInfo("syncer", "syncer-dev"), nats.CustomInboxPrefix("_INBOX_syncer")))
 	shown(f, `
 # HELP entitled_syncer_nats_servers_missing NATS servers of the cluster that did not answer.
 # TYPE entitled_syncer_nats_servers_missing gauge
@@ -48,7 +48,7 @@ entitled_syncer_nats_store_limit_bytes{server="nats-1"} 1.048576e+06
 
 	// A user who may not ask is not asked about again: NATS reports, and the connection logs, each refusal.
 	refusals := make(chan error, 10)
-	nc := srv.Conn(t, nats.UserInfo("ingest", "ingest-dev"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err }))
+	nc := srv.Conn(t, nats.UserInfo("ingest", "ingest-dev"), nats.CustomInboxPrefix("_INBOX_ingest"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err }))
 	f = newFill(logger, nc)
 	now := time.Now()
 	f.now = func() time.Time { return now }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"entitled/internal/mirror"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 )
@@ -28,6 +29,9 @@ type metrics struct {
 	// recoverFailures counts runs of the job that Stripe refused or did not answer.
 	recoverFailures prometheus.Counter
 	jobs            *prometheus.HistogramVec
+	// mirrors counts what was done to the copies of the buckets for apps, mirrorBehind how much they lack.
+	mirrors      *prometheus.CounterVec
+	mirrorBehind *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -66,17 +70,27 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.01, 4, 10),
 			// Not "job": Prometheus has a label of that name on every target.
 		}, []string{"name"}),
+		mirrors: counters("mirror_actions_total", "Copies of buckets for apps that this syncer made, replaced or gave another leader, by bucket.", "bucket", "action"),
+		mirrorBehind: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "entitled_syncer_mirror_behind",
+			Help: "Revisions that the copy of a bucket for apps lacked at the last look; absent where apps have no account of their own.",
+		}, []string{"bucket"}),
 	}
 	// There from the start: to Prometheus a counter that appears with 1 has not increased.
 	for d := again; d <= halt; d++ {
 		m.failures.WithLabelValues(d.String())
+	}
+	for _, b := range mirror.Buckets() {
+		for _, a := range mirror.Actions() {
+			m.mirrors.WithLabelValues(b, string(a))
+		}
 	}
 	return m
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.syncs, m.failures, m.superseded, m.conflicts, m.latency, m.requests, m.requestTime,
-		m.throttled, m.uncovered, m.rewoken, m.drift, m.recovered, m.fannedOut, m.recoverFailures, m.jobs}
+		m.throttled, m.uncovered, m.rewoken, m.drift, m.recovered, m.fannedOut, m.recoverFailures, m.jobs, m.mirrors, m.mirrorBehind}
 }
 
 func (m *metrics) synced(t task, r Record) {

@@ -24,7 +24,7 @@ func TestJobsAreAllowed(t *testing.T) {
 	srv := natstest.Run(t, func(o *server.Options) { *o = *conf })
 	denied := make(chan error, 100)
 	as := func(user string) *nats.Conn {
-		return srv.Conn(t, nats.UserInfo(user, user+"-dev"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		return srv.Conn(t, nats.UserInfo(user, user+"-dev"), nats.CustomInboxPrefix("_INBOX_"+user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				denied <- err
 			}

@@ -184,6 +184,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	defer kept.Wait()
 	defer stop()
 	kept.Go(func() { s.keepTopology(keeping) })
+	kept.Go(func() { s.keepMirrors(keeping) })
 	for s.awaitPolicy(ctx) == nil {
 		if err := s.work(ctx); err != nil || ctx.Err() != nil {
 			return err

@@ -135,7 +135,9 @@ func (o Options) state() Asset {
 
 func (o Options) entitlements(m entitlement.Mode) Asset {
 	name := entitlement.Bucket(m)
-	return &stream{label: "bucket " + name, config: o.bucket(name)}
+	c := o.bucket(name)
+	c.MaxConsumers = WatchersMax
+	return &stream{label: "bucket " + name, config: c}
 }
 
 // bucket is the stream that a KV client makes for a bucket with a history of 1.

@@ -112,3 +112,9 @@ func Supported(version string) bool {
 	}
 	return major > oldestMajor || major == oldestMajor && minor >= oldestMinor
 }
+
+// Ask calls send, which requests subject (without the API's prefix) of js, and returns its error, or a [*DeniedError] as soon as the
+// server has refused it.
+func Ask(ctx context.Context, js jetstream.JetStream, subject string, send func(context.Context) error) error {
+	return client{js}.do(ctx, subject, send)
+}

@@ -154,6 +154,7 @@ func streamFields() []field[jetstream.StreamConfig] {
 		plain("max_msgs_per_subject", func(c *cfg) *int64 { return &c.MaxMsgsPerSubject }),
 		optional(plain("max_msgs", func(c *cfg) *int64 { return &c.MaxMsgs }), func(want *cfg) bool { return want.MaxMsgs == 0 }),
 		optional(plain("max_bytes", func(c *cfg) *int64 { return &c.MaxBytes }), func(want *cfg) bool { return want.MaxBytes == 0 }),
+		optional(plain("max_consumers", func(c *cfg) *int { return &c.MaxConsumers }), func(want *cfg) bool { return want.MaxConsumers == 0 }),
 		plain("max_msg_size", func(c *cfg) *int32 { return &c.MaxMsgSize }),
 		losing(plain("max_age", func(c *cfg) *time.Duration { return &c.MaxAge }), shortensLog),
 		optional(plain("duplicate_window", func(c *cfg) *time.Duration { return &c.Duplicates }), func(want *cfg) bool { return want.Duplicates == 0 }),

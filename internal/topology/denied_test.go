@@ -27,7 +27,7 @@ func TestDenied(t *testing.T) {
 		}
 	}
 	everybody = append(everybody,
-		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.LIST", "$JS.API.INFO",
+		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.LIST",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC", "$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine.stripe.sync.live.now.>",
 		"$JS.API.CONSUMER.DURABLE.CREATE.STRIPE_SYNC.mine",
@@ -53,8 +53,16 @@ func TestDenied(t *testing.T) {
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.syncer_live_now.stripe.sync.live.now.>",
 		"$JS.API.CONSUMER.MSG.NEXT.STRIPE_SYNC.syncer_live_now",
 	}
+	// What keeps the mirrors, from either side.
+	mirrors := []string{"$JS.APPS.API.STREAM.DELETE.KV_entitlements_live", "$JS.ENTITLED.API.CONSUMER.CREATE.KV_entitlements_live",
+		"$JS.API.CONSUMER.CREATE.KV_entitlements_live", "mirror.apps.x"}
+	apps := slices.Concat(everybody, writes, read("STRIPE_EVENTS"), read("STRIPE_SYNC"), read("STRIPE_SYNCED"), read("KV_stripe_state"),
+		read("KV_stripe_pace"), mirrors,
+		[]string{"stripe.event.live.self.cus_1.invoice.paid", "stripe.sync.live.now.self.cus_1", "$JS.API.STREAM.NAMES",
+			"$JS.API.STREAM.CREATE.STRIPE_EVENTS", "$JS.API.STREAM.CREATE.KV_entitlements_live",
+			"$JS.API.CONSUMER.DURABLE.CREATE.KV_entitlements_live.mine"})
 	listens := []string{">", "*", "stripe.>", "stripe.event.live.>", "$KV.>", "$KV.entitlements_live.>", "$JS.>", "$JS.API.>",
-		"$JS.ACK.>", "_INBOX_ops.>", "$SYS.>"}
+		"$JS.ACK.>", "_INBOX_ops.>", "$SYS.>", "mirror.apps.>", "$JS.M.>", "_R_.>"}
 	for _, user := range []struct {
 		name                 string
 		publishes, subscribe []string
@@ -62,21 +70,25 @@ func TestDenied(t *testing.T) {
 		name: "ingest",
 		publishes: slices.Concat(everybody, writes, read("STRIPE_SYNCED"), read("KV_entitlements_live"), read("KV_stripe_state"),
 			read("STRIPE_EVENTS")[1:], read("STRIPE_SYNC")[1:],
-			[]string{"entitled.sync.live", "$JS.API.STREAM.CREATE.STRIPE_SYNCED", "$JS.API.STREAM.CREATE.KV_entitlements_live"}),
-		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_app.>"}),
+			[]string{"entitled.sync.live", "$JS.API.STREAM.CREATE.STRIPE_SYNCED", "$JS.API.STREAM.CREATE.KV_entitlements_live", "$JS.API.INFO"}, mirrors),
+		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX.>", "_INBOX_syncer.>", "_INBOX_app.>"}),
 	}, {
 		name: "syncer",
 		publishes: slices.Concat(everybody, []string{"stripe.sync.live.lane.self.cus_1", "entitled.sync.live", "$KV.other.cus_1",
-			"$JS.API.STREAM.CREATE.KV_other", "$JS.API.DIRECT.GET.OTHER"}),
-		subscribe: slices.Concat(listens, []string{"entitled.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
+			"$JS.API.STREAM.CREATE.KV_other", "$JS.API.DIRECT.GET.OTHER", "$JS.API.INFO", "$JS.APPS.API.STREAM.CREATE.KV_other",
+			"$JS.APPS.API.STREAM.UPDATE.KV_entitlements_live", "mirror.apps.x"}),
+		subscribe: slices.Concat(listens, []string{"entitled.>", "_INBOX.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
 	}, {
-		name: "app",
-		publishes: slices.Concat(everybody, writes, read("STRIPE_EVENTS"), read("STRIPE_SYNC"), read("STRIPE_SYNCED"), read("KV_stripe_state"),
-			read("KV_stripe_pace"),
-			[]string{"stripe.event.live.self.cus_1.invoice.paid", "stripe.sync.live.now.self.cus_1", "$SRV.PING", "$JS.API.STREAM.NAMES",
-				"$JS.API.STREAM.CREATE.STRIPE_EVENTS", "$JS.API.STREAM.CREATE.KV_entitlements_live",
-				"$JS.API.CONSUMER.DURABLE.CREATE.KV_entitlements_live.mine"}),
-		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_ingest.>"}),
+		name:      "app",
+		publishes: apps,
+		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_ingest.>", "_INBOX_gateway.>"}),
+	}, {
+		name:      "gateway",
+		publishes: apps,
+		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX.>", "_INBOX_syncer.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
+	}, {
+		name:      "ops",
+		subscribe: []string{"_INBOX.>"},
 	}} {
 		nc := s.Conn(t, as(user.name))
 		for _, subject := range user.publishes {

@@ -59,9 +59,6 @@ func TestBucketsAreThoseOfAKVClient(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	js := natstest.Run(t).JetStream(t)
-	if err := topology.Ensure(ctx, js, topology.All(topology.Options{})); err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []jetstream.KeyValueConfig{
 		{Bucket: entitlement.Bucket(entitlement.Live)},
 		{Bucket: entitlement.Bucket(entitlement.Test)},
@@ -71,6 +68,23 @@ func TestBucketsAreThoseOfAKVClient(t *testing.T) {
 		if _, err := js.CreateKeyValue(ctx, c); err != nil {
 			t.Errorf("bucket %s: %v", c.Bucket, err)
 		}
+	}
+	findings, err := topology.Check(ctx, js, topology.All(topology.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, f := range findings {
+		for _, d := range f.Differences {
+			found = append(found, d.String())
+		}
+	}
+	// A KV client cannot say how many may watch.
+	if diff := cmp.Diff([]string{
+		"bucket entitlements_live: max_consumers is -1, want 10000 (can be mended in place)",
+		"bucket entitlements_test: max_consumers is -1, want 10000 (can be mended in place)",
+	}, found); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
@@ -115,6 +129,9 @@ func TestWhatAnotherCreatedMeanwhileIsCompared(t *testing.T) {
 	}
 }
 
+// byName is a client of such a user, with the default inbox.
+func byName(user string) nats.Option { return nats.UserInfo(user, user+"-dev") }
+
 // restricted is a server with a user "reader", who may create nothing, "blind", who may not even look, "deaf", who gets no
 // answers, and "admin".
 func restricted(t *testing.T) *natstest.Server {
@@ -155,7 +172,7 @@ func TestARefusalIsSaidAtOnce(t *testing.T) {
 		{"deaf", `stream STRIPE_EVENTS: this NATS user may not receive the answer to $JS.API.STREAM.INFO.STRIPE_EVENTS: ` +
 			`nats: permissions violation: Permissions Violation for Subscription to "_INBOX.`, false},
 	} {
-		js := s.JetStream(t, as(tc.user))
+		js := s.JetStream(t, byName(tc.user))
 		start := time.Now()
 		err := topology.Ensure(t.Context(), js, topology.Syncer(topology.Options{}, entitlement.Live))
 		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
@@ -177,11 +194,11 @@ func TestARefusalIsSaidAtOnce(t *testing.T) {
 func TestDriftAndMissingAreBothSaid(t *testing.T) {
 	t.Parallel()
 	s := restricted(t)
-	admin := s.JetStream(t, as("admin"))
+	admin := s.JetStream(t, byName("admin"))
 	if _, err := admin.CreateStream(t.Context(), jetstream.StreamConfig{Name: topology.SyncStream, Subjects: []string{"stripe.sync.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	err := topology.Ensure(t.Context(), s.JetStream(t, as("reader")), topology.Ingest(topology.Options{}))
+	err := topology.Ensure(t.Context(), s.JetStream(t, byName("reader")), topology.Ingest(topology.Options{}))
 	drift, isDrift := errors.AsType[*topology.DriftError](err)
 	missing, isMissing := errors.AsType[*topology.MissingError](err)
 	if !isDrift || !isMissing || len(drift.Differences) == 0 || !cmp.Equal(missing.Assets, []string{"stream STRIPE_EVENTS"}) {
@@ -196,12 +213,12 @@ func TestWaitGoesOnWhenItAppears(t *testing.T) {
 	assets := topology.Syncer(topology.Options{}, entitlement.Live)
 	reports := make(chan error, 100)
 	done := make(chan error, 1)
-	reader := s.JetStream(t, as("reader"))
+	reader := s.JetStream(t, byName("reader"))
 	go func() { done <- topology.Wait(ctx, reader, assets, func(err error) { reports <- err }) }() // waited for below
 	if err := <-reports; !errors.As(err, new(*topology.MissingError)) {
 		t.Errorf("reported %v, want what is missing", err)
 	}
-	if err := topology.Ensure(ctx, s.JetStream(t, as("admin")), assets); err != nil {
+	if err := topology.Ensure(ctx, s.JetStream(t, byName("admin")), assets); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -243,7 +260,7 @@ func TestWaitReportsAReasonOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reports := 0
-	js := &asking{s.JetStream(t, as("blind")), 4, cancel}
+	js := &asking{s.JetStream(t, byName("blind")), 4, cancel}
 	err := topology.Wait(ctx, js, topology.Ingest(topology.Options{}), func(error) { reports++ })
 	if !errors.Is(err, context.Canceled) || reports != 1 {
 		t.Errorf("%d reports, then %v; want 1 and the end of the context", reports, err)
@@ -324,11 +341,11 @@ func TestWithoutJetStream(t *testing.T) {
 		o.Accounts = []*server.Account{a}
 		o.Users = []*server.User{{Username: "u", Password: "u-dev", Account: a}}
 	})
-	err := topology.Ensure(t.Context(), s.JetStream(t, as("u")), topology.Ingest(topology.Options{}))
+	err := topology.Ensure(t.Context(), s.JetStream(t, byName("u")), topology.Ingest(topology.Options{}))
 	if err == nil || !strings.Contains(err.Error(), "JetStream is off for this account") {
 		t.Errorf("%v, want that JetStream is off", err)
 	}
-	nc := s.Conn(t, as("u"))
+	nc := s.Conn(t, byName("u"))
 	nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {

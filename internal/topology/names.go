@@ -23,6 +23,8 @@ const (
 	PaceBucket = "stripe_pace"
 	// StateBucket holds the budget, the cursors of the jobs and the parked customers.
 	StateBucket = "stripe_state"
+	// PlansBucket holds the plans documents, where there are any.
+	PlansBucket = "entitled_plans"
 )
 
 const (
@@ -36,6 +38,10 @@ const (
 func LaneConsumer(m entitlement.Mode, l stripeevent.Lane) string {
 	return "syncer_" + string(m) + "_" + string(l)
 }
+
+// WatchersMax is how many consumers the bucket of a mode may have, and a mirror of it: each program that watches is one. The server's
+// default is 1,000.
+const WatchersMax = 10_000
 
 // JobConsumer is the durable consumer on SyncStream that hands out the jobs of a mode that are due.
 func JobConsumer(m entitlement.Mode) string { return "syncer_" + string(m) + "_job" }
