@@ -57,7 +57,7 @@ func (r *restorer) redrive(ctx context.Context, mode entitlement.Mode) error {
 	for _, f := range parked {
 		customers.Add(f.Customer)
 	}
-	n, err := log.Mark(ctx, &customers, stripeevent.TriggerRedrive, nil)
+	n, err := log.Mark(ctx, &customers, stripeevent.Bulk, stripeevent.TriggerRedrive, nil)
 	r.report.Parked += n
 	return err
 }
