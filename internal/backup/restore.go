@@ -93,6 +93,9 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 			return r.report, fmt.Errorf("restore %s: %w", s.Name, err)
 		}
 	}
+	if err := r.after("whole"); err != nil {
+		return r.report, err
+	}
 	if err := r.start(ctx); err != nil {
 		return r.report, err
 	}

@@ -130,6 +130,29 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// A restore ends, too, when the server goes silent.
+func TestRestoreIdle(t *testing.T) {
+	t.Parallel()
+	from := natstest.Run(t)
+	topologyOf(t, from.JetStream(t), 1)
+	fill(t, from.JetStream(t), 5)
+	dir := take(t, from.Conn(t))
+	v := newValve(t, strings.TrimPrefix(natstest.Run(t).URL(), "nats://"))
+	nc, err := nats.Connect("nats://" + v.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, err = Restore(t.Context(), nc, dir, Options{Idle: 300 * time.Millisecond, Progress: func(step string, _, _ int64) {
+		if step == topology.EventsStream {
+			v.shut()
+		}
+	}})
+	if err == nil || !strings.Contains(err.Error(), "no answer for") {
+		t.Errorf("Restore returns %v", err)
+	}
+}
+
 // A valve passes what a server sends to its clients until it is shut.
 type valve struct {
 	net.Listener

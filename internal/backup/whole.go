@@ -95,9 +95,14 @@ func equal(info *jetstream.StreamInfo, s Stream) error {
 	if s.Keys > 0 {
 		want = uint64(s.Keys)
 	}
-	// The age or the size that the configuration allows may have removed the oldest messages.
-	bounded := c.MaxAge > 0 || c.MaxBytes > 0 || c.MaxMsgs > 0
-	if state.LastSeq == s.LastSeq && (state.Msgs == want || bounded && state.Msgs < want && state.FirstSeq > s.FirstSeq) {
+	switch {
+	case state.LastSeq > s.LastSeq:
+		// A program that was not stopped has written since.
+		return nil
+	case state.LastSeq == s.LastSeq && state.Msgs == want:
+		return nil
+	case state.LastSeq == s.LastSeq && state.Msgs < want && (c.MaxAge > 0 || c.MaxBytes > 0 || c.MaxMsgs > 0) && state.FirstSeq > s.FirstSeq:
+		// The age or the size that the configuration allows has removed the oldest messages.
 		return nil
 	}
 	return fmt.Errorf("it has %d messages up to %d, the backup has %d up to %d", state.Msgs, state.LastSeq, want, s.LastSeq)
