@@ -44,9 +44,9 @@ func (t *taker) bucket(w *watch, s source) error {
 	return err
 }
 
-// record writes what an ordered consumer brings until it has caught up with the leader.
+// record writes what an ordered consumer brings until it has all that the leader has.
 func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recorder) error {
-	end, err := lastSeq(stream, s)
+	end, err := lastEntry(stream, s)
 	if err != nil || end == 0 {
 		return err
 	}
@@ -61,39 +61,62 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 		return err
 	}
 	defer it.Stop()
-	// caughtUp says that the replica that is read had nothing more; it may lag behind the leader.
 	for at, n, caughtUp := uint64(0), uint64(0), false; ; {
-		if caughtUp && at < end {
-			// What was at the end may have been removed since.
-			if end, err = lastSeq(stream, s); err != nil {
+		msg, err := next(w, it, caughtUp)
+		silent := errors.Is(err, context.DeadlineExceeded) && w.Err() == nil
+		if err != nil && !silent {
+			return err
+		}
+		if !silent {
+			w.touch()
+			meta, err := msg.Metadata()
+			if err != nil {
 				return err
 			}
+			at, caughtUp = meta.Sequence.Stream, meta.NumPending == 0
+			if err := t.entry(s, msg, rec); err != nil {
+				return err
+			}
+			n++
+			t.Progress(s.stream, int64(n), int64(max(total, n+meta.NumPending)))
 		}
-		if caughtUp && at >= end {
-			return nil
-		}
-		msg, err := next(w, it, caughtUp)
-		if errors.Is(err, context.DeadlineExceeded) && w.Err() == nil {
+		if !caughtUp {
 			continue
 		}
-		if err != nil {
+		// That nothing was pending does not tell what was written a moment before; the end of the stream, asked for now, does. Each
+		// entry that is there now and is not beyond at was there when it was its turn.
+		if end, err = t.lastSeq(w, s, stream, silent); err != nil {
 			return err
 		}
-		w.touch()
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
+		if at >= end {
+			return nil
 		}
-		at, caughtUp = meta.Sequence.Stream, meta.NumPending == 0
-		if key := strings.TrimPrefix(msg.Subject(), "$KV."+s.bucket+"."); s.bucket != topology.StateBucket || !leftOut(key) {
-			err = rec.Write(&nats.Msg{Subject: msg.Subject(), Reply: msg.Reply(), Header: msg.Headers(), Data: msg.Data()})
-			if err != nil {
-				return fmt.Errorf("write entry %s: %w", key, err)
-			}
-		}
-		n++
-		t.Progress(s.stream, int64(n), int64(max(total, n+meta.NumPending)))
 	}
+}
+
+func (t *taker) entry(s source, msg jetstream.Msg, rec *backup.Recorder) error {
+	key := strings.TrimPrefix(msg.Subject(), "$KV."+s.bucket+".")
+	if s.bucket == topology.StateBucket && leftOut(key) {
+		return nil
+	}
+	err := rec.Write(&nats.Msg{Subject: msg.Subject(), Reply: msg.Reply(), Header: msg.Headers(), Data: msg.Data()})
+	if err != nil {
+		return fmt.Errorf("write entry %s: %w", key, err)
+	}
+	return nil
+}
+
+// lastSeq is the end of a stream by its leader: its last sequence or, where nothing has come for a while and the last entries may have been
+// removed, that of the last entry.
+func (t *taker) lastSeq(ctx context.Context, s source, stream *jsm.Stream, silent bool) (uint64, error) {
+	if silent {
+		return lastEntry(stream, s)
+	}
+	found, err := t.js.Stream(ctx, s.stream)
+	if err != nil {
+		return 0, fmt.Errorf("read its end: %w", err)
+	}
+	return found.CachedInfo().State.LastSeq, nil
 }
 
 // next is the next message; the error is context.DeadlineExceeded if there is none for now and soon is set.
@@ -106,8 +129,8 @@ func next(ctx context.Context, it jetstream.MessagesContext, soon bool) (jetstre
 	return it.Next(jetstream.NextContext(ctx))
 }
 
-// lastSeq is the sequence of the last message that the leader has, 0 if it has none.
-func lastSeq(stream *jsm.Stream, s source) (uint64, error) {
+// lastEntry is the sequence of the last entry that the leader has, 0 if it has none.
+func lastEntry(stream *jsm.Stream, s source) (uint64, error) {
 	m, err := stream.ReadLastMessageForSubject("$KV." + s.bucket + ".>")
 	if e, ok := errors.AsType[api.ApiError](err); ok && e.NatsErrorCode() == uint16(jetstream.JSErrCodeMessageNotFound) {
 		return 0, nil
