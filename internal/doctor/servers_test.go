@@ -144,7 +144,7 @@ func TestReplicaLags(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	nc, err := nats.Connect(c.URL())
+	nc, err := nats.Connect(c.URL(), nats.CustomInboxPrefix("_INBOX_ops"))
 	if err != nil {
 		t.Fatal(err)
 	}
