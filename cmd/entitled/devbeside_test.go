@@ -113,11 +113,15 @@ func TestBesideDev(t *testing.T) {
 		}
 	})
 	t.Run("sync", func(t *testing.T) {
-		code, out, errs := entitled(t, nil, append([]string{"sync", "cus_Nobody"}, at...)...)
-		if code != 0 || !strings.Contains(out, "✗ cus_Nobody  no access: the customer was deleted, or Stripe does not know it") {
-			t.Errorf("exit code %d:\n%s%s", code, out, errs)
+		code, _, errs := entitled(t, nil, append([]string{"sync", "cus_Nobody"}, at...)...)
+		if code != 1 || !strings.Contains(errs, "no such customer in Stripe (404)") {
+			t.Errorf("exit code %d:\n%s", code, errs)
 		}
-		code, out, _ = entitled(t, nil, append([]string{"sync", "acct_EU/cus_Gus", "--json"}, at...)...)
+		code, _, errs = entitled(t, nil, append([]string{"get", "cus_Nobody"}, at...)...)
+		if code != 1 || !strings.Contains(errs, "no snapshot of cus_Nobody") {
+			t.Errorf("a customer that Stripe does not know has an entry: exit code %d:\n%s", code, errs)
+		}
+		code, out, _ := entitled(t, nil, append([]string{"sync", "acct_EU/cus_Gus", "--json"}, at...)...)
 		if s, err := entitlement.Decode([]byte(out)); code != 0 || err != nil || s.Account != "acct_EU" {
 			t.Errorf("exit code %d, %v:\n%s", code, err, out)
 		}
