@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -102,7 +103,8 @@ func TestRestoredConfiguration(t *testing.T) {
 	topologyOf(t, js, 1)
 	fill(t, js, 5)
 	cfg := stream(t, js, topology.EventsStream).CachedInfo().Config
-	cfg.Compression, cfg.Description, cfg.MaxBytes = jetstream.S2Compression, "audit", 1<<30
+	cfg.Compression, cfg.Description, cfg.MaxBytes, cfg.MaxAge = jetstream.S2Compression, "audit", 1<<30, 400*24*time.Hour
+	cfg.AllowDirect, cfg.AllowAtomicPublish, cfg.Duplicates = false, false, time.Minute // as an earlier version has made it
 	cfg.Metadata = map[string]string{"owner": "billing"}
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
@@ -111,6 +113,17 @@ func TestRestoredConfiguration(t *testing.T) {
 	srv := natstest.Run(t)
 	if _, err := Restore(t.Context(), srv.Conn(t), dir, Options{}); err != nil {
 		t.Fatal(err)
+	}
+	options := topology.Options{EventsMaxAge: 400 * 24 * time.Hour, Modes: []entitlement.Mode{entitlement.Test}}
+	findings, err := topology.Check(t.Context(), srv.JetStream(t), topology.All(options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		// The records are kept for 90 days, as they were.
+		if f.Asset != "stream "+topology.SyncedStream {
+			t.Errorf("%+v", f)
+		}
 	}
 	got := stream(t, srv.JetStream(t), topology.EventsStream).CachedInfo().Config
 	if got.Compression != jetstream.NoCompression || got.Description != "audit" || got.MaxBytes != 1<<30 || got.Metadata["owner"] != "billing" {

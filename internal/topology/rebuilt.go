@@ -39,18 +39,21 @@ func CreateRebuilt(ctx context.Context, js jetstream.JetStream, o Options) ([]Fi
 	return findings, nil
 }
 
-// Restored is the configuration with which a stream is restored that a backup has with another: what could not be changed afterwards
-// is as it must be, and it is not compressed. The rest is as it was; [Apply] mends it.
+// Restored is the configuration with which a stream is restored that a backup has with another: as it must be, so that nothing is left for
+// [Apply] when an earlier version has taken the backup. What the operator decides stays: for how long a log is kept, its limits,
+// description and metadata.
 func Restored(have jetstream.StreamConfig, o Options) jetstream.StreamConfig {
+	if have.Name == EventsStream || have.Name == SyncedStream {
+		o.EventsMaxAge = have.MaxAge
+	}
 	have.Replicas, have.Compression = o.resolved().Replicas, jetstream.NoCompression
 	for _, a := range All(o) {
 		s, is := a.(*stream)
 		if !is || s.config.Name != have.Name {
 			continue
 		}
-		before := have
 		for _, f := range streamFields() {
-			if f.value(&have) != f.value(&s.config) && f.fixed(&before, &s.config) {
+			if f.loses == nil && (f.unset == nil || !f.unset(&s.config)) {
 				f.take(&have, &s.config)
 			}
 		}
