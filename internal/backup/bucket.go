@@ -24,15 +24,16 @@ const (
 	lookAgain = 100 * time.Millisecond
 )
 
-// bucket reads a bucket to its end. A snapshot of the server would lack the keys that are written meanwhile: their old
-// entry is gone by then, and the new one is behind the snapshot's end.
+// bucket reads a bucket to its end. A snapshot of the server would lack the keys that are written meanwhile:
+// their old entry is gone by then, and the new one is behind the snapshot's end.
 func (t *taker) bucket(w *watch, s source) error {
 	stream, err := t.mgr.LoadStream(s.stream)
 	if err != nil {
 		return err
 	}
 	cfg := stream.Configuration()
-	rec, err := backup.NewRecorder(filepath.Join(t.dir, s.stream), cfg, backup.SourceInfo{Subjects: cfg.Subjects, Stream: s.stream})
+	from := backup.SourceInfo{Subjects: cfg.Subjects, Stream: s.stream}
+	rec, err := backup.NewRecorder(filepath.Join(t.dir, s.stream), cfg, from)
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,8 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 	if err != nil || end == 0 {
 		return err
 	}
-	// Without a bound nats.go makes the consumer again for ever, past the end of the context and of the connection.
+	// Without a bound nats.go makes the consumer again for ever, past the end of the context and of the
+	// connection.
 	cons, err := t.js.OrderedConsumer(w, s.stream, jetstream.OrderedConsumerConfig{MaxResetAttempts: 10})
 	if err != nil {
 		return err
@@ -83,8 +85,8 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 		if !caughtUp {
 			continue
 		}
-		// That nothing was pending does not tell what was written a moment before; the end of the stream, asked for now, does. Each
-		// entry that is there now and is not beyond at was there when it was its turn.
+		// That nothing was pending does not tell what was written a moment before; the end of the stream, asked
+		// for now, does. Each entry that is there now and is not beyond at was there when it was its turn.
 		if end, err = t.lastSeq(w, s, stream, silent); err != nil {
 			return err
 		}
@@ -106,8 +108,8 @@ func (t *taker) entry(s source, msg jetstream.Msg, rec *backup.Recorder) error {
 	return nil
 }
 
-// lastSeq is the end of a stream by its leader: its last sequence or, where nothing has come for a while and the last entries may have been
-// removed, that of the last entry.
+// lastSeq is the end of a stream by its leader: its last sequence or, where nothing has come for a while and the
+// last entries may have been removed, that of the last entry.
 func (t *taker) lastSeq(ctx context.Context, s source, stream *jsm.Stream, silent bool) (uint64, error) {
 	if silent {
 		return lastEntry(stream, s)

@@ -11,7 +11,8 @@ import (
 	"entitled/internal/natstest"
 )
 
-// Whatever happens to a file of a backup, it is not taken for a whole one: neither by Verify nor by Restore, which then changes nothing.
+// Whatever happens to a file of a backup, it is not taken for a whole one: neither by Verify nor by Restore,
+// which then changes nothing.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -72,7 +73,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A backup that was interrupted is none, and is taken again in the same directory. Its files are for their owner alone.
+// A backup that was interrupted is none, and is taken again in the same directory. Its files are for their owner
+// alone.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)

@@ -14,8 +14,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// A company loses all its servers and disks, ten days after a backup under load, and is restored on three. The first restore dies half way.
-// Nobody does anything but restore and start the programs.
+// A company loses all its servers and disks, ten days after a backup under load, and is restored on three. The
+// first restore dies half way. Nobody does anything but restore and start the programs.
 func TestOneToThree(t *testing.T) {
 	t.Parallel()
 	one := natstest.Run(t)
@@ -123,7 +123,8 @@ func underLoad(c *company, a *stripesim.Account, f func()) {
 	load.Wait()
 }
 
-// upheaval changes 200 customers, half of them without an event that reaches us and some without any event, brings 50 new ones, and deletes 10.
+// upheaval changes 200 customers, half of them without an event that reaches us and some without any event,
+// brings 50 new ones, and deletes 10.
 func (c *company) upheaval(own, connected *stripesim.Account) {
 	c.t.Helper()
 	for i := 20; i < 120; i++ {

@@ -48,7 +48,8 @@ func syncDir(dir string) error {
 // ErrNotEmpty says that a directory for a backup has something else in it, or a backup already.
 var ErrNotEmpty = errors.New("not empty")
 
-// begin makes the directory ready: it may be missing, empty, or hold a backup that was interrupted, which is removed.
+// begin makes the directory ready: it may be missing, empty, or hold a backup that was interrupted, which is
+// removed.
 func begin(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

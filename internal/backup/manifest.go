@@ -48,7 +48,8 @@ type Manifest struct {
 type Stream struct {
 	Name     string `json:"name"`
 	Messages uint64 `json:"messages"`
-	// FirstSeq and LastSeq are 0 without messages; LastSeq of a log also counts those that were deleted at its end.
+	// FirstSeq and LastSeq are 0 without messages; LastSeq of a log also counts those that were deleted at its
+	// end.
 	FirstSeq uint64 `json:"first_seq"`
 	LastSeq  uint64 `json:"last_seq"`
 	// Keys is how many a bucket has; an entry that was written while it was read may be in the backup twice.

@@ -17,9 +17,9 @@ import (
 	"entitled/internal/topology"
 )
 
-// What vouches is taken before what it vouches for. In the other order the cursor of recover is ahead of the log, and an event that the
-// log lacks is not looked for; and the record of a customer is ahead of it, and an event that comes later passes for one that
-// was synced.
+// What vouches is taken before what it vouches for. In the other order the cursor of recover is ahead of the
+// log, and an event that the log lacks is not looked for; and the record of a customer is ahead of it, and an
+// event that comes later passes for one that was synced.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	other := sources()
@@ -74,8 +74,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// busyBackup takes a backup during which, after its first stream, customers change and are synced, and recover runs. lost is the first of the
-// events.
+// busyBackup takes a backup during which, after its first stream, customers change and are synced, and recover
+// runs. lost is the first of the events.
 func (c *company) busyBackup(order []source) (dir, lost string) {
 	c.t.Helper()
 	srv := natstest.Run(c.t)

@@ -14,7 +14,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// A restore refuses while there is a log or a bucket of ours and names it. STRIPE_SYNC and stripe_pace are in nobody's way, and stay.
+// A restore refuses while there is a log or a bucket of ours and names it. STRIPE_SYNC and stripe_pace are in
+// nobody's way, and stay.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)

@@ -27,7 +27,8 @@ func (e *PresentError) Error() string {
 	if len(e.Assets) > 1 {
 		verb = "are"
 	}
-	return fmt.Sprintf("%s %s there: a backup is restored only where there is no log and no bucket of entitled", strings.Join(e.Assets, ", "), verb)
+	return fmt.Sprintf("%s %s there: a backup is restored only where there is no log and no bucket of entitled",
+		strings.Join(e.Assets, ", "), verb)
 }
 
 // A Report says what a restore did.
@@ -39,7 +40,8 @@ type Report struct {
 	Unplaced []string
 	// Parked is how many customers are parked, and are tried again.
 	Parked int
-	// Differ is what was there, was left alone, and is not as it must be: a STRIPE_SYNC of another number of replicas.
+	// Differ is what was there, was left alone, and is not as it must be: a STRIPE_SYNC of another number of
+	// replicas.
 	Differ []topology.Finding
 }
 
@@ -54,9 +56,9 @@ type restorer struct {
 	report Report
 }
 
-// Restore brings a backup back into a NATS that holds no log and no bucket of ours, sequences and revisions as they were, and
-// has the syncers bring what changed since. The error is a [*PresentError] where there is something. A restore that was
-// interrupted is taken away and begun again.
+// Restore brings a backup back into a NATS that holds no log and no bucket of ours, sequences and revisions as
+// they were, and has the syncers bring what changed since. The error is a [*PresentError] where there is
+// something. A restore that was interrupted is taken away and begun again.
 func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report, error) {
 	r := &restorer{Options: o.resolved(), dir: dir, nc: nc, run: nuid.Next()}
 	if err := newEnough(nc); err != nil {
@@ -67,7 +69,9 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 		return r.report, fmt.Errorf("open JetStream: %w", err)
 	}
 	// All of it is read before anything is changed.
-	r.report.Manifest, err = Verify(dir, func(step string, done, total int64) { r.Progress("checking "+step, done, total) })
+	r.report.Manifest, err = Verify(dir, func(step string, done, total int64) {
+		r.Progress("checking "+step, done, total)
+	})
 	if err != nil {
 		return r.report, err
 	}
@@ -120,7 +124,8 @@ func (r *restorer) fits() error {
 	}
 	for _, s := range r.report.Streams {
 		if most := r.nc.MaxPayload(); s.Largest > most {
-			return fmt.Errorf("%s has a message of %d bytes, and this server takes %d: raise its max_payload", s.Name, s.Largest, most)
+			return fmt.Errorf("%s has a message of %d bytes, and this server takes %d: raise its max_payload",
+				s.Name, s.Largest, most)
 		}
 	}
 	return nil

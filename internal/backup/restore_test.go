@@ -16,8 +16,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// What is restored is what there was, under the same sequences, but for the entries that are left out; and the work that brings the
-// rest is under way.
+// What is restored is what there was, under the same sequences, but for the entries that are left out; and the
+// work that brings the rest is under way.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)

@@ -15,11 +15,13 @@ import (
 	"github.com/nats-io/jsm.go/backup"
 )
 
-// scan reads the files of a stream, every message of them, and says what they hold. progress is called with the bytes read.
+// scan reads the files of a stream, every message of them, and says what they hold. progress is called with the
+// bytes read.
 func scan(dir, name string, progress func(done, total int64)) (Stream, error) {
 	s := Stream{Name: name}
 	sub := filepath.Join(dir, name)
-	meta, err := digest(filepath.Join(sub, jsm.SnapshotMetaFile), func(io.Reader) error { return nil }, func(_, _ int64) {})
+	unread := func(io.Reader) error { return nil }
+	meta, err := digest(filepath.Join(sub, jsm.SnapshotMetaFile), unread, func(_, _ int64) {})
 	if err != nil {
 		return s, err
 	}

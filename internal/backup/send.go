@@ -22,15 +22,16 @@ import (
 const (
 	// chunk is how much of an archive is sent at a time, unless the server takes less.
 	chunk = 64 << 10
-	// heardWithin is how long it may take until all servers of a cluster know where the first chunk goes. The server gives up a restore
-	// after 5 s without a chunk.
+	// heardWithin is how long it may take until all servers of a cluster know where the first chunk goes. The
+	// server gives up a restore after 5 s without a chunk.
 	heardWithin = 4 * time.Second
 	// endsWithin is by how much longer than a chunk the server may take to end a restore.
 	endsWithin = 10
 )
 
-// send restores one stream, marked. It is what jsm.go's RestoreSnapshotFromDirectory does, which fails in a cluster when the first chunk
-// is sent before every server knows where it goes, and which waits for the end for an hour, whatever its context says.
+// send restores one stream, marked. It is what jsm.go's RestoreSnapshotFromDirectory does, which fails in a
+// cluster when the first chunk is sent before every server knows where it goes, and which waits for the end for
+// an hour, whatever its context says.
 func (r *restorer) send(ctx context.Context, s Stream) error {
 	sub := filepath.Join(r.dir, s.Name)
 	req, err := r.request(sub)
@@ -103,7 +104,8 @@ func (r *restorer) chunk(ctx context.Context, subject string, data []byte, first
 
 // ask waits for an answer, which may be empty.
 func (r *restorer) ask(ctx context.Context, subject string, data []byte, within time.Duration, answer any) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer for %s: is the server still there?", within))
+	silence := fmt.Errorf("no answer for %s: is the server still there?", within)
+	ctx, cancel := context.WithTimeoutCause(ctx, within, silence)
 	defer cancel()
 	m, err := r.nc.RequestWithContext(ctx, subject, data)
 	if err != nil {

@@ -38,8 +38,8 @@ func sources() []source {
 	}
 }
 
-// leftOut reports whether a backup leaves out an entry of stripe_state: it speaks of a fleet, of a sweep or of a log
-// that is no more when the backup is restored.
+// leftOut reports whether a backup leaves out an entry of stripe_state: it speaks of a fleet, of a sweep or of a
+// log that is no more when the backup is restored.
 func leftOut(key string) bool {
 	p := strings.Split(key, ".")
 	switch {

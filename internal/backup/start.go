@@ -11,8 +11,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// start has the syncers bring what changed since the backup, and look at all that cannot be known from it. It is done before
-// the marks go, so that it is not left out when the restore is interrupted.
+// start has the syncers bring what changed since the backup, and look at all that cannot be known from it. It is
+// done before the marks go, so that it is not left out when the restore is interrupted.
 func (r *restorer) start(ctx context.Context) error {
 	modes := r.report.Modes()
 	var err error
@@ -33,7 +33,8 @@ func (r *restorer) start(ctx context.Context) error {
 		if err := r.redrive(ctx, mode); err != nil {
 			return err
 		}
-		// coverage and recover would start by themselves, since their schedules are missing; the sweep waits for its night.
+		// coverage and recover would start by themselves, since their schedules are missing; the sweep waits for
+		// its night.
 		for _, job := range []string{"coverage", "recover", "sweep"} {
 			if _, err := r.js.Publish(ctx, stripeevent.JobSubject(mode, job), []byte(stripeevent.JobFromNothing)); err != nil {
 				return fmt.Errorf("start job %s of mode %s: %w", job, mode, err)

@@ -20,8 +20,8 @@ import (
 
 // Options of [Take] and [Restore]. The zero value is the default.
 type Options struct {
-	// Progress, if not nil, is called with how far each step of the work is, in the step's own unit; total is 0 where it
-	// is not known. It is called from one goroutine at a time.
+	// Progress, if not nil, is called with how far each step of the work is, in the step's own unit; total is 0
+	// where it is not known. It is called from one goroutine at a time.
 	Progress func(step string, done, total int64)
 	// Idle is how long NATS may send or take nothing before it is given up. Defaults to 30 s.
 	Idle time.Duration
@@ -86,8 +86,9 @@ type taker struct {
 	js  jetstream.JetStream
 }
 
-// Take writes a backup into a directory, which it makes, or which must be empty or hold one that was interrupted. It returns
-// what it wrote, as it was read back. On an error, or when the process ends, the directory is not taken for a backup.
+// Take writes a backup into a directory, which it makes, or which must be empty or hold one that was
+// interrupted. It returns what it wrote, as it was read back. On an error, or when the process ends, the
+// directory is not taken for a backup.
 func Take(ctx context.Context, nc *nats.Conn, dir string, o Options) (Manifest, error) {
 	if err := newEnough(nc); err != nil {
 		return Manifest{}, err

@@ -41,7 +41,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// No key of a bucket is missing that was overwritten while it was read. A snapshot of the server would lack some.
+// No key of a bucket is missing that was overwritten while it was read. A snapshot of the server would lack
+// some.
 func TestBucketUnderWrites(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -89,7 +90,8 @@ func TestBucketUnderWrites(t *testing.T) {
 	}
 }
 
-// A server that goes silent in the middle is given up: neither a snapshot nor the reading of a bucket ends by itself.
+// A server that goes silent in the middle is given up: neither a snapshot nor the reading of a bucket ends by
+// itself.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)

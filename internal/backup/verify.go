@@ -11,8 +11,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// Verify reads every message of a backup and compares all files with the manifest, which it returns. The error is
-// [ErrUnfinished] for what is not a whole backup, [ErrDamaged] for one that is not as it was written.
+// Verify reads every message of a backup and compares all files with the manifest, which it returns. The error
+// is [ErrUnfinished] for what is not a whole backup, [ErrDamaged] for one that is not as it was written.
 func Verify(dir string, progress func(step string, done, total int64)) (Manifest, error) {
 	if progress == nil {
 		progress = func(string, int64, int64) {}

@@ -9,8 +9,8 @@ import (
 // defaultIdle is how long NATS may send or take nothing before it is given up.
 const defaultIdle = 30 * time.Second
 
-// A watch ends its context when nothing has happened for a while: neither a snapshot nor a restore does so by itself when the
-// server that serves it dies.
+// A watch ends its context when nothing has happened for a while: neither a snapshot nor a restore does so by
+// itself when the server that serves it dies.
 type watch struct {
 	context.Context
 	timer *time.Timer

@@ -11,8 +11,9 @@ import (
 	"entitled/internal/topology"
 )
 
-// whole waits until a restored stream is as the manifest says, on every server that is to have it. The server answers before the others
-// have a copy, and for a second or two the stream's information calls them current all the same.
+// whole waits until a restored stream is as the manifest says, on every server that is to have it. The server
+// answers before the others have a copy, and for a second or two the stream's information calls them current all
+// the same.
 func (r *restorer) whole(ctx context.Context, s Stream) error {
 	w := watchOver(ctx, r.Idle, "replicas of "+s.Name)
 	defer w.stop()
@@ -63,7 +64,8 @@ func (r *restorer) everywhere(info *jetstream.StreamInfo, has map[string]uint64)
 	return true
 }
 
-// look makes a consumer, which the cluster puts on any server that has the stream, and notes how many messages that server has for it.
+// look makes a consumer, which the cluster puts on any server that has the stream, and notes how many messages
+// that server has for it.
 func (r *restorer) look(w *watch, stream jetstream.Stream, has map[string]uint64) error {
 	cons, err := stream.CreateConsumer(w, jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
@@ -95,15 +97,17 @@ func equal(info *jetstream.StreamInfo, s Stream) error {
 	if s.Keys > 0 {
 		want = uint64(s.Keys)
 	}
+	bounded := c.MaxAge > 0 || c.MaxBytes > 0 || c.MaxMsgs > 0
 	switch {
 	case state.LastSeq > s.LastSeq:
 		// A program that was not stopped has written since.
 		return nil
 	case state.LastSeq == s.LastSeq && state.Msgs == want:
 		return nil
-	case state.LastSeq == s.LastSeq && state.Msgs < want && (c.MaxAge > 0 || c.MaxBytes > 0 || c.MaxMsgs > 0) && state.FirstSeq > s.FirstSeq:
+	case state.LastSeq == s.LastSeq && state.Msgs < want && bounded && state.FirstSeq > s.FirstSeq:
 		// The age or the size that the configuration allows has removed the oldest messages.
 		return nil
 	}
-	return fmt.Errorf("it has %d messages up to %d, the backup has %d up to %d", state.Msgs, state.LastSeq, want, s.LastSeq)
+	return fmt.Errorf("it has %d messages up to %d, the backup has %d up to %d",
+		state.Msgs, state.LastSeq, want, s.LastSeq)
 }

@@ -10,7 +10,8 @@ import (
 	"entitled/internal/natstest"
 )
 
-// Before a restore lets anybody work, every server has all of every stream: the next that dies takes nothing with it.
+// Before a restore lets anybody work, every server has all of every stream: the next that dies takes nothing
+// with it.
 func TestEveryServerHasAll(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)

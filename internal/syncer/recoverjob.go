@@ -14,8 +14,9 @@ import (
 	"entitled/internal/stripeapi"
 )
 
-// runRecover is the job. Where STRIPE_SYNC was lost, and perhaps a part of the log with it, it also compares the events of each connected
-// account that has a snapshot. A key that may not read events stops nobody: it is said, and tried again when the job is due.
+// runRecover is the job. Where STRIPE_SYNC was lost, and perhaps a part of the log with it, it also compares the
+// events of each connected account that has a snapshot. A key that may not read events stops nobody: it is said,
+// and tried again when the job is due.
 func (s *Syncer) runRecover(ctx context.Context, lost bool) error {
 	rep, err := s.recovery("").run(ctx, 0, s.protocol.now())
 	s.metrics.recovered.Add(float64(rep.Recovered))
@@ -48,8 +49,9 @@ func (s *Syncer) sayRecovered(rep RecoverReport) {
 	}
 }
 
-// recoverConnected compares each connected account that has a snapshot. The job does so once, and is tried again until Stripe has answered for all of
-// them; an account that the key may not read, since its owner has disconnected it, is left out.
+// recoverConnected compares each connected account that has a snapshot. The job does so once, and is tried again
+// until Stripe has answered for all of them; an account that the key may not read, since its owner has
+// disconnected it, is left out.
 func (s *Syncer) recoverConnected(ctx context.Context) error {
 	accounts, err := s.store.connectedAccounts(ctx, s.mode)
 	if err != nil {
@@ -70,7 +72,8 @@ func (s *Syncer) recoverConnected(ctx context.Context) error {
 	return nil
 }
 
-// restoredKey is the entry of stripe_state that says of which instant the backup was that everything was restored from.
+// restoredKey is the entry of stripe_state that says of which instant the backup was that everything was
+// restored from.
 const restoredKey = "restored"
 
 // A restoredEntry is that entry.
@@ -78,8 +81,9 @@ type restoredEntry struct {
 	Backup time.Time `json:"backup"`
 }
 
-// SetRestored notes that everything was restored from a backup that was begun then. The log may lack whatever came later: the first
-// comparison of an account with Stripe's events begins three days before that, and not before the newest event.
+// SetRestored notes that everything was restored from a backup that was begun then. The log may lack whatever
+// came later: the first comparison of an account with Stripe's events begins three days before that, and not
+// before the newest event.
 func SetRestored(ctx context.Context, state jetstream.KeyValue, backup time.Time) error {
 	b, _ := json.Marshal(restoredEntry{backup.UTC()}) // a time: cannot fail
 	_, err := state.Put(ctx, restoredKey, b)

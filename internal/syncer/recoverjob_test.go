@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The first comparison of an account begins three days before its newest event, and after a restore three days before the backup: what came
-// since is not in the log.
+// The first comparison of an account begins three days before its newest event, and after a restore three days
+// before the backup: what came since is not in the log.
 func TestRecoverAfterRestore(t *testing.T) {
 	t.Parallel()
 	for _, restored := range []bool{false, true} {
