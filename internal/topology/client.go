@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// answerWithin bounds one request to JetStream's API.
+	// answerWithin bounds one request to JetStream's API, but for Keep's.
 	answerWithin = 5 * time.Second
 	// refusedWithin is how often a request without an answer is checked for a refusal.
 	refusedWithin = 5 * time.Millisecond
@@ -21,10 +21,14 @@ const (
 
 // client sends requests to JetStream's API and tells a refusal from silence. The server does not answer a request
 // that the user may not send: the client waits for its time limit while the reason arrives as an error of the connection.
-type client struct{ js jetstream.JetStream }
+type client struct {
+	js jetstream.JetStream
+	// within bounds one request.
+	within time.Duration
+}
 
 func connected(js jetstream.JetStream) (client, error) {
-	return client{js}, CheckServer(js.Conn())
+	return client{js, answerWithin}, CheckServer(js.Conn())
 }
 
 // do calls send, which requests subject (without the API's prefix), and returns its error, or a [*DeniedError] as soon
@@ -32,7 +36,7 @@ func connected(js jetstream.JetStream) (client, error) {
 func (c client) do(ctx context.Context, subject string, send func(context.Context) error) error {
 	nc := c.js.Conn()
 	before := nc.LastError()
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, c.within)
 	defer cancel()
 	answer := make(chan error, 1)
 	// Waited for below in every case: it ends with its context.
@@ -116,5 +120,5 @@ func Supported(version string) bool {
 // Ask calls send, which requests subject (without the API's prefix) of js, and returns its error, or a [*DeniedError] as soon as the
 // server has refused it.
 func Ask(ctx context.Context, js jetstream.JetStream, subject string, send func(context.Context) error) error {
-	return client{js}.do(ctx, subject, send)
+	return client{js, answerWithin}.do(ctx, subject, send)
 }

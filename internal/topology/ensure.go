@@ -15,10 +15,16 @@ import (
 // It creates nothing and returns an [*EmptyClusterError], a [*LostError] or a [*RestoringError] where a missing
 // asset must not be created by a program, or what is there is being restored.
 func Ensure(ctx context.Context, js jetstream.JetStream, assets []Asset) error {
+	return ensureWithin(ctx, js, answerWithin, assets)
+}
+
+// ensureWithin is Ensure with a bound of one request.
+func ensureWithin(ctx context.Context, js jetstream.JetStream, within time.Duration, assets []Asset) error {
 	c, err := connected(js)
 	if err != nil {
 		return err
 	}
+	c.within = within
 	var drift DriftError
 	var missing MissingError
 	unavailable := map[string]bool{}

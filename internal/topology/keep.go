@@ -11,7 +11,8 @@ import (
 // LookEvery is how often the programs look whether what they need is still there.
 const LookEvery = 2 * time.Second
 
-// lookWithin bounds one look, so that a server that does not answer is noticed within seconds.
+// lookWithin bounds one request of a look, so that a server that does not answer is noticed within seconds. The look as a
+// whole has no bound: on a slow server it would end each time before it comes to what is missing.
 const lookWithin = 3 * time.Second
 
 // Keep is [Ensure] every so often until ctx ends: a program calls it once it is ready. report is told each time what is wrong, nil if
@@ -25,7 +26,7 @@ func Keep(ctx context.Context, js jetstream.JetStream, assets []Asset, every tim
 			return
 		case <-ticker.C:
 		}
-		err := ensureWithin(ctx, js, assets)
+		err := ensureWithin(ctx, js, lookWithin, assets)
 		if ctx.Err() != nil {
 			return
 		}
@@ -34,12 +35,6 @@ func Keep(ctx context.Context, js jetstream.JetStream, assets []Asset, every tim
 		}
 		silent = err != nil
 	}
-}
-
-func ensureWithin(ctx context.Context, js jetstream.JetStream, assets []Asset) error {
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
-	defer cancel()
-	return Ensure(ctx, js, assets)
 }
 
 // certain says that err is what the server answered about the assets.
