@@ -84,6 +84,7 @@ func TestEveryFieldCounts(t *testing.T) {
 		s.Subscriptions[0].PauseCollection = &entitlement.PauseCollection{Behavior: "void"}
 		s.Subscriptions[0].PaymentMethod = &entitlement.PaymentMethod{Type: "card"}
 		s.Subscriptions[0].Items[0].Quantity = &now
+		s.Omitted = []string{entitlement.OmittedMetadata}
 		return &s
 	}
 	var visit func(at reflect.Value, name string, get func(*entitlement.Snapshot) reflect.Value)
