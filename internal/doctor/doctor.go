@@ -136,6 +136,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	}
 	if !denied {
 		r.add(replicas(ctx, js, cfg)...)
+		r.add(contents(ctx, cfg, lookEvery)...)
 	}
 	for _, m := range cfg.Modes {
 		r.add(syncers(ctx, cfg.NATS, m))

@@ -19,37 +19,48 @@ func connection(nc *nats.Conn) Check {
 	return c
 }
 
-// user asks the server who this is; the answer also tells what the user may do.
-func user(ctx context.Context, nc *nats.Conn) Check {
-	c := Check{Name: "nats user", State: OK}
+// A natsUser is the user of a connection, as the server has it.
+type natsUser struct {
+	User        string `json:"user"`
+	Account     string `json:"account"`
+	Permissions *struct {
+		Publish   *struct{ Allow, Deny []string } `json:"publish"`
+		Subscribe *struct{ Allow, Deny []string } `json:"subscribe"`
+	} `json:"permissions"`
+}
+
+// userOf asks the server who this is.
+func userOf(ctx context.Context, nc *nats.Conn) (natsUser, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	msg, err := nc.RequestWithContext(ctx, "$SYS.REQ.USER.INFO", nil)
+	if err != nil {
+		return natsUser{}, err
+	}
+	var answer struct {
+		Data natsUser `json:"data"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return natsUser{}, fmt.Errorf("the answer cannot be read, is that a NATS server? %w", err)
+	}
+	return answer.Data, nil
+}
+
+// user is who the server takes this for, and what that user may do.
+func user(ctx context.Context, nc *nats.Conn) Check {
+	c := Check{Name: "nats user", State: OK}
+	u, err := userOf(ctx, nc)
 	if err != nil {
 		c.State, c.Text = Warn, "the server does not tell who this user is: "+err.Error()
 		c.Next = "run this as a user who may read everything, ops of nats.conf for one; what this one may not see is said below"
 		return c
 	}
-	var answer struct {
-		Data struct {
-			User        string `json:"user"`
-			Account     string `json:"account"`
-			Permissions *struct {
-				Publish   *struct{ Allow, Deny []string } `json:"publish"`
-				Subscribe *struct{ Allow, Deny []string } `json:"subscribe"`
-			} `json:"permissions"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		c.State, c.Text, c.Next = Warn, "the server's answer about this user cannot be read: "+err.Error(), "is that a NATS server?"
-		return c
-	}
-	who := answer.Data.User
+	who := u.User
 	if who == "" {
 		who = "anonymous"
 	}
-	c.Text = who + " of account " + answer.Data.Account
-	p := answer.Data.Permissions
+	c.Text = who + " of account " + u.Account
+	p := u.Permissions
 	if p == nil || p.Publish == nil && p.Subscribe == nil {
 		c.State, c.Text = Warn, c.Text+": may do everything"
 		c.Next = "fine on your own machine; elsewhere give each program its user of nats.conf"

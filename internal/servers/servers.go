@@ -56,6 +56,10 @@ type JetStream struct {
 	} `json:"config"`
 	// Meta is nil for a server that is not part of a cluster.
 	Meta *Meta `json:"meta_cluster"`
+	// Accounts is empty unless [LookAtStreams] asked.
+	Accounts []struct {
+		Streams []Stream `json:"stream_detail"`
+	} `json:"account_details"`
 }
 
 // Meta is the group of all servers of a cluster that have JetStream.
@@ -87,20 +91,12 @@ type Fleet struct {
 // Look asks the servers about their JetStream, and with health about their health too. It returns when all that there are have answered, or when
 // patience or ctx ends; then some are missing. The error is [ErrNotAnswered], [ErrDenied] or what became of the connection.
 func Look(ctx context.Context, nc *nats.Conn, patience time.Duration, health bool) (Fleet, error) {
-	var f Fleet
-	err := ask(ctx, nc, jszSubject, patience, func(a answer) (enough bool) {
-		s := Server{Name: a.Server.Name, ID: a.Server.ID, Version: a.Server.Version}
-		if json.Unmarshal(a.Data, &s.JetStream) != nil || f.has(s.ID) {
-			return false
-		}
-		f.add(s)
-		return len(f.Missing)+f.Unnamed == 0
-	})
+	f, err := gather(ctx, nc, nil, patience)
 	if err != nil || !health {
 		return f, err
 	}
 	answered := 0
-	err = ask(ctx, nc, healthzSubject, patience, func(a answer) (enough bool) {
+	err = ask(ctx, nc, healthzSubject, nil, patience, func(a answer) (enough bool) {
 		i := slices.IndexFunc(f.Servers, func(s Server) bool { return s.ID == a.Server.ID })
 		if i < 0 || f.Servers[i].Health != nil {
 			return false
@@ -116,6 +112,20 @@ func Look(ctx context.Context, nc *nats.Conn, patience time.Duration, health boo
 	if errors.Is(err, ErrNotAnswered) || errors.Is(err, ErrDenied) {
 		err = nil // a server without health is one that did not say
 	}
+	return f, err
+}
+
+// gather asks every server about its JetStream.
+func gather(ctx context.Context, nc *nats.Conn, question []byte, patience time.Duration) (Fleet, error) {
+	var f Fleet
+	err := ask(ctx, nc, jszSubject, question, patience, func(a answer) (enough bool) {
+		s := Server{Name: a.Server.Name, ID: a.Server.ID, Version: a.Server.Version}
+		if json.Unmarshal(a.Data, &s.JetStream) != nil || f.has(s.ID) {
+			return false
+		}
+		f.add(s)
+		return len(f.Missing)+f.Unnamed == 0
+	})
 	return f, err
 }
 
@@ -179,7 +189,7 @@ type answer struct {
 }
 
 // ask calls each with every answer until it says that it has enough, or patience ends.
-func ask(ctx context.Context, nc *nats.Conn, subject string, patience time.Duration, each func(answer) (enough bool)) error {
+func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, patience time.Duration, each func(answer) (enough bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	inbox := nc.NewRespInbox()
@@ -189,7 +199,7 @@ func ask(ctx context.Context, nc *nats.Conn, subject string, patience time.Durat
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
 	before := nc.LastError()
-	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
+	if err := nc.PublishRequest(subject, inbox, question); err != nil {
 		return err
 	}
 	// The server speaks in order: a refusal arrives before the answer to this.
