@@ -39,7 +39,7 @@ type Replica struct {
 	Lag     uint64 `json:"lag"`
 }
 
-// LookAtStreams is [Look] without health, with the streams of one account on each server: some 600 bytes for each stream.
+// LookAtStreams is [Look] without health, with the streams of one account on each server: some 500 bytes for each stream.
 func LookAtStreams(ctx context.Context, nc *nats.Conn, account string, patience time.Duration) (Fleet, error) {
 	question, err := json.Marshal(struct {
 		Account string `json:"account"`
