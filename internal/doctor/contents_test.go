@@ -103,6 +103,7 @@ func TestDiffering(t *testing.T) {
 	type on = map[string]servers.Extent
 	whole := servers.Extent{Messages: 177, First: 375, Last: 551}
 	later := servers.Extent{Messages: 177, First: 380, Last: 560}
+	ahead := servers.Extent{Messages: 177, First: 700, Last: 900}
 	one := servers.Extent{Messages: 1, First: 551, Last: 551}
 	off := servers.Extent{First: 552, Last: 551}
 	none := servers.Extent{First: 375, Last: 374}
@@ -126,7 +127,10 @@ func TestDiffering(t *testing.T) {
 		"empty":                   {look(whole, whole, none), look(whole, whole, none), empty + "(375 to 551), and calls that current"},
 		"empty beside a busy one": {look(whole, whole, none), look(later, later, none), empty + "(380 to 560)"},
 		"fewer, as far":           {look(whole, whole, one), look(whole, whole, one), "KV_entitlements_test: n3 holds 1 message (551 to 551)"},
-		"further than its leader": {look(whole, whole, later), look(whole, whole, later), "KV_entitlements_test: n3 holds 177 messages (380 to 560)"},
+		"further than its leader": {
+			look(whole, whole, later), look(whole, whole, later), "KV_entitlements_test: n3 holds 177 messages (380 to 560)"},
+		"further than a busy leader": {
+			look(whole, whole, ahead), look(later, later, ahead), "KV_entitlements_test: n3 holds 177 messages (700 to 900)"},
 		"a moment behind":         {look(later, later, whole), look(later, later, later), ""},
 		"always a moment behind":  {look(whole, whole, none), look(later, later, whole), ""},
 		"where the leader was":    {look(whole, whole, whole), look(later, later, whole), ""},
