@@ -51,6 +51,10 @@ func TestForgottenWithoutASnapshot(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			if used {
+				// Puts its policy in force, which a bucket that others filled has none of.
+				if _, err := r.operator().Backfill(t.Context(), syncer.SweepOptions{}); err != nil {
+					t.Fatal(err)
+				}
 				if _, err := r.bucket(entitlement.Bucket(entitlement.Test)).Put(t.Context(), "cus_other", []byte("{}")); err != nil {
 					t.Fatal(err)
 				}

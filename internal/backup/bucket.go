@@ -22,6 +22,9 @@ const (
 	ahead = 8 << 20
 	// lookAgain is how soon the leader is asked again where a reader waits for entries that may never come.
 	lookAgain = 100 * time.Millisecond
+	// enough is how often the end is asked for and read up to while a bucket is written without a pause. A key that is
+	// missing after that was written again each time within the milliseconds between its write and its reading.
+	enough = 20
 )
 
 // bucket reads a bucket to its end. A snapshot of the server would lack the keys that are written meanwhile:
@@ -63,7 +66,8 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 		return err
 	}
 	defer it.Stop()
-	for at, n, caughtUp := uint64(0), uint64(0), false; ; {
+	var at, n, rounds uint64
+	for caughtUp := false; ; {
 		msg, err := next(w, it, caughtUp)
 		silent := errors.Is(err, context.DeadlineExceeded) && w.Err() == nil
 		if err != nil && !silent {
@@ -82,7 +86,7 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 			n++
 			t.Progress(s.stream, int64(n), int64(max(total, n+meta.NumPending)))
 		}
-		if !caughtUp {
+		if !caughtUp || !silent && rounds > 0 && at < end {
 			continue
 		}
 		// That nothing was pending does not tell what was written a moment before; the end of the stream, asked
@@ -90,7 +94,7 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 		if end, err = t.lastSeq(w, s, stream, silent); err != nil {
 			return err
 		}
-		if at >= end {
+		if rounds++; at >= end || rounds == enough {
 			return nil
 		}
 	}

@@ -51,12 +51,9 @@ func (r *restorer) send(ctx context.Context, s Stream) error {
 	if err != nil {
 		return err
 	}
-	var begun api.JSApiStreamRestoreResponse
-	if err := r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, s.Name), body, r.Idle, &begun); err != nil {
+	begun, err := r.begin(ctx, s.Name, body)
+	if err != nil {
 		return err
-	}
-	if begun.IsError() {
-		return begun.ToError()
 	}
 	buf := make([]byte, min(chunk, r.nc.MaxPayload()))
 	for sent := int64(0); ; {
@@ -87,6 +84,26 @@ func (r *restorer) send(ctx context.Context, s Stream) error {
 		return ended.ToError()
 	}
 	return nil
+}
+
+// noPeers is the server's code where it finds too few servers for the replicas (JSClusterNoPeersErrF).
+const noPeers = 10005
+
+// begin asks for the restore of a stream. A cluster that has just started, or has just elected another leader, may not know
+// all of its servers yet: it is asked again for a while.
+func (r *restorer) begin(ctx context.Context, stream string, body []byte) (begun api.JSApiStreamRestoreResponse, err error) {
+	for until := time.Now().Add(r.Idle); ; {
+		begun = api.JSApiStreamRestoreResponse{}
+		if err := r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, stream), body, r.Idle, &begun); err != nil {
+			return begun, err
+		}
+		if begun.Error == nil || begun.Error.ErrCode != noPeers || time.Now().After(until) {
+			return begun, begun.ToError()
+		}
+		if err := pause(ctx, lookAgain); err != nil {
+			return begun, err
+		}
+	}
 }
 
 // chunk sends a chunk.
