@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -96,9 +97,12 @@ func explainRestore(err error) error {
 	case errors.Is(err, backup.ErrAlone):
 		return withHint(err, "REPLICAS says on how many servers of a cluster each stream is: no more than there are")
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(err, "name the directory of a backup, as `entitled backup` wrote it; nothing was changed")
+	}
 	known := explainBackup(err)
 	if _, hinted := errors.AsType[hinted](known); hinted {
 		return known
 	}
-	return withHint(err, "when that is mended, say it again: what it restored is removed first; until then ingest and syncers wait")
+	return withHint(err, "when that is mended, run it again: it removes first what it has restored; ingest and the syncers wait while anything is marked as being restored")
 }

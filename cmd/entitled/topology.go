@@ -158,9 +158,10 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer nc.Close()
-	// Who says how long wants it, who does not may have forgotten that the daemons keep events for longer.
+	// A setting that is not given may have been forgotten: the daemons may keep events for longer, and more replicas.
 	changes, err := topology.Apply(ctx, js, assets, topology.ApplyOptions{
-		Recreate: t.Recreate, AcceptLoss: t.AcceptLoss, Shorten: t.Settings.EventsMaxAge != "",
+		Recreate: t.Recreate, AcceptLoss: t.AcceptLoss,
+		Shorten: t.Settings.EventsMaxAge != "", Fewer: t.Settings.Replicas != "",
 	})
 	if err == nil {
 		var mirrors []topology.Change
@@ -326,7 +327,7 @@ func summary(findings []topology.Finding) error {
 	}
 }
 
-const shortenHint = "set EVENTS_MAX_AGE: as the daemons have it, or to what you want; `entitled topology apply` then deletes what is older"
+const shortenHint = "set REPLICAS and EVENTS_MAX_AGE: as the daemons have them, or to what you want; `entitled topology apply` then removes replicas that are too many and what is older"
 
 // nextApply says what mends the findings.
 func nextApply(findings []topology.Finding) string {

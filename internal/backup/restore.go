@@ -165,8 +165,21 @@ func (r *restorer) clear(ctx context.Context) error {
 	return nil
 }
 
-// present are the streams that are there, with their metadata.
+// present are the streams that are there, with their metadata. For some seconds after a restore was killed, the server
+// lists the stream that was being restored and does not find it.
 func (r *restorer) present(ctx context.Context) (map[string]map[string]string, error) {
+	for until := time.Now().Add(goneWithin); ; {
+		found, err := r.streams(ctx)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) || time.Now().After(until) {
+			return found, err
+		}
+		if err := pause(ctx, lookAgain); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *restorer) streams(ctx context.Context) (map[string]map[string]string, error) {
 	names := r.js.StreamNames(ctx)
 	found := map[string]map[string]string{}
 	for name := range names.Name() {

@@ -93,6 +93,10 @@ func replicaCheck(before, now []replicated) Check {
 		if first := before[i].info; first != nil && first.State.LastSeq < r.info.State.LastSeq {
 			passed = r.info.State.LastSeq - first.State.LastSeq
 		}
+		if there, want := 1+len(r.info.Cluster.Replicas), r.info.Config.Replicas; there < want {
+			c.found(Fail, fmt.Sprintf("%s has %s of %d", r.name, count(there, "replica"), want),
+				"are all servers there? replicas that do not come by themselves need a backup, new store folders and a restore")
+		}
 		for _, p := range r.info.Cluster.Replicas {
 			switch {
 			case p.Offline:

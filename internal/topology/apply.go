@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -62,6 +63,16 @@ type ApplyOptions struct {
 	AcceptLoss bool
 	// Shorten lets it make the time shorter for which events and records are kept. What is older is deleted at once.
 	Shorten bool
+	// Fewer lets it make the replicas of a stream fewer.
+	Fewer bool
+}
+
+// may reports whether the options allow a change of a field that deletes messages or replicas.
+func (o ApplyOptions) may(field string) bool {
+	if field == replicasField {
+		return o.Fewer
+	}
+	return o.Shorten
 }
 
 // Apply creates what is missing and mends what differs, as far as that can be done in place. It returns what it changed, also when it
@@ -120,13 +131,14 @@ func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, [
 		return change, nil, err
 	}
 	var rest []Difference
-	mends := func(d Difference) bool { return d.InPlace && (!d.Loses || o.Shorten) }
+	mends := func(d Difference) bool { return d.InPlace && (!d.Loses || o.may(d.Field)) }
 	for _, d := range diffs {
 		if !mends(d) {
 			rest = append(rest, d)
 		}
 	}
-	if len(rest) > 0 && o.Recreate && a.replaceable() != "" {
+	unasked := slices.ContainsFunc(rest, func(d Difference) bool { return d.Loses })
+	if len(rest) > 0 && !unasked && o.Recreate && a.replaceable() != "" {
 		if err := a.remove(ctx, c); err != nil {
 			return change, nil, fmt.Errorf("remove in order to re-create: %w", err)
 		}
@@ -141,7 +153,7 @@ func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, [
 	if len(rest) == len(diffs) {
 		return change, rest, nil
 	}
-	if err := a.mend(ctx, c, o.Shorten); err != nil {
+	if err := a.mend(ctx, c, o.may); err != nil {
 		return change, rest, fmt.Errorf("update: %w", err)
 	}
 	change.Action = Updated

@@ -10,6 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// replicasField is the name of the number of replicas in a stream's JSON configuration.
+const replicasField = "num_replicas"
+
 // A Difference is one field of an asset that is not as it must be.
 type Difference struct {
 	// Asset is what differs, as its String says.
@@ -19,7 +22,7 @@ type Difference struct {
 	Have, Want string
 	// InPlace says that [Apply] can change it without re-creating the asset.
 	InPlace bool
-	// Loses says that the change deletes what is stored: [Apply] makes it only when asked to.
+	// Loses says that the change deletes messages or replicas: [Apply] makes it only when asked to.
 	Loses bool
 }
 
@@ -28,6 +31,8 @@ func (d Difference) String() string {
 	switch {
 	case !d.InPlace:
 		how = "cannot be changed in place"
+	case d.Loses && d.Field == replicasField:
+		how = "mending it removes replicas"
 	case d.Loses:
 		how = "mending it deletes what is older"
 	}
@@ -45,7 +50,7 @@ type field[C any] struct {
 	unset func(want *C) bool
 	// fixed says that the server would not change it in place. Nil: it would.
 	fixed func(have, want *C) bool
-	// loses says that the change deletes what is stored. Nil: it never does.
+	// loses says that the change deletes messages or replicas. Nil: it never does.
 	loses func(have, want *C) bool
 }
 
@@ -64,11 +69,11 @@ func differences[C any](asset string, fields []field[C], have, want *C) []Differ
 	return diffs
 }
 
-// mended is have with all of want that can be changed in place; with what deletes something only if lose says so.
-func mended[C any](fields []field[C], have, want *C, lose bool) C {
+// mended is have with all of want that can be changed in place; with what deletes something only if may says so of the field.
+func mended[C any](fields []field[C], have, want *C, may func(field string) bool) C {
 	c := *have
 	for _, f := range fields {
-		if f.loses != nil && f.loses(have, want) && !lose {
+		if f.loses != nil && f.loses(have, want) && !may(f.name) {
 			continue
 		}
 		if (f.unset == nil || !f.unset(want)) && (f.fixed == nil || !f.fixed(have, want)) {
@@ -146,9 +151,9 @@ func streamFields() []field[jetstream.StreamConfig] {
 		},
 		fixed(plain("retention", func(c *cfg) *jetstream.RetentionPolicy { return &c.Retention }), workQueue),
 		fixed(plain("storage", func(c *cfg) *jetstream.StorageType { return &c.Storage }), always),
-		fixed(plain("num_replicas", func(c *cfg) *int { return &c.Replicas }), func(have, want *cfg) bool {
+		losing(fixed(plain(replicasField, func(c *cfg) *int { return &c.Replicas }), func(have, want *cfg) bool {
 			return have.PersistMode == jetstream.AsyncPersistMode && want.Replicas > 1
-		}),
+		}), func(have, want *cfg) bool { return want.Replicas < have.Replicas }),
 		fixed(plain("persist_mode", func(c *cfg) *jetstream.PersistModeType { return &c.PersistMode }), always),
 		plain("discard", func(c *cfg) *jetstream.DiscardPolicy { return &c.Discard }),
 		plain("max_msgs_per_subject", func(c *cfg) *int64 { return &c.MaxMsgsPerSubject }),

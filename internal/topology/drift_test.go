@@ -159,7 +159,7 @@ func TestApplyShortensNoLogByItself(t *testing.T) {
 	} {
 		_, err := topology.Apply(ctx, js, assets(step.age), topology.ApplyOptions{Shorten: step.shorten, Recreate: true})
 		if left, ok := errors.AsType[*topology.NotAppliedError](err); ok != (step.age != step.then) || ok && (!left.Shortens() || len(left.Differences) != 1 ||
-			!strings.HasSuffix(err.Error(), "set EVENTS_MAX_AGE: as the daemons have it, or to what is wanted if what is older may be deleted")) {
+			!strings.HasSuffix(err.Error(), "set REPLICAS and EVENTS_MAX_AGE: as the daemons have them, or to what is wanted if replicas, or what is older, may be removed")) {
 			t.Errorf("to %s: %v", step.age, err)
 		}
 		stream, err := js.Stream(ctx, topology.EventsStream)
@@ -303,6 +303,14 @@ func TestFromOneReplicaToThree(t *testing.T) {
 	natstest.Eventually(t, time.Minute, func() error {
 		_, err := topology.Apply(ctx, js, three, topology.ApplyOptions{Recreate: true})
 		return err
+	})
+	// A command without REPLICAS takes no replica away.
+	natstest.Eventually(t, time.Minute, func() error {
+		_, err := topology.Apply(ctx, js, one, topology.ApplyOptions{Recreate: true, Shorten: true})
+		if left, ok := errors.AsType[*topology.NotAppliedError](err); !ok || !strings.Contains(left.Error(), "mending it removes replicas") {
+			return fmt.Errorf("from three to one unasked: %w", err)
+		}
+		return nil
 	})
 	// The stream's leader may hear of a consumer later than the consumer's own.
 	natstest.Eventually(t, time.Minute, func() error {

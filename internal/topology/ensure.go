@@ -81,7 +81,7 @@ func ensure(ctx context.Context, c client, a Asset) ([]Difference, error) {
 			return nil, fmt.Errorf("create: %w", err)
 		}
 	}
-	return nil, errors.New("somebody removes it as often as it is created")
+	return nil, errors.New("it is removed as often as it is created: is a restore under way?")
 }
 
 // about names the asset in an error that does not do so itself.

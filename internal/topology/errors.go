@@ -85,7 +85,7 @@ type NotAppliedError struct {
 	Recreatable bool
 }
 
-// Shortens says that ApplyOptions.Shorten would mend all of them.
+// Shortens says that ApplyOptions.Shorten and Fewer would mend all of them.
 func (e *NotAppliedError) Shortens() bool {
 	return !slices.ContainsFunc(e.Differences, func(d Difference) bool { return !d.Loses })
 }
@@ -97,7 +97,7 @@ func (e *NotAppliedError) Error() string {
 	}
 	text := strings.Join(list, "; ")
 	if e.Shortens() {
-		return text + ": set EVENTS_MAX_AGE: as the daemons have it, or to what is wanted if what is older may be deleted"
+		return text + ": set REPLICAS and EVENTS_MAX_AGE: as the daemons have them, or to what is wanted if replicas, or what is older, may be removed"
 	}
 	if e.Recreatable {
 		return text + ": `entitled topology apply --recreate` deletes and creates again what the system can rebuild; the rest cannot be rebuilt: " + ByRestore

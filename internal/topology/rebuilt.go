@@ -53,7 +53,7 @@ func Restored(have jetstream.StreamConfig, o Options) jetstream.StreamConfig {
 			continue
 		}
 		for _, f := range streamFields() {
-			if f.loses == nil && (f.unset == nil || !f.unset(&s.config)) {
+			if (f.loses == nil || f.name == replicasField) && (f.unset == nil || !f.unset(&s.config)) {
 				f.take(&have, &s.config)
 			}
 		}

@@ -16,7 +16,7 @@ type Asset interface {
 	// create makes it; errExists if there is one that differs.
 	create(context.Context, client) error
 	// mend changes in place what can be.
-	mend(ctx context.Context, c client, lose bool) error
+	mend(ctx context.Context, c client, may func(field string) bool) error
 	remove(context.Context, client) error
 	// replaceable says what makes up for the loss of what is in it; "" if nothing does.
 	replaceable() string
@@ -77,13 +77,13 @@ func (s *stream) create(ctx context.Context, c client) error {
 	return err
 }
 
-func (s *stream) mend(ctx context.Context, c client, lose bool) error {
+func (s *stream) mend(ctx context.Context, c client, may func(field string) bool) error {
 	have, err := s.look(ctx, c)
 	if err != nil {
 		return err
 	}
 	return c.do(ctx, "STREAM.UPDATE."+s.config.Name, func(ctx context.Context) error {
-		_, err := c.js.UpdateStream(ctx, mended(streamFields(), &have, &s.config, lose))
+		_, err := c.js.UpdateStream(ctx, mended(streamFields(), &have, &s.config, may))
 		return err
 	})
 }
@@ -151,13 +151,13 @@ func (k *consumer) createSubject() string {
 	return "CONSUMER.CREATE." + k.stream + "." + k.config.Durable + "." + k.config.FilterSubject
 }
 
-func (k *consumer) mend(ctx context.Context, c client, lose bool) error {
+func (k *consumer) mend(ctx context.Context, c client, may func(field string) bool) error {
 	have, err := k.look(ctx, c)
 	if err != nil {
 		return err
 	}
 	return c.do(ctx, k.createSubject(), func(ctx context.Context) error {
-		_, err := c.js.UpdateConsumer(ctx, k.stream, mended(consumerFields(), &have, &k.config, lose))
+		_, err := c.js.UpdateConsumer(ctx, k.stream, mended(consumerFields(), &have, &k.config, may))
 		return err
 	})
 }

@@ -86,14 +86,14 @@ func (s MarkSettings) Check(c *daemon.Checker) stripeevent.Types {
 
 // TopologySettings say how streams and buckets are kept.
 type TopologySettings struct {
-	Replicas     string `name:"replicas" env:"REPLICAS" default:"1" help:"Replicas of the streams and buckets: 3 in a cluster."`
+	Replicas     string `name:"replicas" env:"REPLICAS" placeholder:"N" help:"Replicas of the streams and buckets: 3 in a cluster. Default: 1."`
 	EventsMaxAge string `name:"events-max-age" env:"EVENTS_MAX_AGE" placeholder:"90d" help:"How long events, and the records of syncs, are kept. Default: 90d."`
 }
 
 // Check turns the settings into values.
 func (s TopologySettings) Check(c *daemon.Checker) topology.Options {
 	return topology.Options{
-		Replicas:     c.Int("REPLICAS", s.Replicas, daemon.Between(1, 5)),
+		Replicas:     c.Int("REPLICAS", cmp.Or(s.Replicas, "1"), daemon.Between(1, 5)),
 		EventsMaxAge: c.Duration("EVENTS_MAX_AGE", cmp.Or(s.EventsMaxAge, "90d"), daemon.Between(time.Hour, 3650*24*time.Hour)),
 	}
 }
