@@ -173,8 +173,10 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, den
 	}
 	if err != nil {
 		c.State, c.Text = Fail, err.Error()
-		c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one, on a server with JetStream"
-		_, denied = errors.AsType[*topology.DeniedError](err)
+		c.Next = "do the streams have a leader? the lines about the servers say more"
+		if _, denied = errors.AsType[*topology.DeniedError](err); denied {
+			c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one"
+		}
 		return false, denied, c
 	}
 	var list []string

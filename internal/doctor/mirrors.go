@@ -34,7 +34,7 @@ func mirrors(ctx context.Context, nc *nats.Conn) Check {
 		c.State, c.Text, c.Next = Fail, "not looked at: "+err.Error(), "do the streams have a leader? `nats server report jetstream`"
 		return c
 	}
-	var texts []string
+	var texts, crowded []string
 	for _, s := range list {
 		text := fmt.Sprintf("%s: %s", s.Bucket, count(int(s.Keys), "key"))
 		switch {
@@ -45,6 +45,13 @@ func mirrors(ctx context.Context, nc *nats.Conn) Check {
 		case s.Behind > 0:
 			c.State, text = Fail, fmt.Sprintf("%s: the copy lacks %d revisions", s.Bucket, s.Behind)
 		}
+		if s.Crowded() {
+			if Warn.worse(c.State) {
+				c.State = Warn
+			}
+			text += fmt.Sprintf(", and %d of %d consumers", s.Consumers, s.MaxConsumers)
+			crowded = append(crowded, "`nats req '$JS.APPS.API.STREAM.DELETE.KV_"+s.Bucket+"' ''`")
+		}
 		texts = append(texts, text)
 	}
 	c.Text = "they read copies in an account of their own; " + strings.Join(texts, ", ")
@@ -53,6 +60,9 @@ func mirrors(ctx context.Context, nc *nats.Conn) Check {
 	}
 	if c.State == Fail {
 		c.Next = "a syncer mends it within seconds: is one running? `entitled topology apply` makes and replaces copies too"
+	}
+	if c.State != Fail && crowded != nil {
+		c.Next = "a full one refuses every new watch: which app makes them? as ops, " + strings.Join(crowded, ", ") + " removes the copy with all of them; the syncers make it again"
 	}
 	return c
 }

@@ -52,7 +52,7 @@ func answering(cfg Config, s sight) Check {
 			"connect to each of them and give its monitoring port, or export the two questions to this account as nats.conf does")
 	case len(missing) > 0:
 		c.found(Fail, fmt.Sprintf("%d of %d answer; missing: %s", len(f.Servers), total, strings.Join(missing, ", ")),
-			"is it running, and do the others reach it? with two of three left the next one that stops takes the pipeline with it")
+			"are they running, and do the others reach them? three servers need two: with fewer nothing is stored, and webhooks are answered 503")
 	default:
 		c.Text = fmt.Sprintf("%d of %d answer", len(f.Servers), total)
 		if total == 1 {
@@ -118,6 +118,9 @@ func health(f servers.Fleet) Check {
 		case s.Health.Status == "ok":
 		case isFull(s):
 			c.found(Fail, on(f, s)+clip("/healthz is "+s.Health.Status+": "+s.Health.Error), "its store is full, as `nats store` says")
+		case strings.Contains(s.Health.Error, "meta leader"):
+			c.found(Fail, on(f, s)+clip("/healthz is "+s.Health.Status+": "+s.Health.Error),
+				"are more than half of the servers running, and do they reach one another? look again in a minute: it is so during an election")
 		case strings.Contains(s.Health.Error, "not current"):
 			c.found(Fail, on(f, s)+clip("/healthz is "+s.Health.Status+": "+s.Health.Error),
 				"look again in a minute: it is so while a server starts, and while another leader is elected; else its log says more")

@@ -20,7 +20,12 @@ type Standing struct {
 	Hopeless string
 	// Behind is how many revisions the mirror lacks, Keys how many it has.
 	Behind, Keys uint64
+	// Consumers is how many the mirror has, one for each watch, and MaxConsumers how many it takes.
+	Consumers, MaxConsumers int
 }
+
+// Crowded reports whether the mirror has nearly as many consumers as it takes: then new watches are refused.
+func (s Standing) Crowded() bool { return s.MaxConsumers > 0 && s.Consumers >= s.MaxConsumers/10*8 }
 
 // Asset is the mirror's name beside those of the topology.
 func Asset(bucket string) string { return "mirror of " + bucket + " for apps" }
@@ -49,6 +54,7 @@ func (v view) standing() Standing {
 	s := Standing{Bucket: v.bucket, Missing: v.copy == nil}
 	if v.copy != nil {
 		s.Hopeless, s.Behind, s.Keys = v.hopeless(), v.behind(), v.copy.State.NumSubjects
+		s.Consumers, s.MaxConsumers = v.copy.State.Consumers, v.copy.Config.MaxConsumers
 	}
 	return s
 }

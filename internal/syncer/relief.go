@@ -285,7 +285,8 @@ func (s *Syncer) relieve(ctx context.Context, mine relief, revision uint64) erro
 	defer cancel()
 	beating := make(chan struct{})
 	beat, stop := context.WithCancel(ctx)
-	go func() { // received from below
+	swept := mine // the goroutine's beats change mine
+	go func() {   // received from below
 		defer close(beating)
 		for sleep(beat, reliefBeat) == nil {
 			mine.Beat++
@@ -302,7 +303,7 @@ func (s *Syncer) relieve(ctx context.Context, mine relief, revision uint64) erro
 			}
 		}
 	}()
-	report, err := s.sweepDirty(ctx, mine)
+	report, err := s.sweepDirty(ctx, swept)
 	stop()
 	<-beating
 	mine.Active, mine.Ended = false, time.Now().UTC()
