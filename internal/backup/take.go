@@ -184,10 +184,20 @@ func (t *taker) log(w *watch, s source) (err error) {
 	}
 	defer meta.Close()
 	data.wrote = w.touch
+	// jsm.go tells of its progress from a goroutine of its own, which may go on for a moment after the snapshot.
+	var telling sync.Mutex
+	over := false
 	show := func(p jsm.SnapshotProgress) {
-		t.Progress(s.stream, int64(p.UncompressedBytesReceived()), int64(p.BytesExpected()))
+		telling.Lock()
+		defer telling.Unlock()
+		if !over {
+			t.Progress(s.stream, int64(p.UncompressedBytesReceived()), int64(p.BytesExpected()))
+		}
 	}
 	_, err = stream.SnapshotToBuffer(w, data, meta, jsm.WithProgress(0), jsm.SnapshotNotify(show))
+	telling.Lock()
+	over = true
+	telling.Unlock()
 	// SnapshotToBuffer closes both and does not look at the errors.
 	return errors.Join(err, data.Close(), meta.Close(), syncDir(sub))
 }
