@@ -79,7 +79,7 @@ func (c *Client) run(ready chan<- error) {
 		case errors.Is(err, ErrNoBucket) && !c.waits, errors.Is(err, jetstream.ErrBadBucket):
 			first(err)
 		}
-		c.log.Warn("following the bucket anew", "bucket", Bucket(c.view.mode), "err", err)
+		c.log.Warn("following the bucket again", "bucket", Bucket(c.view.mode), "err", err)
 		if immediate(err) {
 			continue
 		}

@@ -242,7 +242,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// Whoever types replay and no more does not have the whole log read again.
+// replay without a slice does not read the whole log again.
 func TestReplayOfAllIsAskedFor(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)

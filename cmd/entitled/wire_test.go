@@ -173,7 +173,7 @@ func TestEverythingOverTLS(t *testing.T) {
 	}
 	defer client.Close() //nolint:errcheck
 
-	// works has a customer buy, who then may and whom the tool shows.
+	// works has a customer buy, who then has access, and the tool shows it.
 	works := func(customer string) {
 		t.Helper()
 		if _, err := sim.Checkout(stripesim.CheckoutParams{Customer: customer, Price: "price_pro_monthly"}); err != nil {

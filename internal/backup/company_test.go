@@ -237,7 +237,7 @@ func (c *company) eventIDs(js jetstream.JetStream) map[string]bool {
 	return ids
 }
 
-// told returns the customer's syncs that wrote, as explain tells them.
+// told returns how many syncs explain shows that wrote the customer, and the first of them.
 func (c *company) told(js jetstream.JetStream, customer stripeevent.Customer) (writes int, first time.Time) {
 	c.t.Helper()
 	log, err := audit.Open(c.t.Context(), js)

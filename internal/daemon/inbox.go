@@ -17,7 +17,7 @@ var (
 
 var defaultInbox = strings.TrimSuffix(nats.InboxPrefix, ".")
 
-// inboxPrefix is where answers come. Whoever may subscribe to _INBOX.> can read the answers of all who use that prefix, so each user
+// inboxPrefix is where answers come. A user that may subscribe to _INBOX.> can read the answers of all who use that prefix, so each user
 // with a password has a prefix of its own, as nats.conf allows it. A user by credentials or nkey, or none, has the default, which is
 // what permissions are usually written for.
 func (n NATS) inboxPrefix() string {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Whoever reads a log line need not know that Go counts durations in nanoseconds.
+// A reader of a log line need not know that Go counts durations in nanoseconds.
 func TestLogOfAPipe(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shipped gives a server the nats.conf that is shipped; whoever does not log in is ops.
+// shipped gives a server the nats.conf that is shipped; a client that does not log in is ops.
 func shipped(t *testing.T) natstest.Option {
 	t.Helper()
 	o, err := server.ProcessConfigFile("../../nats.conf")
@@ -181,6 +181,8 @@ func TestReplicaCheck(t *testing.T) {
 	}
 	current := &jetstream.PeerInfo{Name: "nats-2", Current: true}
 	late := &jetstream.PeerInfo{Name: "nats-3", Lag: 30}
+	lacks := at(5, current)
+	lacks[0].info.Config.Replicas = 3
 	for name, tt := range map[string]struct {
 		before, now []replicated
 		want        string
@@ -189,6 +191,7 @@ func TestReplicaCheck(t *testing.T) {
 		"keeps up under load":    {at(1000, current, late), at(1030, current, late), "ok replicas: all current, 3 replicas of each: nats-1 leads STRIPE_EVENTS → "},
 		"stands still":           {at(1000, current, late), at(1029, current, late), "warn replicas: nats-3 is behind the leaders of STRIPE_EVENTS by 30 operations → look again in a minute"},
 		"away":                   {at(5, current), at(5, current, &jetstream.PeerInfo{Name: "nats-3", Offline: true}), "warn replicas: nats-3 is away from STRIPE_EVENTS → start it"},
+		"gone":                   {at(5, current), lacks, "fail replicas: STRIPE_EVENTS has 2 replicas of 3 → are all servers there?"},
 		"no leader":              {at(5, current), []replicated{{name: "STRIPE_EVENTS", err: context.DeadlineExceeded}}, "fail replicas: STRIPE_EVENTS has no leader → are most"},
 		"the topology's concern": {nil, []replicated{{name: "STRIPE_EVENTS", err: jetstream.ErrStreamNotFound}}, "ok replicas: there are none → "},
 	} {

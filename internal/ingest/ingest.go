@@ -12,7 +12,7 @@
 //
 // Limits. An ingest holds no state and needs no Stripe API key. It keeps the bodies of webhooks that wait for a PubAck in
 // memory, each up to Config.MaxBody, for Config.PublishTimeout at most. All bodies and connections together take
-// Config.MaxBodies at most, whoever sends them; senders.go says who is cut off when more come.
+// Config.MaxBodies at most, from all senders together; senders.go says who is cut off when more come.
 package ingest
 
 import (

@@ -36,7 +36,7 @@ type senders struct {
 	used int64
 	// leaving is the part of used that belongs to bodies which were cut off and whose memory is not free yet.
 	leaving int64
-	// waiting are the senders of whom a verified webhook is awaited.
+	// waiting are the senders that have not sent a verified webhook yet.
 	waiting []*sender
 }
 

@@ -75,7 +75,7 @@ func TestChargeFollowsWhatHasCome(t *testing.T) {
 	a.holds(t, 0)
 }
 
-// Where there is no room the connection that has kept most for longest is cut off and told to come again; a real webhook gets its place.
+// Where there is no room the connection that has kept most for longest is cut off with Retry-After; a real webhook gets its place.
 func TestWorstIsCutOff(t *testing.T) {
 	t.Parallel()
 	const room = 320 << 10
@@ -134,7 +134,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// What Stripe signed is not cut off while it is stored, however many come; they are told to come again.
+// What Stripe signed is not cut off while it is stored, however many come; those get Retry-After.
 func TestVerifiedKeepTheirPlace(t *testing.T) {
 	t.Parallel()
 	published, release := make(chan struct{}, 10), make(chan struct{})

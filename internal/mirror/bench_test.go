@@ -55,7 +55,7 @@ func BenchmarkWatch(b *testing.B) {
 	}
 }
 
-// watchAll returns a watch that has told of all that was there.
+// watchAll returns a watch that has delivered all that was there.
 func watchAll(tb testing.TB, js jetstream.JetStream) jetstream.KeyWatcher {
 	tb.Helper()
 	kv, err := js.KeyValue(tb.Context(), bucket)

@@ -16,7 +16,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// A witness follows the client of an app and fails the test if a customer with access becomes unknown whom the bucket never lost.
+// A witness follows the client of an app and fails the test if a customer with access becomes unknown although the bucket never lost it.
 type witness struct {
 	*entitlement.Client
 	t    *testing.T

@@ -16,7 +16,7 @@ import (
 
 const patience = 30 * time.Second
 
-// shipped gives a server the nats.conf that is shipped; whoever does not log in is ops.
+// shipped gives a server the nats.conf that is shipped; a client that does not log in is ops.
 func shipped(t *testing.T) natstest.Option {
 	t.Helper()
 	o, err := server.ProcessConfigFile("../../nats.conf")

@@ -66,7 +66,7 @@ func TestFeaturesSwitchedOnLater(t *testing.T) {
 	}
 }
 
-// A customer whom Stripe gives no feature was asked for all the same: it is not marked every night.
+// The features of a customer that has none were read all the same: it is not marked every night.
 func TestNoFeaturesAreRead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, withFeatures)

@@ -77,7 +77,7 @@ func TestSyncerWithAnotherPolicyTakesNoWork(t *testing.T) {
 	r.await(c, "the feature", has)
 	stop()
 
-	ready, stop = r.launch() // whoever restarted it forgot FEATURES
+	ready, stop = r.launch() // restarted without FEATURES
 	refuses(t, ready, "FEATURES=entitlements PAST_DUE_GRACE=72h0m0s", "FEATURES=off PAST_DUE_GRACE=72h0m0s")
 	r.mark(c)
 	r.publishJob("sweep")

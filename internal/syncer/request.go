@@ -170,7 +170,7 @@ func (q request) check() error {
 	return nil
 }
 
-// possible reports whether an object of Stripe's can have this id. Whoever creates a customer may choose it, but not one with blanks, control
+// possible reports whether an object of Stripe's can have this id. The creator of a customer may choose it, but not one with blanks, control
 // characters or slashes, nor one that means another path.
 func possible(id string) bool {
 	return strings.Trim(id, ".") != "" && len(id) <= longestID && !strings.ContainsFunc(id, func(r rune) bool {

@@ -2,6 +2,7 @@ package topology_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -164,5 +165,23 @@ func TestOpsCan(t *testing.T) {
 	}
 	if err := st.Purge(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// A consumer's configuration is kept, on disk too, and an app may create thousands of them. The server tells its clients the limit.
+func TestMessagesOfAppsAreSmall(t *testing.T) {
+	t.Parallel()
+	s := shipped(t)
+	for _, user := range []string{"app", "gateway"} {
+		nc := s.Conn(t, as(user))
+		natstest.Eventually(t, time.Minute, func() error {
+			if err := nc.Flush(); err != nil {
+				return err
+			}
+			if got := nc.MaxPayload(); got != 4096 {
+				return fmt.Errorf("%s may send %d bytes, want 4096", user, got)
+			}
+			return nil
+		})
 	}
 }

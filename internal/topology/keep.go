@@ -15,7 +15,7 @@ const LookEvery = 2 * time.Second
 // whole has no bound: on a slow server it would end each time before it comes to what is missing.
 const lookWithin = 3 * time.Second
 
-// Keep is [Ensure] every so often until ctx ends: a program calls it once it is ready. report is told each time what is wrong, nil if
+// Keep is [Ensure] every so often until ctx ends: a program calls it once it is ready. report gets what is wrong each time, nil if
 // nothing is. Silence says nothing yet: an answer may be late, or a leader be elected, so it is reported from the second time in a row.
 func Keep(ctx context.Context, js jetstream.JetStream, assets []Asset, every time.Duration, report func(error)) {
 	ticker := time.NewTicker(every)
