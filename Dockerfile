@@ -1,4 +1,4 @@
-# One small image with the three programs: ingest, syncer and entitled.
+# One small image with the four programs: ingest, syncer, gateway and entitled.
 #
 #     docker build -t entitled .
 #     docker run --rm entitled ingest --help
@@ -12,17 +12,17 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-# No cgo, so the programs need nothing of the image they run in; no paths of this build in them.
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/ ./cmd/ingest ./cmd/syncer ./cmd/entitled
+# No cgo, so the programs need no library of the image; no build paths in them.
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/ ./cmd/ingest ./cmd/syncer ./cmd/gateway ./cmd/entitled
 
-# Alpine and not an empty image for its wget: health checks ask /readyz from inside, where the admin listener on loopback can
+# Alpine instead of an empty image for its wget: health checks request /readyz from inside, where the admin listener on loopback can
 # be reached.
 FROM alpine:${ALPINE_VERSION}
-# By these the syncer knows Stripe.
+# The syncer verifies Stripe's certificate with these.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/ /usr/local/bin/
-# They keep nothing on disk, and open no port below 1024.
+# They store nothing on disk, and open no port below 1024.
 USER 65532:65532
-EXPOSE 8080
-# One image, three programs: say which. Without a word it is the tool, which lists its commands.
+EXPOSE 8080 8090
+# One image, four programs: name one. By default it is `entitled`, which lists its commands.
 CMD ["entitled", "--help"]

@@ -1,5 +1,5 @@
-// Package deploy_test checks the alert rules, the dashboard and what docs/operations.md says of both against the metrics that
-// the programs really have.
+// Package deploy_test checks the alert rules, the dashboard and their pages in docs/operations
+// against the metrics of the programs.
 package deploy_test
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"entitled/internal/daemon"
+	"entitled/internal/gateway"
 	"entitled/internal/ingest"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeapi"
@@ -30,12 +31,12 @@ import (
 // series are the names that can be queried, with their labels.
 type series map[string][]string
 
-// A metric is a line of the table in docs/operations.md.
+// A metric is a line of the table in docs/operations/metrics.md.
 type metric struct{ name, kind, labels, help string }
 
 var described = regexp.MustCompile(`fqName: "([^"]+)", help: ("(?:[^"\\]|\\.)*"), .*variableLabels: \{([^}]*)\}`)
 
-// describe adds what a collector may show, whether it has shown it yet or not.
+// describe adds everything that a collector may export, even if it has not yet.
 func (s series) describe(collectors ...prometheus.Collector) (metrics []metric) {
 	for _, c := range collectors {
 		descs := make(chan *prometheus.Desc)
@@ -68,7 +69,7 @@ func (s series) describe(collectors ...prometheus.Collector) (metrics []metric) 
 	return metrics
 }
 
-// exported is everything that an ingest and a syncer export.
+// exported returns everything that an ingest, a syncer and a gateway export.
 func exported(t *testing.T) (s series, metrics []metric) {
 	t.Helper()
 	s = series{}
@@ -82,13 +83,21 @@ func exported(t *testing.T) (s series, metrics []metric) {
 		t.Fatal(err)
 	}
 	metrics = append(metrics, s.describe(in.Metrics()...)...)
-	sy, err := syncer.New(syncer.Config{NATS: srv.Conn(t), Stripe: stripeapi.Config{Key: "sk_test_x"}, Log: slog.New(slog.DiscardHandler)})
+	sy, err := syncer.New(syncer.Config{
+		NATS: srv.Conn(t), Stripe: stripeapi.Config{Key: "sk_test_x"}, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	metrics = append(metrics, s.describe(sy.Metrics()...)...)
 
-	// What surrounds them shows itself.
+	gw, err := gateway.New(gateway.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics = append(metrics, s.describe(gw.Metrics()...)...)
+
+	// The metrics of the process.
 	log := slog.New(slog.DiscardHandler)
 	svc := daemon.Service{
 		Name: "deploy", NATS: daemon.NATS{URL: srv.URL()}, AdminAddr: "127.0.0.1:0", Log: log,
@@ -127,7 +136,7 @@ var (
 	target = []string{"job", "instance", "mode"}
 )
 
-// check says what of an expression does not exist.
+// check returns the parts of an expression that do not exist.
 func (s series) check(expr string) (wrong []string) {
 	plain := quoted.ReplaceAllString(window.ReplaceAllString(expr, ""), `""`)
 	var groups []string
@@ -202,7 +211,7 @@ func TestAlerts(t *testing.T) {
 		t.Fatal(err)
 	}
 	metrics, _ := exported(t)
-	seen, manual := map[string]bool{}, operations(t)
+	seen, manual := map[string]bool{}, page(t, alertsPage)
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
 			for _, wrong := range metrics.check(r.Expr) {
@@ -212,11 +221,12 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("%s: named twice, or not Entitled…", r.Alert)
 			}
 			seen[r.Alert] = true
-			if r.Annotations.Summary == "" || len(r.Annotations.Description) < 40 || r.Annotations.Runbook != "docs/operations.md#alerts" {
+			if r.Annotations.Summary == "" || len(r.Annotations.Description) < 40 ||
+				r.Annotations.Runbook != "docs/operations/alerts.md" {
 				t.Errorf("%s: no summary, description or runbook", r.Alert)
 			}
 			if !strings.Contains(manual, "\n| `"+r.Alert+"` | "+r.Labels.Severity+" |") {
-				t.Errorf("%s (%s) is not in docs/operations.md", r.Alert, r.Labels.Severity)
+				t.Errorf("%s (%s) is not in docs/operations/alerts.md", r.Alert, r.Labels.Severity)
 			}
 			if r.Labels.Severity != "warning" && r.Labels.Severity != "critical" {
 				t.Errorf("%s: severity %q", r.Alert, r.Labels.Severity)
@@ -263,7 +273,7 @@ func TestDashboard(t *testing.T) {
 			}
 		}
 	}
-	// And the other way round: what is measured is shown.
+	// Conversely, every metric is on the dashboard.
 	for name := range metrics {
 		base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_sum"), "_count")
 		if strings.HasPrefix(name, "entitled_") && !strings.Contains(all, base) {
@@ -272,20 +282,24 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write the table of metrics in docs/operations.md anew")
+var update = flag.Bool("update", false, "rewrite the table of metrics in docs/operations/metrics.md")
 
-const manual = "../docs/operations.md"
+// The pages of the manual about metrics and alerts.
+const (
+	metricsPage = "../docs/operations/metrics.md"
+	alertsPage  = "../docs/operations/alerts.md"
+)
 
-func operations(t *testing.T) string {
+func page(t *testing.T, file string) string {
 	t.Helper()
-	b, err := os.ReadFile(manual)
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
 }
 
-// The table of metrics in the manual is what the programs say of themselves.
+// The manual's table of metrics is generated from the programs' help texts.
 func TestTableOfMetrics(t *testing.T) {
 	t.Parallel()
 	_, metrics := exported(t)
@@ -299,19 +313,19 @@ func TestTableOfMetrics(t *testing.T) {
 		fmt.Fprintf(&want, "| `%s` | %s | %s | %s |\n", m.name, m.kind, m.labels, m.help)
 	}
 	const begin, end = "<!-- metrics: go test ./deploy -update -->\n", "\n<!-- /metrics -->"
-	text := operations(t)
+	text := page(t, metricsPage)
 	head, rest, ok := strings.Cut(text, begin)
 	got, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		t.Fatalf("no place for the table in %s", manual)
+		t.Fatalf("no place for the table in %s", metricsPage)
 	}
 	if *update {
-		if err := os.WriteFile(manual, []byte(head+begin+want.String()+end+tail), 0o644); err != nil {
+		if err := os.WriteFile(metricsPage, []byte(head+begin+want.String()+end+tail), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if d := cmp.Diff(want.String(), got); d != "" {
-		t.Errorf("differs from %s (-want +got); go test ./deploy -update accepts it:\n%s", manual, d)
+		t.Errorf("differs from %s (-want +got); go test ./deploy -update accepts it:\n%s", metricsPage, d)
 	}
 }

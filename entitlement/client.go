@@ -7,67 +7,89 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Options are what [Open] may be told. The zero value, and nil, is right for most programs.
+// Options configure [Open]. Nil and the zero value suit most programs.
 type Options struct {
-	// Customers are the bucket keys to follow, see [Key]; only these are read from the bucket. Every other key is unknown to
-	// the client. Defaults to all customers of the mode.
+	// Customers are the bucket keys to follow (see [Key]). The client reads only these from the
+	// bucket, treats every other key as unknown, and finds your own ids only among these customers.
+	// Ids themselves cannot be followed, because the bucket is read by key. Defaults to all
+	// customers of the mode.
 	Customers []string
-	// Logger gets a line at level Warn when the watch has to be set up again, when the first entry turns out unreadable,
-	// and in [Open] for a connection that gives up; at Info when the watch goes on. Defaults to silence.
+	// Logger receives, at level Warn, why the watch has to be restarted, the first unreadable
+	// entry, why the plans document cannot be read, and in [Open] a connection that will not
+	// reconnect forever; at level Info, that the watch is running again, and that the plans document
+	// can be read again. Defaults to no logging.
 	Logger *slog.Logger
-	// CheckEvery is how often the client compares its view with the bucket, with one STREAM.INFO request: that finds
-	// what a watch does not tell, a bucket that was emptied or created again. Defaults to 2 s.
+	// CheckEvery is how often the client compares its view with the bucket, by one STREAM.INFO
+	// request. That finds changes that a watch does not report: a bucket that was purged or
+	// recreated. Defaults to 2 s.
 	CheckEvery time.Duration
-	// WaitForBucket has [Open] wait for a bucket that is not there yet, until its context ends, instead of returning
-	// [ErrNoBucket]: an app whose first deployment starts before the first syncer then does not crash in a loop.
-	// Defaults to false.
+	// WaitForBucket makes [Open] wait, until its context ends, for a bucket that does not exist
+	// yet, instead of returning [ErrNoBucket]. An app that is deployed before the first syncer then
+	// does not crash in a loop. Defaults to false.
 	WaitForBucket bool
 }
 
-// A Client holds the snapshots of a mode's customers and keeps them current. All methods may be used concurrently.
+// A Client holds the snapshots of a mode's customers in memory and keeps them current. Its methods
+// are safe for concurrent use.
 //
-// Reads answer from memory: they never block and never fail, and may be stale while NATS is away; [Client.Status] says
-// how stale. Snapshots that it hands out share memory: do not write to their lists and maps.
+// Wherever a method takes a customer, it takes a bucket key (see [Key]) or your own id of the
+// customer ([Snapshot].ID). The prefixes key: and id: say which: key:cus_1, id:42. Without a prefix,
+// an argument that begins as a customer id of Stripe does, as cus_1 and acct_1.cus_1, is a key, and
+// every other is an id. Give the prefix for ids that your users choose: one who calls himself cus_1
+// is another customer. Several customers with one id answer together. The ids are those of your own
+// account's customers; the owner of a connected account could write any into its own.
+//
+// Reads never block and never fail. While NATS is unreachable they may be stale; [Client.Status]
+// says since when. The snapshots share memory: do not modify their slices and maps.
 type Client struct {
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	log     *slog.Logger
-	every   time.Duration
-	waits   bool            // Open waits for a bucket that is not there
-	only    []string        // bucket keys to follow; empty: all
-	covered map[string]bool // the same as a set
-	view    view
-	health  health
+	nc            *nats.Conn
+	js            jetstream.JetStream
+	log           *slog.Logger
+	every         time.Duration
+	waitForBucket bool
+	only          []string        // bucket keys to follow; empty: all
+	covered       map[string]bool // only, as a set
+	view          view
+	health        health
+	plans         plans
 
-	// ctx ends when Close is called; done is closed when the client's goroutine has ended, with ctx or because the
-	// connection is closed for good.
+	// ctx ends when Close is called. done is closed when the goroutine that follows the bucket has
+	// ended, because ctx ended or the connection is closed for good.
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-// Open starts a client for the customers of a mode and returns it once it holds their current state. It blocks until
-// then or until ctx ends, which ends the opening only: a client that is open lives until [Client.Close]. The connection stays
-// the caller's: make it with nats.MaxReconnects(-1), or it closes for good after some failed attempts to reconnect, two
-// minutes with the defaults of nats.go, and the client ends with it ([Status].Ended). Open logs a warning for a connection
-// that gives up.
+// Open starts a client for the customers of a mode. It returns when the client holds their current
+// state, or when ctx ends; ctx bounds only the opening, and an open client lives until
+// [Client.Close]. The caller keeps the connection, which should be created with
+// nats.MaxReconnects(-1): with the defaults of nats.go it closes for good after about two minutes
+// without a server, and the client ends with it ([Status].Ended). Open logs a warning for such a
+// connection.
 //
-// It returns [ErrNoBucket] at once when the bucket is not there, unless [Options].WaitForBucket is set, [ErrSchema] when not one entry is readable and at
-// least one is of a newer schema, and ctx's error together with what stood in the way. A single unreadable entry is no
-// error: see [Client.Lookup].
+// Open also reads the default of the plans document, and waits up to 2 s for that. Without a
+// document, or without the permission to read it, the client works as if there were no default, and
+// goes on trying; see [Status].PlansErr.
+//
+// Errors: [ErrNoBucket] at once when the bucket does not exist and [Options].WaitForBucket is
+// false; [ErrSchema] when no entry is readable and at least one has a newer schema; an error for a
+// mode or a key that is not valid; and the error of ctx joined with the last obstacle. A single
+// unreadable entry is not an error, see [Client.Lookup].
 func Open(ctx context.Context, nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 	c, err := newClient(nc, mode, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", Bucket(mode), err)
 	}
 	ready := make(chan error, 1)
-	go c.run(ready) // Close waits for it
+	go c.run(ready)    // Close waits for it
+	go c.followPlans() // Close waits for it
 	select {
 	case err = <-ready:
 	case <-ctx.Done():
@@ -80,6 +102,11 @@ func Open(ctx context.Context, nc *nats.Conn, mode Mode, opts *Options) (*Client
 		c.Close()
 		return nil, fmt.Errorf("open %s: %w", Bucket(mode), err)
 	}
+	select {
+	case <-c.plans.attempted:
+	case <-ctx.Done():
+	case <-time.After(plansWithin):
+	}
 	return c, nil
 }
 
@@ -91,26 +118,34 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		nc:      nc,
-		log:     opts.Logger,
-		every:   opts.CheckEvery,
-		waits:   opts.WaitForBucket,
-		only:    slices.Clone(opts.Customers),
-		covered: make(map[string]bool, len(opts.Customers)),
-		done:    make(chan struct{}),
+		nc:            nc,
+		log:           opts.Logger,
+		every:         opts.CheckEvery,
+		waitForBucket: opts.WaitForBucket,
+		covered:       make(map[string]bool, len(opts.Customers)),
+		plans:         plans{attempted: make(chan struct{}), done: make(chan struct{})},
+		done:          make(chan struct{}),
 	}
 	c.view.mode = mode
-	for _, key := range c.only {
-		if _, _, err := ParseKey(key); err != nil {
-			return nil, fmt.Errorf("Options.Customers: %q: %w", key, err)
+	for _, ref := range opts.Customers {
+		key, isID := ParseRef(ref)
+		if isID {
+			return nil, fmt.Errorf("Options.Customers: %q is an id, and the bucket is read by key (cus_…): "+
+				"name keys, or none to follow all customers", ref)
 		}
+		if _, _, err := ParseKey(key); err != nil {
+			return nil, fmt.Errorf("Options.Customers: %q: %w", ref, err)
+		}
+		c.only = append(c.only, key)
 		c.covered[key] = true
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if o := nc.Opts; !o.AllowReconnect || o.MaxReconnect >= 0 {
-		c.log.Warn("the NATS connection gives up when NATS is away for long, and the client ends with it: connect with nats.MaxReconnects(-1)",
+		c.log.Warn(
+			"the NATS connection will not reconnect forever, and the client ends with it: "+"connect with "+
+				"nats.MaxReconnects(-1)",
 			"allow_reconnect", o.AllowReconnect, "max_reconnects", o.MaxReconnect)
 	}
 	if c.every <= 0 {
@@ -124,61 +159,115 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 	return c, nil
 }
 
-// Close stops the client and waits until it has: no watch yields after it. The connection stays open. It may be called
-// again, and returns nil always.
+// Close stops the client and waits until its goroutines and its watches have ended. It does not
+// close the connection. It may be called more than once, and always returns nil.
 func (c *Client) Close() error {
 	c.cancel()
 	<-c.done
+	<-c.plans.done
 	return nil
 }
 
-// covers says that the key is one the client follows.
+// covers reports whether the client follows the key.
 func (c *Client) covers(key string) bool { return len(c.only) == 0 || c.covered[key] }
 
-// Get returns the snapshot of a customer, by its bucket key: the customer id, or [Key] of a connected account's. It
-// returns a zero Snapshot, which grants nothing, and false for a customer that is unknown: never synced, removed from
-// the bucket, or not among [Options].Customers. A customer deleted in Stripe is known, and Deleted.
-func (c *Client) Get(key string) (Snapshot, bool) {
-	s := c.view.snapshot(key)
+// Customers returns the customers that ref stands for, with the default that answers if none is
+// known: one for a key, all with that id for an id, none for an unknown customer. Use it to ask
+// several questions about one state, or for the names behind an id ([Customers.Keys]). It reads
+// memory. While an id moves from one customer to another, which is two changes of the bucket, it
+// may be found at both or at neither.
+func (c *Client) Customers(ref string) Customers {
+	all := c.resolve(nil, ref)
+	slices.SortFunc(all.Snapshots, func(a, b *Snapshot) int { return strings.Compare(a.Customer, b.Customer) })
+	return all
+}
+
+// resolve is Customers in the memory of the caller, and in no order.
+func (c *Client) resolve(list []*Snapshot, ref string) Customers {
+	return Customers{Snapshots: c.view.find(list, ref), Default: c.plans.grant.Load()}
+}
+
+// together is the number of customers with one id that readers find without allocation.
+const together = 4
+
+// Get returns the snapshot of a customer. For an unknown customer it returns a zero Snapshot, which
+// grants nothing, not even the default of the plans document, and false. A customer is unknown if it
+// was never synced, was removed from the bucket, or is not among [Options].Customers. A customer
+// deleted in Stripe is known, and its snapshot is Deleted. Of several customers with the given id it
+// returns the one with the smallest key; [Client.Customers] returns all.
+func (c *Client) Get(ref string) (Snapshot, bool) {
+	s := c.view.snapshot(c.view.first(ref))
 	return *s, s.Customer != ""
 }
 
-// Has reports whether the customer may use a feature now: see [Snapshot.Has]. It is false for an unknown customer. It
-// only looks into memory, and allocates nothing (BenchmarkHas: some 30 ns for one customer again and again, 100 among a thousand), so ask it
-// wherever the answer matters rather than keep it.
-func (c *Client) Has(key, feature string) bool {
-	s := c.view.snapshot(key)
-	if s.Access && s.AccessUntil == nil {
-		return s.Has(feature, time.Time{}) // the time decides nothing, and asking for it costs more than the rest
+// Has reports whether the customer may use a feature now, see [Customers.Has]. An unknown customer
+// has the features of the plans document's default, and none without one. It reads memory, allocates
+// nothing and takes well under a microsecond (BenchmarkHas), so call it wherever the answer matters
+// and do not cache the result.
+func (c *Client) Has(ref, feature string) bool {
+	if s := c.view.keyed(ref); s != nil {
+		return ahead(s.featureEnd(feature))
 	}
-	return s.Access && s.Has(feature, time.Now())
+	var room [together]*Snapshot
+	return ahead(c.resolve(room[:0], ref).featureEnd(feature))
 }
 
-// Allowed reports whether the customer has access now: see [Snapshot.Allowed]. It is false for an unknown customer.
-func (c *Client) Allowed(key string) bool {
-	s := c.view.snapshot(key)
-	return s.Access && (s.AccessUntil == nil || s.Allowed(time.Now()))
+// Allowed reports whether the customer has access now, see [Customers.Allowed]. It is false for an
+// unknown customer.
+func (c *Client) Allowed(ref string) bool {
+	if s := c.view.keyed(ref); s != nil {
+		return ahead(s.accessEnd())
+	}
+	var room [together]*Snapshot
+	return ahead(c.resolve(room[:0], ref).accessEnd())
 }
 
-// An Entry is a customer's snapshot and where in the bucket it was met.
+// ahead reports whether the end of a grant is in the future. It calls time.Now only if that
+// matters, because time.Now costs more than the lookup.
+func ahead(end int64) bool {
+	return end == open || end != never && time.Now().Unix() < end
+}
+
+// Limit returns the customer's limit of that name now, and whether a live grant names it, see
+// [Customers.Limit]. An unknown customer has the limits of the plans document's default; without
+// one, the limit is 0 and known is false. [Unlimited] is greater than every number, so one
+// comparison is enough:
+//
+//	if seats, _ := client.Limit("cus_1", "seats"); used < seats {
+func (c *Client) Limit(ref, name string) (limit Limit, known bool) {
+	var room [together]*Snapshot
+	return c.resolve(room[:0], ref).Limit(name, time.Now())
+}
+
+// Decide reports whether the customer may use a feature now, and why, see [Customers.Decide].
+func (c *Client) Decide(ref, feature string) Answer {
+	var room [together]*Snapshot
+	return c.resolve(room[:0], ref).Decide(feature, time.Now())
+}
+
+// An Entry is a customer's snapshot with its position in the bucket.
 type Entry struct {
 	// Key is the bucket key; see [ParseKey].
 	Key string
-	// Revision is the bucket's for the newest entry of the key, a deletion included; 0 when there is none.
+	// Revision is that of the newest entry of the key, which may be a deletion; 0 if there is none.
 	Revision uint64
 	// Snapshot is zero for an unknown customer.
 	Snapshot Snapshot
 }
 
-// Lookup is [Client.Get] with the revision, for those who must tell an unknown customer from one that cannot be read.
-// The error says why the newest entry of the key is unreadable: not a snapshot, not of that customer or mode, or, as
-// [ErrSchema], written under a newer schema; Snapshot is then the last one that was readable, or zero. A key outside
-// [Options].Customers is an error too. An unknown customer is none.
-func (c *Client) Lookup(key string) (Entry, error) {
-	if !c.covers(key) {
+// Lookup is [Client.Get] with the revision, for callers that must distinguish an unknown customer,
+// which is not an error, from an unreadable one. For an id that no customer has, the Entry's Key is
+// the id with the prefix id:.
+//
+// The error says why the newest entry of the key is unreadable: it is not a snapshot, belongs to
+// another customer or mode, or has a newer schema ([ErrSchema]). Snapshot is then the last readable
+// one, or zero. A key outside [Options].Customers is also an error.
+func (c *Client) Lookup(ref string) (Entry, error) {
+	key := c.view.first(ref)
+	if _, isID := ParseRef(ref); !isID && !c.covers(key) {
 		return Entry{Key: key}, fmt.Errorf("look up %s: not among Options.Customers", key)
 	}
-	h := c.view.held(key)
+	h := c.view.entry(key)
 	if h == nil {
 		return Entry{Key: key}, nil
 	}
@@ -189,24 +278,26 @@ func (c *Client) Lookup(key string) (Entry, error) {
 	return e, nil
 }
 
-// All yields every customer held, in no order. Changes during the loop may or may not show in it.
+// All yields every known customer, in no particular order. It may or may not show changes made
+// during the loop.
 func (c *Client) All() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		c.view.byKey.Range(func(k, v any) bool {
-			h := v.(*held)
+			h := v.(*entry)
 			return !h.known() || yield(Entry{Key: k.(string), Revision: h.revision, Snapshot: h.snapshot})
 		})
 	}
 }
 
-// firstLoad says how the first load ended: [ErrSchema] if it left nothing to answer with because this package is too old.
+// firstLoad returns [ErrSchema] if the first load found only unreadable entries and at least one
+// has a newer schema.
 func (c *Client) firstLoad() error {
 	if c.view.snapshots.Load() > 0 || c.view.unreadable.Load() == 0 {
 		return nil
 	}
 	var newer error
 	c.view.byKey.Range(func(k, h any) bool {
-		if err := h.(*held).err; errors.Is(err, ErrSchema) {
+		if err := h.(*entry).err; errors.Is(err, ErrSchema) {
 			newer = fmt.Errorf("%s and all other entries are unreadable: %w: upgrade this program", k, err)
 		}
 		return newer == nil

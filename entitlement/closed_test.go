@@ -16,7 +16,7 @@ import (
 	"entitled/internal/natstest"
 )
 
-// logged collects what a client logs.
+// logged collects a client's log.
 type logged struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -36,7 +36,7 @@ func (l *logged) String() string {
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// A connection that has given up never comes back: the watch must end, or its loop would wait for ever.
+// A connection that gave up never comes back: the watch must end, or its loop would wait forever.
 func TestConnectionGivesUp(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)
@@ -45,7 +45,7 @@ func TestConnectionGivesUp(t *testing.T) {
 	nc := s.Conn(t, nats.MaxReconnects(1), nats.ReconnectWait(time.Millisecond))
 	c := open(t, nc, &entitlement.Options{Logger: log.logger(), CheckEvery: time.Hour})
 	if !strings.Contains(log.String(), "nats.MaxReconnects(-1)") {
-		t.Errorf("Open says nothing of a connection that gives up: %q", log.String())
+		t.Errorf("no warning of a connection that does not reconnect forever: %q", log.String())
 	}
 	if c.Status().Ended {
 		t.Error("ended while NATS is there")
@@ -69,13 +69,13 @@ func TestConnectionGivesUp(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 	if !c.Has("cus_1", "api") {
-		t.Error("what was held is no longer answered")
+		t.Error("the last known state is no longer answered")
 	}
 	for range c.Watch(t.Context()) { // begins and ends
 	}
 }
 
-// What came before the end is yielded before it.
+// A change that precedes the end of the connection is yielded before the watch ends.
 func TestWatchYieldsTheLastChange(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)
@@ -123,7 +123,7 @@ func TestConnectionThatDoesNotGiveUp(t *testing.T) {
 	}
 }
 
-// On a first deployment the app may start before the syncer that creates the bucket.
+// In a first deployment the app may start before the syncer that creates the bucket.
 func TestOpenWaitsForTheBucket(t *testing.T) {
 	t.Parallel()
 	s := natstest.Run(t)

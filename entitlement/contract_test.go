@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// Whoever imports this package takes in nats.go and nothing else.
+// The package imports only the standard library and nats.go, so that a user's program does not get
+// more.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	pkg, err := build.ImportDir(".", 0)
@@ -19,7 +20,8 @@ func TestImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range pkg.Imports {
-		std := !strings.Contains(strings.Split(path, "/")[0], ".") && path != "entitled" && !strings.HasPrefix(path, "entitled/")
+		std := !strings.Contains(strings.Split(path, "/")[0], ".") && path != "entitled" &&
+			!strings.HasPrefix(path, "entitled/")
 		if nats := "github.com/nats-io/nats.go"; !std && path != nats && !strings.HasPrefix(path, nats+"/") {
 			t.Errorf("imports %s: only the standard library and nats.go are allowed", path)
 		}
@@ -83,7 +85,8 @@ func TestEveryNameIsDocumented(t *testing.T) {
 	}
 }
 
-// grouped checks the constants or variables of one declaration: a comment of their own, or that of their group.
+// grouped checks the constants or variables of one declaration: each needs a doc comment, or the
+// group has one.
 func grouped(t *testing.T, v *doc.Value) {
 	for _, spec := range v.Decl.Specs {
 		s := spec.(*ast.ValueSpec)

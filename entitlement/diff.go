@@ -9,19 +9,21 @@ import (
 	"slices"
 )
 
-// A Difference is one place at which two snapshots disagree.
+// A Difference is one field in which two snapshots differ.
 type Difference struct {
-	// Path leads to the place by JSON names, with the ids of subscriptions and items in between: status,
-	// subscriptions.sub_1.items.si_2.quantity. A subscription or item that came or went is one difference, and
-	// so is a list of features, a metadata map, a payment method or a paused collection.
+	// Path is the field's JSON path, with the ids of subscriptions and items and the sources of
+	// grants in it: status, subscriptions.sub_1.items.si_2.quantity, grants.sub_1.until. A
+	// subscription, item or grant that was added or removed is one difference; so is any change of
+	// a list of features, a metadata map, a map of limits, a payment method or a paused collection.
 	Path string
-	// From and To are the values there as compact JSON; empty where there is none.
+	// From and To are the two values as compact JSON; empty where the field is absent.
 	From, To string
 }
 
-// Diff returns the places at which two snapshots of a customer disagree, sorted by path; none exactly when they are
-// [Snapshot.Equal]: as_of, changed_at and cause do not count. A nil or zero snapshot, an unknown customer's, has no
-// field at all.
+// Diff returns the differences between two snapshots of a customer, sorted by path. It returns none
+// exactly when they are [Snapshot.Equal], so as_of, changed_at, cause, plans_revision and
+// facts_revision do not count. A nil or zero snapshot stands for an unknown customer and has no
+// fields.
 func Diff(prev, next *Snapshot) []Difference {
 	var d differ
 	d.objects("", prev.raw(), next.raw())
@@ -29,7 +31,7 @@ func Diff(prev, next *Snapshot) []Difference {
 	return d
 }
 
-// raw is what counts of the snapshot as JSON.
+// raw returns the snapshot's content as JSON, nil for an unknown customer.
 func (s *Snapshot) raw() json.RawMessage {
 	if s == nil || s.Customer == "" {
 		return nil
@@ -39,8 +41,8 @@ func (s *Snapshot) raw() json.RawMessage {
 
 type differ []Difference
 
-// objects compares two JSON objects by field; an absent one has none. Working on the JSON rather than on the structs is
-// what makes a field that is added later count without a line here.
+// objects compares two JSON objects field by field; an absent object has no fields. It works on
+// JSON rather than on the structs, so that a field added later is compared without a change here.
 func (d *differ) objects(prefix string, from, to json.RawMessage) {
 	a, b := fields(from), fields(to)
 	names := slices.Collect(maps.Keys(a))
@@ -53,7 +55,7 @@ func (d *differ) objects(prefix string, from, to json.RawMessage) {
 		from, to := a[name], b[name]
 		switch {
 		case bytes.Equal(from, to), name == "as_of", name == "changed_at", name == "cause":
-		case name == "subscriptions", name == "items":
+		case name == "subscriptions", name == "items", name == "grants":
 			d.lists(prefix+name, from, to)
 		default:
 			d.add(prefix+name, from, to)
@@ -61,7 +63,7 @@ func (d *differ) objects(prefix string, from, to json.RawMessage) {
 	}
 }
 
-// lists compares two unequal lists by the ids of their elements.
+// lists compares two different lists by the ids of their elements, or the sources of grants.
 func (d *differ) lists(path string, from, to json.RawMessage) {
 	before := len(*d)
 	a, b := elements(from), elements(to)
@@ -78,7 +80,8 @@ func (d *differ) lists(path string, from, to json.RawMessage) {
 		}
 	}
 	if len(*d) == before {
-		// Same elements in another order, an id twice, or [] against nothing.
+		// The elements are equal but their order differs, an id appears twice, or [] differs from
+		// an absent list.
 		d.add(path, from, to)
 	}
 }
@@ -99,10 +102,11 @@ func elements(list json.RawMessage) map[string]json.RawMessage {
 	byID := make(map[string]json.RawMessage, len(all))
 	for _, e := range all {
 		var head struct {
-			ID string `json:"id"`
+			ID     string `json:"id"`
+			Source string `json:"source"` // of a grant
 		}
 		mustUnmarshal(e, &head)
-		byID[head.ID] = e
+		byID[cmp.Or(head.ID, head.Source)] = e
 	}
 	return byID
 }

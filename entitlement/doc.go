@@ -1,9 +1,10 @@
-// Package entitlement answers what a Stripe customer is entitled to, from memory, in any program that can reach NATS.
+// Package entitlement answers from memory what a Stripe customer is entitled to, in any program
+// that can reach NATS.
 //
-// The syncers of entitled keep one [Snapshot] per customer in a JetStream KV bucket, each a complete reading of the
-// customer's state in Stripe. A [Client] follows that bucket:
+// The syncers of entitled keep one [Snapshot] per customer in a JetStream KV bucket, each a
+// complete reading of the customer's state in Stripe. A [Client] follows that bucket:
 //
-//	nc, err := nats.Connect(url, nats.MaxReconnects(-1)) // never gives up
+//	nc, err := nats.Connect(url, nats.MaxReconnects(-1)) // reconnect forever
 //	if err != nil {
 //		return err
 //	}
@@ -14,66 +15,88 @@
 //	}
 //	defer client.Close()
 //
-//	if !client.Has("cus_1", "api") { // from memory, no error to forget
+//	if !client.Has("cus_1", "api") { // reads memory, returns no error
 //		return errUpgrade
 //	}
 //
-// [Client.Get] returns the snapshot, [Client.Watch] yields it and then its changes, and [Client.Sync] has it read from
-// Stripe now, for the moment when a customer comes back from checkout. Customers are named by bucket key: the customer
-// id for your own account, and [Key] for a connected account's.
+// A customer is named by its bucket key, which is its id in Stripe for your own account, and [Key]
+// for a connected account; or by your own id, which the plans document finds in the customer's
+// metadata: client.Has("id:42", "api"). [Client.Limit] returns a number that the customer has, such
+// as its seats, and [Client.Decide] the reason for an answer. [Client.Get] returns the snapshot,
+// [Client.Watch] yields the snapshot and then its changes, and [Client.Sync] has it read from Stripe
+// now, as when a customer returns from checkout.
 //
 // # Guarantees
 //
-//   - Open returns when the client holds the bucket's current state. After that reads never block and never fail.
-//   - An unknown customer has nothing: Get returns a zero snapshot and false, Has and Allowed are false.
-//   - A snapshot is whole, of the customer, account and mode that was asked for, and never older than one that was
-//     seen before, unless the bucket itself was created again or restored.
-//   - Has and Allowed apply the end of access (access_until) when asked, not when the next entry comes.
-//   - The view converges after every reconnect, lost delivery and restart of a server. A bucket that is emptied or created
-//     again is noticed within [Options].CheckEvery; customers that it no longer holds become unknown.
-//   - An entry that cannot be read harms no other: the customer's last readable snapshot stays in use, else the customer
-//     is unknown. [Client.Status] counts such entries and [Client.Lookup] says what is wrong.
-//   - A watch is called for changes of content only, never holds up the client, and never loses the last state.
-//   - A client ends with its NATS connection: when that is closed for good, every Watch ends and [Status].Ended is true.
-//   - Close waits for the client's one goroutine. The package logs only to the Logger it is given.
+//   - Open returns when the client has the bucket's current state. After that, reads never block and
+//     never fail.
+//   - An unknown customer has the default of the plans document, and nothing without one: Get returns a
+//     zero snapshot and false, and Allowed is false.
+//   - The client follows the plans document beside the bucket. Without a document, or without the
+//     permission to read it, it works as if there were no default. A document that is lost later takes
+//     its default from nobody: the last one answers while the program runs. [Status].PlansErr says so.
+//   - A snapshot is whole, belongs to the requested customer, account and mode, and is never older
+//     than one seen before, unless the bucket was recreated or restored.
+//   - Has, Allowed, Limit and Decide apply the ends of grants when they are called, not when the next
+//     entry arrives.
+//   - The view converges after every reconnect, lost delivery and server restart. The client notices a
+//     purged or recreated bucket within [Options].CheckEvery; customers that are no longer in it become
+//     unknown.
+//   - An unreadable entry affects no other customer. The customer's last readable snapshot stays in
+//     use; without one the customer is unknown. [Client.Status] counts such entries, and
+//     [Client.Lookup] returns the reason.
+//   - A watch yields only changes of content, never delays the client, and never loses the last state.
+//   - When the NATS connection is closed for good, the client ends: every Watch ends and
+//     [Status].Ended is true.
+//   - Close waits for the client's two goroutines. The package logs only to [Options].Logger.
 //
 // # Limits
 //
-// The view follows the bucket by milliseconds, and while NATS is away it is stale: reads go on with what is held, and
-// [Status].CurrentAt says since when. A program that must rather deny than be stale compares it with its own limit.
-// A bucket that is gone altogether counts as away. The connection must not give up: by default nats.go closes it for good
-// after 60 failed attempts at each server, about two minutes, and then nothing is followed any more. How fresh a snapshot is against Stripe is its AsOf.
+// The view is milliseconds behind the bucket. While NATS is unreachable, or the bucket does not
+// exist, reads answer with the last known state; [Status].CurrentAt says how old that is. A program
+// that must deny rather than use old state compares CurrentAt with its own limit. A snapshot's AsOf
+// says when Stripe was read. By default nats.go closes the connection for good after 60 failed
+// attempts per server, about two minutes; connect with nats.MaxReconnects(-1).
 //
-// A client of the whole bucket holds every snapshot in memory, about 1 KB for a customer with one subscription of one
-// item, 1 GB for a million. A program that serves few customers names them in [Options].Customers and loads only those.
-// One of a few customers notices entries that were removed without a deletion marker only when the bucket as a whole
-// holds fewer messages than at the check before, or after a reconnect.
+// A client of the whole bucket has every snapshot in memory: about 1 KB for a customer with one
+// subscription of one item, 1 GB for a million of them, and 300 bytes more for each that has an id of
+// 36 bytes (BenchmarkOpenIDs). A program that serves few customers names them in
+// [Options].Customers and loads only those. Such a client notices entries that were removed without
+// a delete marker only after a reconnect, or when the whole bucket has fewer messages than at the
+// previous check.
 //
-// After a reconnect a client of the whole bucket asks for what is newer than what it holds. Should a server have lost entries
-// that it had acknowledged (no sync_interval: always, and a power failure) and written as many again, the client may
-// keep some of the lost ones until their customers are synced next.
+// After a reconnect, a client of the whole bucket requests only entries newer than its own. If a
+// server lost acknowledged entries (a power failure without sync_interval: always) and as many were
+// written again, the client may keep some lost ones until the next sync of their customers.
 //
-// A load in which no delivery is the last, since the bucket is written faster than this program reads, does not end;
-// a client reads tens of thousands of entries per second.
+// The first load ends with a delivery that has no other behind it, so it does not end while the
+// bucket is written faster than this program reads. A client reads tens of thousands of entries per
+// second.
 //
 // # Permissions
 //
-// The NATS user of a client of mode live needs no more than this, with its own prefix if it sets
-// one by nats.CustomInboxPrefix:
+// The NATS user of a client of mode live needs only these permissions. With nats.CustomInboxPrefix,
+// replace _INBOX.
 //
-//	publish    $JS.API.STREAM.INFO.KV_entitlements_live          the bucket and its state
+//	publish    $JS.API.STREAM.INFO.KV_entitlements_live          read the state of the bucket
 //	           $JS.API.CONSUMER.CREATE.KV_entitlements_live.>    watch
-//	           $JS.API.CONSUMER.DELETE.KV_entitlements_live.*    stop to watch; without it the server does after a while
+//	           $JS.API.CONSUMER.DELETE.KV_entitlements_live.*    end a watch (else the server does, later)
 //	           $JS.FC.KV_entitlements_live.>                     flow control of the watch
-//	           $JS.FC.*.*.KV_entitlements_live.>                 the same, from a server with an account or domain in it
+//	           $JS.FC.*.*.KV_entitlements_live.>                 the same, with account and domain
+//	           $JS.API.STREAM.INFO.KV_entitled_plans             the same for the plans document
+//	           $JS.API.CONSUMER.CREATE.KV_entitled_plans.>
+//	           $JS.API.CONSUMER.DELETE.KV_entitled_plans.*
+//	           $JS.FC.KV_entitled_plans.>
+//	           $JS.FC.*.*.KV_entitled_plans.>
 //	           entitled.sync.live                                Sync
 //	subscribe  _INBOX.>
 //
 // # Compatibility
 //
-// The bucket's JSON is a contract, for readers in other languages too: field names are those of [Snapshot], times are unix
-// seconds, but for as_of and changed_at, which are RFC 3339 with nanoseconds. Under schema 1 fields are
-// added and never change their meaning, so a reader must ignore fields that it does not know, and statuses and feature
-// lookup keys that it does not know too. The schema number rises only when a reader of the old one would be wrong; [Decode]
-// then returns [ErrSchema] rather than guess. Readers are upgraded first, writers after.
+// The bucket's JSON is a contract, for readers in other languages too. Field names are those of
+// [Snapshot]. Times are unix seconds, except as_of and changed_at, which are RFC 3339 with
+// nanoseconds. Under schema 1, fields are only added and never change their meaning, so readers
+// must ignore unknown fields, statuses and feature lookup keys. The schema number rises only when
+// readers of the old one would be wrong; [Decode] then returns [ErrSchema]. Upgrade readers before
+// writers.
 package entitlement

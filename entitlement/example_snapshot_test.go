@@ -78,7 +78,8 @@ func ExampleDiff() {
 
 func ExampleDifference() {
 	before, after := ada("active"), ada("canceled")
-	i := slices.IndexFunc(entitlement.Diff(&before, &after), func(d entitlement.Difference) bool { return d.Path == "status" })
+	i := slices.IndexFunc(entitlement.Diff(&before, &after),
+		func(d entitlement.Difference) bool { return d.Path == "status" })
 	d := entitlement.Diff(&before, &after)[i]
 	fmt.Println(d.Path, d.From, d.To)
 	// Output: status "active" "canceled"
@@ -160,4 +161,16 @@ func ExamplePaymentMethod() {
 	pm := ada("active").Subscriptions[0].PaymentMethod
 	fmt.Println(pm.Brand, pm.Last4)
 	// Output: visa 4242
+}
+
+func ExampleParseRef() {
+	for _, ref := range []string{"cus_ada", "acct_1.cus_ada", "user-42", "id:cus_ada"} {
+		name, isID := entitlement.ParseRef(ref)
+		fmt.Println(name, isID)
+	}
+	// Output:
+	// cus_ada false
+	// acct_1.cus_ada false
+	// user-42 true
+	// cus_ada true
 }

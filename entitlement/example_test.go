@@ -16,8 +16,8 @@ import (
 	"entitled/entitlement"
 )
 
-// demo is what the examples stand on: a NATS server with the bucket that syncers keep, in which cus_ada pays for
-// the features api and sso until further notice, cus_bob's subscription was cancelled, and one entry is damaged.
+// demo is the environment of the examples: a NATS server with the bucket of a syncer. cus_ada pays
+// for the features api and sso, cus_bob's subscription was canceled, and one entry is damaged.
 type demo struct {
 	nc     *nats.Conn
 	bucket jetstream.KeyValue
@@ -26,7 +26,9 @@ type demo struct {
 
 func startDemo() *demo {
 	dir := must(os.MkdirTemp("", "entitlement"))
-	s := must(server.NewServer(&server.Options{Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true}))
+	s := must(server.NewServer(&server.Options{
+		Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
+	}))
 	s.Start()
 	nc := must(nats.Connect("", nats.InProcessServer(s), nats.MaxReconnects(-1)))
 	d := &demo{nc: nc, stop: func() {
@@ -35,7 +37,9 @@ func startDemo() *demo {
 		s.WaitForShutdown()
 		os.RemoveAll(dir)
 	}}
-	d.bucket = must(must(jetstream.New(nc)).CreateKeyValue(context.Background(), jetstream.KeyValueConfig{Bucket: entitlement.Bucket(entitlement.Live)}))
+	d.bucket = must(must(jetstream.New(nc)).CreateKeyValue(context.Background(), jetstream.KeyValueConfig{
+		Bucket: entitlement.Bucket(entitlement.Live),
+	}))
 	d.put(ada("active", "api", "sso"))
 	bob := ada("canceled")
 	bob.Customer = "cus_bob"
@@ -51,7 +55,9 @@ func ada(status string, features ...string) entitlement.Snapshot {
 		Features: features, Metadata: map[string]string{},
 		Subscriptions: []entitlement.Subscription{{
 			ID: "sub_1", Status: status, Access: granted, CurrentPeriodEnd: 1800000000, Metadata: map[string]string{},
-			Items:         []entitlement.Item{{ID: "si_1", Price: "price_team", Product: "prod_1", LookupKey: "team_monthly"}},
+			Items: []entitlement.Item{
+				{ID: "si_1", Price: "price_team", Product: "prod_1", LookupKey: "team_monthly"},
+			},
 			PaymentMethod: &entitlement.PaymentMethod{Type: "card", Brand: "visa", Last4: "4242"},
 		}},
 		AsOf: time.Unix(1790000000, 0).UTC(), ChangedAt: time.Unix(1790000000, 0).UTC(),
@@ -63,12 +69,20 @@ func (d *demo) put(s entitlement.Snapshot) uint64 {
 	return must(d.bucket.Put(context.Background(), entitlement.Key(s.Account, s.Customer), s.Encode()))
 }
 
-// open is a client of the demo.
+// plans stores a plans document, as `entitled plans apply` does.
+func (d *demo) plans(document string) {
+	kv := must(must(jetstream.New(d.nc)).CreateKeyValue(context.Background(), jetstream.KeyValueConfig{
+		Bucket: entitlement.PlansBucket,
+	}))
+	must(kv.PutString(context.Background(), string(entitlement.Live), document))
+}
+
+// open returns a client of the demo.
 func (d *demo) open() *entitlement.Client {
 	return must(entitlement.Open(context.Background(), d.nc, entitlement.Live, nil))
 }
 
-// serve answers Sync in a syncer's place: cus_ada has just bought "export".
+// serve answers Sync like a syncer: cus_ada has just bought "export".
 func (d *demo) serve() {
 	service := must(micro.AddService(d.nc, micro.Config{Name: "entitled-sync-live", Version: "1.0.0"}))
 	err := service.AddEndpoint("sync", micro.HandlerFunc(func(r micro.Request) {
@@ -91,7 +105,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// A client holds every customer's snapshot, follows the bucket, and answers from memory.
+// A client has every customer's snapshot, follows the bucket, and answers from memory.
 func Example() {
 	d := startDemo()
 	defer d.stop()
@@ -125,10 +139,10 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	fmt.Println("customers held:", client.Status().Snapshots)
+	fmt.Println("customers:", client.Status().Snapshots)
 	// Output:
 	// no syncer for mode test yet: true
-	// customers held: 2
+	// customers: 2
 }
 
 // A program that serves few customers loads only those.
@@ -227,7 +241,7 @@ func ExampleEntry() {
 	// Output: cus_bob 2 canceled <nil>
 }
 
-// A program that may start before the first syncer waits for the bucket, as long as its context lets it.
+// A program that may start before the first syncer waits for the bucket until its context ends.
 func ExampleOptions_waitForBucket() {
 	d := startDemo()
 	defer d.stop()
@@ -242,7 +256,7 @@ func ExampleOptions_waitForBucket() {
 	// Output: true
 }
 
-// A page shows a customer's plan and follows it.
+// A page shows a customer's features and follows their changes.
 func ExampleClient_Watch() {
 	d := startDemo()
 	defer d.stop()
@@ -290,7 +304,8 @@ func ExampleChange_Differences() {
 	// subscriptions.sub_1.status "active" → "past_due"
 }
 
-// A customer comes back from checkout: have the purchase read now rather than wait for the webhook.
+// When a customer returns from checkout, the app has the purchase read now instead of waiting for
+// the webhook.
 func ExampleClient_Sync() {
 	d := startDemo()
 	defer d.stop()
@@ -332,7 +347,24 @@ func ExampleSyncError_Error() {
 	// Output: the syncer answers 429: too many requests under way
 }
 
-// A program that must not grant on old news sets its own limit.
+// A program that must not grant on old state sets its own limit.
+func ExampleClient_Catalog() {
+	d := startDemo()
+	defer d.stop()
+	client := d.open()
+	defer client.Close()
+
+	catalog, _ := client.Catalog() // no plans document was applied
+	fmt.Println(len(catalog.Features))
+	// Output: 0
+}
+
+func ExampleCatalog() {
+	catalog := entitlement.Catalog{Features: []string{"export", "sso"}, Limits: []string{"seats"}, IDs: true}
+	fmt.Println(catalog.Features, catalog.Limits, catalog.IDs)
+	// Output: [export sso] [seats] true
+}
+
 func ExampleClient_Status() {
 	d := startDemo()
 	defer d.stop()

@@ -13,37 +13,41 @@ import (
 )
 
 const (
-	// The pause before a watch is set up anew doubles from the first to the second, with jitter, while that fails.
+	// The pause before a watch is restarted doubles from the first value to the second while
+	// restarts fail, with jitter.
 	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
 	// askWithin bounds one request to JetStream.
 	askWithin = 5 * time.Second
-	// A mirror that fills is looked at this often, and one that has fewer revisions than the view is taken at its word after the second:
-	// a mirror that lost its end reads it again from its bucket.
+	// The client checks every fillingPause whether a mirror is filled. If a mirror has fewer
+	// revisions than the view for longer than backFor, the client accepts that: a mirror that lost
+	// its tail reads it again from its origin well before.
 	fillingPause, backFor = 200 * time.Millisecond, 3 * time.Second
 )
 
 var (
 	errReconnected = errors.New("NATS is connected again")
-	errRecreated   = errors.New("the bucket was created again or restored")
+	errRecreated   = errors.New("the bucket was recreated or restored")
 	errRemoved     = errors.New("entries were removed from the bucket without a deletion marker")
-	errSilent      = errors.New("the watch brings nothing although the bucket has more")
+	errSilent      = errors.New("the watch delivers nothing although the bucket has newer entries")
 	errWatchEnded  = errors.New("the watch ended")
-	errFilling     = errors.New("the bucket is being filled: it is restored, or a mirror that has not caught up")
-	errCutOff      = errors.New("the bucket here is a mirror that hears nothing from its origin")
+	errFilling     = errors.New(
+		"the bucket is being filled: a restore is running, or it is a mirror that has not caught up")
+	errCutOff = errors.New("the bucket is a mirror that receives nothing from its origin")
 )
 
-// follower is the client's goroutine's own state: what it needs to follow the bucket through restarts of the watch.
+// follower is the state of the goroutine that follows the bucket across restarts of the watch.
 type follower struct {
 	*Client
-	connection <-chan nats.Status    // connected again, or closed for good
-	created    time.Time             // of the bucket that the revisions are of; tells one incarnation from the next
-	stream     time.Time             // creation of the stream that is watched; another than created's for a mirror
-	loaded     bool                  // the view holds all keys up to view.revision, so a watch can go on from there
-	last       jetstream.StreamState // as of the check before
-	had        uint64                // view.revision then
+	connection   <-chan nats.Status    // reconnected, or closed for good
+	created      time.Time             // creation time of the bucket that the view's revisions belong to
+	stream       time.Time             // creation time of the watched stream; differs from created for a mirror
+	loaded       bool                  // the view has all keys up to view.revision, so a watch can resume there
+	last         jetstream.StreamState // at the previous check
+	lastRevision uint64                // view.revision at the previous check
 }
 
-// run follows the bucket until the client is closed. It reports on ready once: nil when the first load is complete.
+// run follows the bucket until the client or the connection is closed. It sends one value to ready:
+// nil when the first load is complete, or the error that ends Open.
 func (c *Client) run(ready chan<- error) {
 	defer close(c.done)
 	connection := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
@@ -60,7 +64,8 @@ func (c *Client) run(ready chan<- error) {
 		err := f.session(func() {
 			pause = firstPause
 			if ready == nil {
-				c.log.Info("following the bucket again", "bucket", Bucket(c.view.mode), "customers", c.view.snapshots.Load())
+				c.log.Info("following the bucket again",
+					"bucket", Bucket(c.view.mode), "customers", c.view.snapshots.Load())
 			}
 			first(c.firstLoad())
 		})
@@ -73,13 +78,14 @@ func (c *Client) run(ready chan<- error) {
 		c.health.ended(err)
 		switch {
 		case errors.Is(err, nats.ErrConnectionClosed):
-			c.log.Warn("the NATS connection is closed, the bucket is not followed any more", "bucket", Bucket(c.view.mode), "err", err)
+			c.log.Warn("NATS connection closed for good, no longer following the bucket: open a new client",
+				"bucket", Bucket(c.view.mode), "err", err)
 			first(err)
 			return
-		case errors.Is(err, ErrNoBucket) && !c.waits, errors.Is(err, jetstream.ErrBadBucket):
+		case errors.Is(err, ErrNoBucket) && !c.waitForBucket, errors.Is(err, jetstream.ErrBadBucket):
 			first(err)
 		}
-		c.log.Warn("following the bucket again", "bucket", Bucket(c.view.mode), "err", err)
+		c.log.Warn("lost the watch of the bucket, restarting it", "bucket", Bucket(c.view.mode), "err", err)
 		if immediate(err) {
 			continue
 		}
@@ -93,33 +99,35 @@ func (c *Client) run(ready chan<- error) {
 	}
 }
 
-// immediate says that the reason to set the watch up anew is no failure that a pause would help.
+// immediate reports whether the watch can be restarted at once, because the reason is not a
+// failure.
 func immediate(err error) bool {
 	return errors.Is(err, errReconnected) || errors.Is(err, errRecreated) || errors.Is(err, errRemoved)
 }
 
-// session sets up one watch and follows it until it must be set up anew, and returns why. It calls complete when the
-// view holds all that the bucket held when the session began.
+// session starts one watch and follows it until it must be restarted; it returns the reason. It
+// calls complete when the view has everything that the bucket had when the session began.
 func (f *follower) session(complete func()) error {
-	kv, info, err := f.settled()
+	kv, info, err := f.bindFilled()
 	if err != nil {
 		return err
 	}
-	// A bucket that is another one, or whose sequences went back, as after a restored backup or a power failure, has
-	// revisions that do not compare with those held.
-	anew := !f.created.IsZero() && (!origin(info).Equal(f.created) || info.State.LastSeq < f.view.revision)
-	f.created, f.stream, f.last, f.had = origin(info), info.Created, info.State, f.view.revision
-	// Without the counts that compare goes by, only a new load finds what was removed while NATS was away.
-	if anew || len(f.only) > 0 {
+	// If the bucket is another one, or its sequences went back, as after a restored backup or a
+	// power failure, its revisions cannot be compared with those in the view.
+	recreated := !f.created.IsZero() && (!origin(info).Equal(f.created) || info.State.LastSeq < f.view.revision)
+	f.created, f.stream, f.last, f.lastRevision = origin(info), info.Created, info.State, f.view.revision
+	// Entries that were removed while NATS was unreachable are found by compare, which needs the
+	// counts of the whole bucket. A client of some keys has no such counts and must load again.
+	if recreated || len(f.only) > 0 {
 		f.loaded = false
 	}
 	var opts []jetstream.WatchOpt
 	if f.loaded {
 		opts = append(opts, jetstream.ResumeFromRevision(f.view.revision+1))
 	} else {
-		f.view.startLoad(anew)
+		f.view.startLoad(recreated)
 	}
-	// The watch ends with this context and not by Stop, which would wait for the server's answer.
+	// The watch ends with this context, not by Stop, which would wait for the server's answer.
 	ctx, cancel := context.WithCancel(f.ctx)
 	w, err := kv.WatchFiltered(ctx, slices.Clone(f.only), opts...)
 	if err != nil {
@@ -128,32 +136,34 @@ func (f *follower) session(complete func()) error {
 	}
 	defer func() {
 		cancel()
-		// A delivery may be waiting for room; the channel is closed once the subscription is.
+		// A delivery may be blocked on the channel, which is closed after the subscription.
 		for range w.Updates() {
 		}
 	}()
 	return f.deliveries(kv, w.Updates(), func() error {
 		if !f.loaded {
-			// What the load did not meet is gone only if it read one stream from its beginning to its end.
+			// Keys that the load did not receive are gone only if it read one stream from beginning
+			// to end.
 			if err := f.same(kv); err != nil {
 				return err
 			}
-			f.view.sweep()
+			f.view.removeUnseen()
 		}
-		// What was below the bucket's end and did not come is not there.
+		// Sequences up to the bucket's end that were not delivered no longer exist.
 		f.view.advance(info.State.LastSeq)
-		f.loaded, f.view.live = true, true
+		f.loaded, f.view.loaded = true, true
 		f.health.current(time.Now())
 		complete()
 		return nil
 	})
 }
 
-// settled is bind once what the bucket lacks can be taken for gone. Until then the view stays as it is.
-func (f *follower) settled() (jetstream.KeyValue, *jetstream.StreamInfo, error) {
+// bindFilled is bind, but waits while the bucket is being filled and therefore lacks entries that
+// are not gone. The view keeps its state meanwhile.
+func (f *follower) bindFilled() (jetstream.KeyValue, *jetstream.StreamInfo, error) {
 	began := time.Now()
 	for {
-		kv, info, err := f.bind()
+		kv, info, err := f.bind(Bucket(f.view.mode), askWithin)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -161,7 +171,7 @@ func (f *follower) settled() (jetstream.KeyValue, *jetstream.StreamInfo, error) 
 		if !filling(info) && (!back || time.Since(began) > backFor) {
 			return kv, info, nil
 		}
-		f.health.waits(errFilling)
+		f.health.degraded(errFilling)
 		select {
 		case <-f.ctx.Done():
 			return nil, nil, f.ctx.Err()
@@ -172,7 +182,7 @@ func (f *follower) settled() (jetstream.KeyValue, *jetstream.StreamInfo, error) 
 	}
 }
 
-// same returns an error unless the bucket's stream is still the one that the session began with.
+// same returns an error unless the bucket still has the stream that the session began with.
 func (f *follower) same(kv jetstream.KeyValue) error {
 	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
 	defer cancel()
@@ -183,11 +193,11 @@ func (f *follower) same(kv jetstream.KeyValue) error {
 	return err
 }
 
-// bind returns the bucket and its state now.
-func (f *follower) bind() (jetstream.KeyValue, *jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
+// bind returns a bucket and its current state.
+func (c *Client) bind(bucket string, within time.Duration) (jetstream.KeyValue, *jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, within)
 	defer cancel()
-	kv, err := f.js.KeyValue(ctx, Bucket(f.view.mode))
+	kv, err := c.js.KeyValue(ctx, bucket)
 	if err != nil {
 		return nil, nil, bucketError("bind", err)
 	}
@@ -202,7 +212,7 @@ func state(ctx context.Context, kv jetstream.KeyValue) (*jetstream.StreamInfo, e
 	}
 	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
 	if !ok {
-		return nil, fmt.Errorf("read the state: nats.go answers with a %T", status)
+		return nil, fmt.Errorf("read the state: unexpected status type %T of nats.go", status)
 	}
 	return bucket.StreamInfo(), nil
 }
@@ -212,16 +222,20 @@ func bucketError(doing string, err error) error {
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%w: start a syncer for its mode, or run `entitled topology apply`: %w", ErrNoBucket, err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: JetStream does not answer; if it runs, see the permissions in the package documentation: %w", doing, err)
+		return fmt.Errorf(
+			"%s: no answer from JetStream; if it is running, check the permissions in the package documentation: %w",
+			doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// deliveries takes in what the watch brings. It calls complete once, when the bucket's state at the start is in the view.
-func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.KeyValueEntry, complete func() error) error {
+// deliveries applies the entries that the watch delivers. It calls complete once, when the view has
+// the state that the bucket had at the start.
+func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.KeyValueEntry,
+	complete func() error) error {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
-	var done, marked bool
+	var done, initialEnd bool
 	received, before := uint64(0), uint64(0)
 	finish := func() error {
 		if done {
@@ -235,17 +249,18 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 		case <-f.ctx.Done():
 			return f.ctx.Err()
 		case <-f.connection:
-			// nats.go would notice only after missed heartbeats that the server has forgotten the watch. Of a connection that
-			// is closed, run takes note.
+			// The server may have forgotten the watch; nats.go alone would notice only after missed
+			// heartbeats. If the connection is closed for good instead, run notices.
 			return errReconnected
 		case e, ok := <-updates:
 			switch {
 			case !ok:
 				return errWatchEnded
 			case e == nil:
-				// nats.go's end of the initial values. It counts deliveries, so a key that is written during the
-				// load may bring it before the last: with entries, none pending is the proof.
-				if marked = true; received == 0 {
+				// nats.go sends nil at the end of the initial values. It counts deliveries, so a
+				// key written during the load can bring the nil before the last initial value. Once
+				// there are entries, complete waits for a delivery with none pending.
+				if initialEnd = true; received == 0 {
 					if err := finish(); err != nil {
 						return err
 					}
@@ -267,7 +282,7 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 				}
 				continue
 			}
-			if received == before && marked {
+			if received == before && initialEnd {
 				if err := finish(); err != nil {
 					return err
 				}
@@ -279,22 +294,23 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 	}
 }
 
-// take puts an entry into the view; the first that is unreadable is worth a line, the rest are counted.
+// take applies an entry to the view. It logs the first unreadable entry; Status counts the others.
 func (f *follower) take(e jetstream.KeyValueEntry) {
 	if err := f.view.apply(e); err != nil && f.view.unreadable.Load() == 1 {
-		f.log.Warn("entry is unreadable; the snapshot before it stays in use", "bucket", Bucket(f.view.mode),
+		f.log.Warn("cannot read an entry of the bucket, using the previous snapshot", "bucket", Bucket(f.view.mode),
 			"customer", e.Key(), "revision", e.Revision(), "err", err)
 	}
 }
 
-// check compares the view with the bucket. A watch says nothing of a bucket that was emptied, or deleted and created
-// again, and nats.go would wait for the old bucket's next sequence in the new one.
+// check compares the view with the bucket. A watch does not report a bucket that was purged, or
+// deleted and recreated: nats.go would wait for the old bucket's next sequence in the new one.
 func (f *follower) check(kv jetstream.KeyValue) error {
 	ctx, cancel := context.WithTimeout(f.ctx, askWithin)
 	defer cancel()
-	// A request that was on its way when the connection broke gets no answer, and nothing is followed while it is waited for.
+	// A request in flight when the connection breaks gets no answer. Do not wait for it: nothing is
+	// followed meanwhile.
 	reconnected := make(chan bool, 1)
-	go func() { // ends with ctx at the latest, and is received from below
+	go func() { // ends with ctx; received below
 		select {
 		case <-f.connection:
 			reconnected <- true
@@ -313,35 +329,37 @@ func (f *follower) check(kv jetstream.KeyValue) error {
 		if errors.Is(err, ErrNoBucket) {
 			return err
 		}
-		// Away for the moment: Status shows it by its CurrentAt, and a reconnect starts the watch anew.
+		// NATS is unreachable at the moment. Status shows that by CurrentAt, and a reconnect
+		// restarts the watch.
 		return nil
 	}
 	if !info.Created.Equal(f.stream) || info.State.LastSeq < had {
 		return errRecreated
 	}
-	last, moved := f.last, f.had != had
-	f.last, f.had = info.State, had
+	last, moved := f.last, f.lastRevision != had
+	f.last, f.lastRevision = info.State, had
 	if err := f.compare(info.State, last, moved); err != nil {
 		return err
 	}
 	switch {
-	case f.view.revision < info.State.LastSeq: // on its way
+	case f.view.revision < info.State.LastSeq: // deliveries are under way
 	case filling(info):
-		f.health.waits(errFilling)
-	case info.Mirror != nil && info.Mirror.Active > f.every+askWithin: // its origin sends a sign of life every second
-		f.health.waits(errCutOff)
+		f.health.degraded(errFilling)
+	case info.Mirror != nil && info.Mirror.Active > f.every+askWithin: // an origin sends heartbeats every second
+		f.health.degraded(errCutOff)
 	default:
 		f.health.current(time.Now())
 	}
 	return nil
 }
 
-// compare holds the view against the bucket's state now and at the check before; moved says that the watch has brought something since.
+// compare compares the view with the bucket's state now and at the previous check. moved reports
+// that the watch has delivered something in between.
 func (f *follower) compare(now, before jetstream.StreamState, moved bool) error {
 	quiet := now.LastSeq == before.LastSeq
 	switch {
 	case len(f.only) > 0:
-		// The counts are of the whole bucket; it shrinks only when entries are removed.
+		// The counts are of the whole bucket, which shrinks only when entries are removed.
 		if now.Msgs < before.Msgs {
 			f.loaded = false
 			return errRemoved
@@ -351,7 +369,7 @@ func (f *follower) compare(now, before jetstream.StreamState, moved bool) error 
 			return errSilent
 		}
 	case f.view.revision == now.LastSeq && uint64(f.view.keys) > now.NumSubjects:
-		// The keys met include all that there are, so more of them means that some are gone.
+		// The view has every key of the bucket, so if it has more keys, some are gone.
 		f.loaded = false
 		return errRemoved
 	case quiet && uint64(f.view.keys) < now.NumSubjects:

@@ -14,12 +14,12 @@ import (
 	"entitled/internal/natstest"
 )
 
-// often makes the client look at the bucket quickly enough for a test.
+// often is a CheckEvery short enough for a test.
 const often = 50 * time.Millisecond
 
 var bucket = entitlement.Bucket(entitlement.Live)
 
-// each runs a test for a client of the whole bucket and for one of some customers.
+// each runs a test with a client of the whole bucket and with a client of some customers.
 func each(t *testing.T, customers []string, test func(t *testing.T, opts *entitlement.Options)) {
 	t.Parallel()
 	t.Run("whole bucket", func(t *testing.T) {
@@ -49,7 +49,8 @@ func TestViewConvergesAfterReconnect(t *testing.T) {
 		disconnected := nc.StatusChanged(nats.RECONNECTING)
 		p.cut()
 		<-disconnected
-		// All that can happen to a key: change, removal with a marker, removal without a trace, and a new one.
+		// All that can happen to a key: change, removal with a marker, removal without a trace, and
+		// a new one.
 		put(t, kv, snapshot("cus_1", "new"))
 		if err := kv.Delete(t.Context(), "cus_2"); err != nil {
 			t.Fatal(err)
@@ -91,7 +92,8 @@ func TestViewConvergesAfterServerRestart(t *testing.T) {
 			_, err := kv.Put(ctx, "cus_1", s.Encode())
 			return err
 		})
-		// nats.go alone takes two missed heartbeats, 10 s, to see that the server has forgotten the consumer.
+		// nats.go alone takes two missed heartbeats, 10 s, to see that the server has forgotten the
+		// consumer.
 		began := time.Now()
 		grants(t, c, "cus_1", "new")
 		if took := time.Since(began); took > 5*time.Second {
@@ -112,7 +114,7 @@ func TestBucketCreatedAgain(t *testing.T) {
 		if err := js.DeleteKeyValue(t.Context(), bucket); err != nil {
 			t.Fatal(err)
 		}
-		// Revisions begin at 1 again: lower than those held, and yet newer.
+		// Revisions restart at 1: lower than the known ones, and yet newer.
 		kv = createBucket(t, js)
 		put(t, kv, snapshot("cus_1", "new"))
 		grants(t, c, "cus_1", "new")
@@ -183,7 +185,8 @@ func TestLastEntryRemovedWithoutTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, c, "cus_1")
-	// The stream's last sequence has no message now; that alone is no reason for a client to begin anew again and again.
+	// The stream's last sequence has no message now; that alone is no reason for a client to reload
+	// again and again.
 	for _, c := range []*entitlement.Client{c, open(t, s.Conn(t), &entitlement.Options{CheckEvery: often})} {
 		settled := c.Status()
 		natstest.Eventually(t, patience, func() error {
@@ -198,7 +201,7 @@ func TestLastEntryRemovedWithoutTrace(t *testing.T) {
 	}
 }
 
-// A client that falls behind loses deliveries, and nats.go sets its consumer up again.
+// A client that falls behind loses deliveries, and nats.go recreates its consumer.
 func TestLostDeliveries(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)
@@ -244,7 +247,8 @@ func TestStatusTellsStaleness(t *testing.T) {
 	before := time.Now()
 	c := open(t, s.Conn(t), &entitlement.Options{CheckEvery: often})
 	st := c.Status()
-	if !st.Connected || st.CurrentAt.Before(before) || st.Revision != rev || st.Snapshots != 1 || st.Entries != 1 || st.Changes != 0 || st.Err != nil {
+	if !st.Connected || st.CurrentAt.Before(before) || st.Revision != rev || st.Snapshots != 1 || st.Entries != 1 ||
+		st.Changes != 0 || st.Err != nil {
 		t.Errorf("status %+v", st)
 	}
 	natstest.Eventually(t, patience, func() error {

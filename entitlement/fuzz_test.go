@@ -38,7 +38,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// What nats.go and the server accept as a key.
+// kvKey matches the keys that nats.go and the server accept.
 var kvKey = regexp.MustCompile(`^[-/_=.a-zA-Z0-9]+$`)
 
 func FuzzKey(f *testing.F) {

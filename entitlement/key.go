@@ -5,16 +5,18 @@ import (
 	"strings"
 )
 
-// Mode is Stripe's livemode as a word: the two never share a bucket, a subject or a budget.
+// Mode is Stripe's livemode as a word. Live and test data never share a bucket, a subject or a
+// request budget.
 type Mode string
 
-// The modes: [Live] is livemode true, where money moves; [Test] is livemode false, Stripe's sandboxes included.
+// The modes: [Live] is livemode true, with real payments; [Test] is livemode false, including
+// Stripe's sandboxes.
 const (
 	Live Mode = "live"
 	Test Mode = "test"
 )
 
-// ParseMode returns the mode named s, "live" or "test", and an error that names both for anything else.
+// ParseMode returns the mode named s. It returns an error unless s is "live" or "test".
 func ParseMode(s string) (Mode, error) {
 	if m := Mode(s); m == Live || m == Test {
 		return m, nil
@@ -22,7 +24,7 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("mode %q: neither %q nor %q", s, Live, Test)
 }
 
-// ModeOf returns the mode of an object whose livemode is live.
+// ModeOf returns [Live] for livemode true, else [Test].
 func ModeOf(live bool) Mode {
 	if live {
 		return Live
@@ -30,15 +32,15 @@ func ModeOf(live bool) Mode {
 	return Test
 }
 
-// Bucket is the name of the KV bucket that holds the snapshots of a mode.
+// Bucket returns the name of the KV bucket that holds the snapshots of a mode.
 func Bucket(m Mode) string { return "entitlements_" + string(m) }
 
-// SyncSubject is the subject of the micro service that answers [Client.Sync].
+// SyncSubject returns the subject of the micro service that answers [Client.Sync].
 func SyncSubject(m Mode) string { return "entitled.sync." + string(m) }
 
-// Key is the bucket key of a customer: the customer id for your own account (account ""), else
-// the connected account's id, a dot and the customer id. A byte outside [A-Za-z0-9_-] is written
-// as =HH, so that any id but the empty one makes a valid key; Stripe's own ids contain none.
+// Key returns the bucket key of a customer: the customer id for your own account (account ""), else
+// the connected account's id, a dot and the customer id. Bytes outside [A-Za-z0-9_-] are written as
+// =HH, so every id but the empty one makes a valid key. Stripe's own ids have no such bytes.
 func Key(account, customer string) string {
 	if account == "" {
 		return token(customer)
@@ -46,7 +48,8 @@ func Key(account, customer string) string {
 	return token(account) + "." + token(customer)
 }
 
-// ParseKey is the inverse of [Key]. It returns an error that names the offending part for a key that Key cannot have made.
+// ParseKey is the inverse of [Key]. It returns an error that names the offending part of a key that
+// Key cannot have returned.
 func ParseKey(key string) (account, customer string, err error) {
 	head, tail, connected := strings.Cut(key, ".")
 	if !connected {

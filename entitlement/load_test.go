@@ -11,16 +11,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pending is an entry with what the server has left to deliver behind it.
+// pending is an entry with the number of deliveries that follow it.
 type pending struct {
-	entry
+	kvEntry
 	left uint64
 }
 
 func (p pending) Delta() uint64 { return p.left }
 
-// nats.go counts deliveries to tell the end of the initial values, so a customer that is created during the load brings
-// the end before the last of them: the load must not be taken for complete then, or Open would deny that last one.
+// nats.go counts deliveries to find the end of the initial values, so a key created during the load
+// brings the end before the last of them. The load must not count as complete then, or Open would
+// return without that key.
 func TestLoadIsCompleteWhenNothingIsPending(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -29,16 +30,17 @@ func TestLoadIsCompleteWhenNothingIsPending(t *testing.T) {
 	complete := make(chan struct{})
 	ended := make(chan error)
 	go func() { ended <- f.deliveries(nil, updates, func() error { close(complete); return nil }) }()
-	updates <- pending{entry{key: "cus_a", value: value("cus_a", "a"), revision: 1}, 2}
-	updates <- pending{entry{key: "cus_new", value: value("cus_new", "a"), revision: 3}, 1}
+	updates <- pending{kvEntry{key: "cus_a", value: value("cus_a", "a"), revision: 1}, 2}
+	updates <- pending{kvEntry{key: "cus_new", value: value("cus_new", "a"), revision: 3}, 1}
 	updates <- nil
-	updates <- pending{entry{key: "cus_new", value: value("cus_new", "a"), revision: 3}, 1} // the marker has been taken in
+	// the marker has been taken in
+	updates <- pending{kvEntry{key: "cus_new", value: value("cus_new", "a"), revision: 3}, 1}
 	select {
 	case <-complete:
 		t.Error("complete while cus_b is pending")
 	default:
 	}
-	updates <- pending{entry{key: "cus_b", value: value("cus_b", "a"), revision: 4}, 0}
+	updates <- pending{kvEntry{key: "cus_b", value: value("cus_b", "a"), revision: 4}, 0}
 	<-complete
 	cancel()
 	<-ended
@@ -47,7 +49,7 @@ func TestLoadIsCompleteWhenNothingIsPending(t *testing.T) {
 	}
 }
 
-// unanswered is a bucket whose server went away with the request.
+// unanswered is a bucket whose server is gone before it answers.
 type unanswered struct{ jetstream.KeyValue }
 
 func (unanswered) Status(ctx context.Context) (jetstream.KeyValueStatus, error) {
@@ -55,7 +57,7 @@ func (unanswered) Status(ctx context.Context) (jetstream.KeyValueStatus, error) 
 	return nil, ctx.Err()
 }
 
-// A check whose answer was lost with the connection must not hold up what the next one brings.
+// A check whose answer was lost with the connection must not delay the restart of the watch.
 func TestReconnectEndsTheCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

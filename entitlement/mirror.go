@@ -7,21 +7,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A bucket may be a mirror of another account's, region's or leaf node's. Its stream says in its metadata what it mirrors; the
-// syncers of entitled set both keys on the mirrors that they make.
+// A bucket may be a mirror of a bucket in another account, region or leaf node. The metadata of its
+// stream then describes the origin; the syncers of entitled set both keys on the mirrors that they
+// create.
 const (
-	// MirrorOrigin is the key of the time at which the mirrored bucket was created, in RFC 3339 with nanoseconds. A mirror
-	// that is made again from the same bucket has the same revisions.
+	// MirrorOrigin is the metadata key of the origin's creation time, in RFC 3339 with nanoseconds.
+	// A mirror that is recreated from the same origin has the same revisions.
 	MirrorOrigin = "entitled.origin.created"
-	// MirrorFilled is the key of the newest revision in the mirrored bucket when the mirror was made: before the mirror has
-	// it, keys may be missing that the bucket has.
+	// MirrorFilled is the metadata key of the origin's newest revision when the mirror was created.
+	// Until the mirror has that revision, it may lack keys that the origin has.
 	MirrorFilled = "entitled.origin.revision"
 )
 
-// restoring is the key that `entitled restore` sets in the metadata of a stream until the stream is filled.
+// restoring is the metadata key that `entitled restore` sets on a stream until the stream is
+// filled.
 const restoring = "restoring"
 
-// origin is when the bucket was created whose revisions the stream holds: its own creation, unless it is a mirror that says more.
+// origin returns the creation time of the bucket that the stream's revisions belong to: its
+// origin's if it is a mirror with [MirrorOrigin], else its own.
 func origin(info *jetstream.StreamInfo) time.Time {
 	if info.Config.Mirror != nil {
 		if t, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[MirrorOrigin]); err == nil {
@@ -31,8 +34,8 @@ func origin(info *jetstream.StreamInfo) time.Time {
 	return info.Created
 }
 
-// filling reports whether the stream is being restored, or is a mirror that has not caught up with its bucket, so that what it lacks
-// proves nothing.
+// filling reports whether the stream may lack entries that its bucket has, because it is being
+// restored or is a mirror that has not caught up.
 func filling(info *jetstream.StreamInfo) bool {
 	if _, marked := info.Config.Metadata[restoring]; marked {
 		return true
@@ -40,7 +43,7 @@ func filling(info *jetstream.StreamInfo) bool {
 	if info.Config.Mirror == nil {
 		return false
 	}
-	// A mirror that has just been set up shows no lag until its first message.
+	// A new mirror reports no lag until its first message.
 	filled, err := strconv.ParseUint(info.Config.Metadata[MirrorFilled], 10, 64)
 	if err == nil && info.State.LastSeq < filled {
 		return true

@@ -11,7 +11,9 @@ func TestFilling(t *testing.T) {
 	t.Parallel()
 	mirror := func(last, lag uint64, active time.Duration, filled string) *jetstream.StreamInfo {
 		return &jetstream.StreamInfo{
-			Config: jetstream.StreamConfig{Mirror: &jetstream.StreamSource{}, Metadata: map[string]string{MirrorFilled: filled}},
+			Config: jetstream.StreamConfig{
+				Mirror: &jetstream.StreamSource{}, Metadata: map[string]string{MirrorFilled: filled},
+			},
 			State:  jetstream.StreamState{LastSeq: last},
 			Mirror: &jetstream.StreamSourceInfo{Lag: lag, Active: active},
 		}
@@ -29,7 +31,7 @@ func TestFilling(t *testing.T) {
 		{"a mirror that was just set up shows no lag", mirror(0, 0, 0, "9"), true},
 		{"a mirror with a lag", mirror(12, 1, 0, "9"), true},
 		{"a mirror that has not heard from its origin", mirror(12, 0, -1, "9"), true},
-		{"somebody else's mirror", mirror(9, 0, 0, ""), false},
+		{"a mirror of another bucket", mirror(9, 0, 0, ""), false},
 		{"a mirror of an empty bucket", mirror(0, 0, 0, "0"), false},
 	} {
 		if got := filling(tt.info); got != tt.want {
@@ -38,7 +40,8 @@ func TestFilling(t *testing.T) {
 	}
 }
 
-// A mirror that is made again from the same bucket has the same revisions; one of another bucket has not.
+// A mirror that is recreated from the same bucket keeps its revisions; a mirror of another bucket
+// does not.
 func TestOriginIsTheBucketBehindAMirror(t *testing.T) {
 	t.Parallel()
 	own, behind := time.Unix(2, 0), time.Unix(1, 5)

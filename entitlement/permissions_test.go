@@ -14,7 +14,7 @@ import (
 	"entitled/internal/natstest"
 )
 
-// TestPermissions follows a bucket as a user who may do what the package documentation lists and nothing else.
+// TestPermissions follows a bucket with exactly the permissions in the package documentation.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("doc.go")
@@ -42,7 +42,8 @@ func TestPermissions(t *testing.T) {
 	s := natstest.Run(t, users)
 	ops := s.JetStream(t, nats.UserInfo("ops", "ops"))
 	kv := createBucket(t, ops)
-	// Enough for the server to wait for flow control.
+	putRaw(t, createPlans(t, ops), "live", document(1, "a"))
+	// Enough entries to make the server wait for flow control.
 	const customers = 3000
 	padding := strings.Repeat("x", 8<<10)
 	for i := range customers {
@@ -58,15 +59,21 @@ func TestPermissions(t *testing.T) {
 		return snap, put(t, kv, snap), nil
 	})
 	refused := make(chan error, 100)
-	nc := s.Conn(t, nats.UserInfo("app", "app"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-	for _, opts := range []*entitlement.Options{{CheckEvery: time.Second}, {CheckEvery: time.Second, Customers: []string{"cus_1", "cus_2"}}} {
+	nc := s.Conn(t, nats.UserInfo("app", "app"),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	for _, opts := range []*entitlement.Options{
+		{CheckEvery: time.Second},
+		{CheckEvery: time.Second, Customers: []string{"cus_1", "cus_2"}},
+	} {
 		c := open(t, nc, opts)
-		if want := len(opts.Customers); want == 0 && c.Status().Snapshots != customers || want > 0 && c.Status().Snapshots != want {
+		if want := len(opts.Customers); want == 0 && c.Status().Snapshots != customers ||
+			want > 0 && c.Status().Snapshots != want {
 			t.Errorf("status %+v", c.Status())
 		}
 		if _, err := c.Sync(t.Context(), "cus_1"); err != nil {
 			t.Error(err)
 		}
+		follows(t, c, 1, "a")
 		opened := c.Status().CurrentAt
 		natstest.Eventually(t, patience, func() error {
 			if !c.Status().CurrentAt.After(opened) {

@@ -13,10 +13,11 @@ import (
 	"entitled/internal/natstest"
 )
 
-// lossy stands between a client and a server and drops deliveries, as a server does to a client that falls behind.
+// lossy is a proxy between a client and a server that drops deliveries, as a server does when a
+// client falls behind.
 type lossy struct {
 	URL string
-	// drop decides on each delivery of a bucket entry.
+	// drop decides about each delivery of a bucket entry.
 	drop func(subject string) bool
 
 	mu    sync.Mutex
@@ -57,7 +58,7 @@ func newLossy(t *testing.T, s *natstest.Server, drop func(subject string) bool) 
 	return p
 }
 
-// cut breaks the connections there are.
+// cut breaks all connections.
 func (p *lossy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

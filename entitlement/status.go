@@ -7,50 +7,63 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Status says how current a client is and what it has met.
+// Status says how current a client is and counts what it received.
 type Status struct {
-	// Connected says that the NATS connection is up.
+	// Connected reports whether the NATS connection is up.
 	Connected bool
-	// CurrentAt is the latest instant at which the view was known to hold all that the bucket held. In health it is never
-	// older than [Options].CheckEvery; while NATS is away it stands still, and the time since bounds how stale reads are.
-	// How long ago Stripe itself was read is each snapshot's AsOf.
+	// CurrentAt is the last time at which the view was known to hold the bucket's whole state. In
+	// normal operation it is at most [Options].CheckEvery old. While NATS is unreachable it stands
+	// still, so its age bounds how stale reads are. A snapshot's AsOf says when Stripe itself was
+	// read.
 	CurrentAt time.Time
-	// Err says why the client does not follow the bucket at the moment; nil while it does. The client goes on by itself,
-	// unless it has Ended.
+	// Err says why the client is not following the bucket; nil while it is. The client recovers by
+	// itself unless Ended is true.
 	Err error
-	// Ended says that the client does not follow the bucket any more and will not go on by itself: its NATS connection is
-	// closed for good, or [Client.Close] was called. Every Watch has ended. Reads answer with what was held last; to follow
-	// the bucket again, open a new client on a new connection. A connection made with nats.MaxReconnects(-1) does
-	// not close because NATS is away.
+	// Ended reports that the client has stopped following the bucket for good, because its NATS
+	// connection is closed or [Client.Close] was called. Every Watch has ended, and reads answer
+	// with the last known state. To follow the bucket again, open a new client on a new connection.
+	// A connection created with nats.MaxReconnects(-1) does not close while NATS is unreachable.
 	Ended bool
-	// Revision is the highest that the client met in the bucket.
+	// PlansRevision is the number of the plans document whose default answers for unknown customers; 0
+	// without a document.
+	PlansRevision uint64
+	// PlansErr says why the plans document in force cannot be read: its bucket does not exist
+	// ([ErrNoBucket]), the permissions do not allow it (an error after 2 s without an answer), the
+	// document was removed, or it is not one. The last default that was read, if any, still answers
+	// for unknown customers. PlansErr is nil while the document can be read, and while there never
+	// was one.
+	PlansErr error
+	// Revision is the highest revision received from the bucket.
 	Revision uint64
-	// Snapshots is the number of customers held; Unreadable the number of keys whose newest entry cannot be read, see
-	// [Client.Lookup].
+	// Snapshots is the number of known customers, Unreadable the number of keys whose newest entry
+	// cannot be read (see [Client.Lookup]).
 	Snapshots, Unreadable int
-	// Entries counts the bucket entries received since Open, Changes those that changed a customer's content after the
-	// first load, and Restarts how often the watch was set up anew.
+	// Entries counts the bucket entries received since Open, Changes the entries that changed a
+	// customer's content after the first load, and Restarts the restarts of the watch.
 	Entries, Changes, Restarts uint64
 }
 
-// Status returns the client's status now. It never blocks.
+// Status returns the client's current status. It never blocks.
 func (c *Client) Status() Status {
 	h := c.health.get()
+	number, plansErr := c.plans.status()
 	return Status{
-		Connected:  c.nc.Status() == nats.CONNECTED,
-		CurrentAt:  h.currentAt,
-		Err:        h.err,
-		Ended:      c.ended(),
-		Revision:   c.view.newest.Load(),
-		Snapshots:  int(c.view.snapshots.Load()),
-		Unreadable: int(c.view.unreadable.Load()),
-		Entries:    c.view.entries.Load(),
-		Changes:    c.view.changes.Load(),
-		Restarts:   h.restarts,
+		Connected:     c.nc.Status() == nats.CONNECTED,
+		CurrentAt:     h.currentAt,
+		Err:           h.err,
+		Ended:         c.ended(),
+		PlansRevision: number,
+		PlansErr:      plansErr,
+		Revision:      c.view.newest.Load(),
+		Snapshots:     int(c.view.snapshots.Load()),
+		Unreadable:    int(c.view.unreadable.Load()),
+		Entries:       c.view.entries.Load(),
+		Changes:       c.view.changes.Load(),
+		Restarts:      h.restarts,
 	}
 }
 
-// ended reports whether the client's goroutine has ended: it goes on until Close is called or the connection is closed.
+// ended reports whether the goroutine that follows the bucket has ended.
 func (c *Client) ended() bool {
 	select {
 	case <-c.done:
@@ -60,9 +73,9 @@ func (c *Client) ended() bool {
 	}
 }
 
-// health is what the client's goroutine says of its watch.
+// health is the state of the watch, written by the goroutine that follows the bucket.
 type health struct {
-	mu sync.Mutex // makes what is read one state
+	mu sync.Mutex // guards vitals, so that a reader sees one consistent state
 	vitals
 }
 
@@ -84,8 +97,8 @@ func (h *health) current(at time.Time) {
 	h.currentAt, h.err = at, nil
 }
 
-// waits notes why the client's view may lack something, although its watch goes on.
-func (h *health) waits(err error) {
+// degraded sets why the view may lack entries although its watch is running.
+func (h *health) degraded(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.err = err

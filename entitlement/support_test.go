@@ -16,10 +16,10 @@ import (
 	"entitled/internal/natstest"
 )
 
-// patience bounds what a test waits for; it is long because tests share their machine.
+// patience bounds a wait of a test. It is long because tests share their machine.
 const patience = time.Minute
 
-// snapshot is a customer's with an open-ended active subscription and the features.
+// snapshot returns a customer's snapshot with an open-ended active subscription and the features.
 func snapshot(customer string, features ...string) entitlement.Snapshot {
 	return entitlement.Snapshot{
 		Schema: entitlement.Schema, Customer: customer, Livemode: true,
@@ -37,9 +37,12 @@ func snapshot(customer string, features ...string) entitlement.Snapshot {
 func createBucket(tb testing.TB, js jetstream.JetStream) jetstream.KeyValue {
 	tb.Helper()
 	var kv jetstream.KeyValue
-	// The server removes the files of a bucket that was deleted a moment ago beside its answer, and refuses one in their place meanwhile.
+	// The server removes the files of a bucket that was deleted a moment ago beside its answer, and
+	// refuses one in their place meanwhile.
 	natstest.Eventually(tb, patience, func() (err error) {
-		kv, err = js.CreateKeyValue(tb.Context(), jetstream.KeyValueConfig{Bucket: entitlement.Bucket(entitlement.Live), History: 1})
+		kv, err = js.CreateKeyValue(tb.Context(), jetstream.KeyValueConfig{
+			Bucket: entitlement.Bucket(entitlement.Live), History: 1,
+		})
 		return err
 	})
 	return kv
@@ -71,25 +74,25 @@ func open(tb testing.TB, nc *nats.Conn, opts *entitlement.Options) *entitlement.
 	return c
 }
 
-// setup is a server with an empty bucket.
+// setup starts a server with an empty bucket.
 func setup(tb testing.TB) (*natstest.Server, jetstream.KeyValue) {
 	tb.Helper()
 	s := natstest.Run(tb)
 	return s, createBucket(tb, s.JetStream(tb))
 }
 
-// holds waits until exactly these keys are held.
+// holds waits until the client knows exactly these keys.
 func holds(tb testing.TB, c *entitlement.Client, keys ...string) {
 	tb.Helper()
 	natstest.Eventually(tb, patience, func() error {
 		n := 0
 		for e := range c.All() {
 			if n++; !strings.Contains(" "+strings.Join(keys, " ")+" ", " "+e.Key+" ") {
-				return fmt.Errorf("%s is held; status %+v", e.Key, c.Status())
+				return fmt.Errorf("%s is known; status %+v", e.Key, c.Status())
 			}
 		}
 		if n != len(keys) || c.Status().Snapshots != n {
-			return fmt.Errorf("%d are held, want %v; status %+v", n, keys, c.Status())
+			return fmt.Errorf("%d are known, want %v; status %+v", n, keys, c.Status())
 		}
 		return nil
 	})
@@ -108,7 +111,8 @@ func grants(tb testing.TB, c *entitlement.Client, key, feature string) {
 }
 
 // serveSync answers Sync as a syncer does: write, then reply.
-func serveSync(tb testing.TB, nc *nats.Conn, write func(customer, account string) (entitlement.Snapshot, uint64, error)) {
+func serveSync(tb testing.TB, nc *nats.Conn,
+	write func(customer, account string) (entitlement.Snapshot, uint64, error)) {
 	tb.Helper()
 	sub, err := nc.Subscribe(entitlement.SyncSubject(entitlement.Live), func(m *nats.Msg) {
 		var q struct{ Customer, Account string }

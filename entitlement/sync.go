@@ -11,13 +11,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// syncWithin bounds a [Client.Sync] whose context has no deadline; the service answers within 10 s.
+// syncWithin bounds a [Client.Sync] whose context has no deadline. The service answers within 10 s.
 const syncWithin = 15 * time.Second
 
-// viewWithin bounds how long [Client.Sync] waits for its own watch to bring what the syncer has written.
+// viewWithin bounds how long [Client.Sync] waits for its own watch to deliver the snapshot.
 const viewWithin = time.Second
 
-// The headers of a NATS micro service's error.
+// The error headers of a NATS micro service.
 const (
 	serviceErrorHeader     = "Nats-Service-Error"
 	serviceErrorCodeHeader = "Nats-Service-Error-Code"
@@ -25,14 +25,16 @@ const (
 
 // A SyncError is a syncer's refusal of a [Client.Sync].
 type SyncError struct {
-	// Code is a status in HTTP's sense: 400 not a request, or an id that cannot be one; 404 Stripe has no such customer, and the bucket
-	// neither; 429 too many requests under way; 502 Stripe refuses or has trouble; 503 the syncer could not write; 504 no snapshot within 10 s. All but 400 and 404 may pass by themselves.
+	// Code has the meaning of an HTTP status: 400 the request or the id is not valid; 404 neither
+	// Stripe nor the bucket has the customer; 429 too many requests in progress; 502 Stripe refused
+	// or failed; 503 the syncer could not write; 504 no snapshot within 10 s. Any but 400 and 404
+	// may succeed when tried again.
 	Code int
-	// Text is the service's sentence.
+	// Text is the service's message.
 	Text string
 }
 
-// Error returns the code and the sentence.
+// Error returns the code and the message.
 func (e *SyncError) Error() string { return fmt.Sprintf("the syncer answers %d: %s", e.Code, e.Text) }
 
 type syncRequest struct {
@@ -45,30 +47,35 @@ type syncReply struct {
 	Revision uint64          `json:"revision"`
 }
 
-// Sync has the customer read from Stripe now and returns the snapshot: it is from a reading that started after the call.
-// When it returns without an error, the client's own view of the customer is normally at least as new, so that Get, Has and
-// Allowed agree: Sync waits up to 1 s for that. Where the watch has not brought the snapshot by then, as from a mirror that is being
-// filled, and for a key outside [Options].Customers, which has no view, only the returned snapshot is. An app calls it
-// when a customer comes back from checkout.
+// Sync makes a syncer read the customer from Stripe now, and returns the resulting snapshot. The
+// reading starts after the call. An app calls Sync when a customer returns from checkout.
 //
-// It waits for as long as ctx lets it, 15 s without a deadline, and returns a [SyncError] when a syncer refuses,
-// [nats.ErrNoResponders] when none runs for the mode, [ErrClosed] when the client is closed, [ErrSchema] when the
-// syncer writes a newer schema, and ctx's error. Errors leave the view as it is.
-func (c *Client) Sync(ctx context.Context, key string) (Snapshot, error) {
-	s, err := c.sync(ctx, key)
+// An id is resolved from memory: Sync reads all customers that have it, one after the other, and
+// returns the snapshot of the one with the smallest key that still has it. A customer that was
+// created a moment ago is not in memory yet: sync it by its key.
+//
+// Sync waits up to 1 s for the client's own view to have the snapshot too, so that Get, Has and
+// Allowed normally agree with it after Sync returns. They may not where the watch is slower than
+// that, as from a mirror that is being filled, or for a key outside [Options].Customers, which has
+// no view.
+//
+// Sync waits until ctx ends, or 15 s if ctx has no deadline. Errors: [SyncError] when a syncer
+// refuses, [nats.ErrNoResponders] when no syncer runs for the mode, [ErrClosed] when the client is
+// closed, [ErrNoCustomer] for an id that no customer has, [ErrSchema] when the syncer writes a newer
+// schema, an error for a key that is not valid, and the error of ctx. An error leaves the view
+// unchanged, except for customers with the same id that were read before it.
+func (c *Client) Sync(ctx context.Context, ref string) (Snapshot, error) {
+	s, err := c.syncRef(ctx, ref)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("sync %s: %w", key, err)
+		return Snapshot{}, fmt.Errorf("sync %s: %w", ref, err)
 	}
 	return s, nil
 }
 
-func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
+// syncRef syncs the customers that ref stands for.
+func (c *Client) syncRef(ctx context.Context, ref string) (Snapshot, error) {
 	if c.ctx.Err() != nil {
 		return Snapshot{}, ErrClosed
-	}
-	account, customer, err := ParseKey(key)
-	if err != nil {
-		return Snapshot{}, err
 	}
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
@@ -79,6 +86,31 @@ func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })()
 
+	name, isID := ParseRef(ref)
+	if !isID {
+		return c.sync(ctx, name)
+	}
+	var first Snapshot
+	for _, key := range c.view.named(ref) {
+		s, err := c.sync(ctx, key)
+		if err != nil {
+			return Snapshot{}, fmt.Errorf("customer %s: %w", key, err)
+		}
+		if s.ID == name && first.Customer == "" {
+			first = s
+		}
+	}
+	if first.Customer == "" {
+		return Snapshot{}, ErrNoCustomer
+	}
+	return first, nil
+}
+
+func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
+	account, customer, err := ParseKey(key)
+	if err != nil {
+		return Snapshot{}, err
+	}
 	body, err := json.Marshal(syncRequest{Customer: customer, Account: account})
 	if err != nil {
 		return Snapshot{}, err
@@ -87,11 +119,12 @@ func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
 	msg, err := c.nc.RequestWithContext(ctx, subject, body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return Snapshot{}, fmt.Errorf("nobody answers on %s: %w: start a syncer for mode %s", subject, err, c.view.mode)
+		return Snapshot{}, fmt.Errorf("no syncer answers on %s: %w: start a syncer for mode %s",
+			subject, err, c.view.mode)
 	case ctx.Err() != nil:
 		return Snapshot{}, fmt.Errorf("no answer on %s: %w", subject, context.Cause(ctx))
 	case err != nil:
-		return Snapshot{}, fmt.Errorf("ask on %s: %w", subject, err)
+		return Snapshot{}, fmt.Errorf("request on %s: %w", subject, err)
 	}
 	s, revision, err := answer(c.view.mode, key, msg)
 	if err != nil || !c.covers(key) {
@@ -107,7 +140,7 @@ func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
 
 func answer(mode Mode, key string, msg *nats.Msg) (s Snapshot, revision uint64, err error) {
 	if text := msg.Header.Get(serviceErrorHeader); text != "" {
-		// A code that is no number is 0: the sentence still says what happened.
+		// A code that is not a number becomes 0; the message still says what happened.
 		code, _ := strconv.Atoi(msg.Header.Get(serviceErrorCodeHeader))
 		return s, 0, &SyncError{Code: code, Text: text}
 	}
@@ -121,7 +154,7 @@ func answer(mode Mode, key string, msg *nats.Msg) (s Snapshot, revision uint64, 
 	return s, reply.Revision, nil
 }
 
-// await waits until the view holds the revision of the key, or a later one.
+// await waits until the view has the given revision of the key, or a later one.
 func (v *view) await(ctx context.Context, key string, revision uint64) error {
 	entry := make(chan struct{}, 1)
 	v.mu.Lock()
@@ -134,7 +167,7 @@ func (v *view) await(ctx context.Context, key string, revision uint64) error {
 	}()
 	for {
 		var have uint64
-		if h := v.held(key); h != nil {
+		if h := v.entry(key); h != nil {
 			have = h.revision
 		}
 		if have >= revision {
@@ -143,7 +176,8 @@ func (v *view) await(ctx context.Context, key string, revision uint64) error {
 		select {
 		case <-entry:
 		case <-ctx.Done():
-			return fmt.Errorf("written as revision %d, which the watch has not brought yet: %w", revision, context.Cause(ctx))
+			return fmt.Errorf("revision %d is written, but the watch has not delivered it: %w",
+				revision, context.Cause(ctx))
 		}
 	}
 }

@@ -94,7 +94,8 @@ func TestSyncErrors(t *testing.T) {
 		return entitlement.Snapshot{}, 0, &entitlement.SyncError{Code: 504, Text: "no snapshot within 10s"}
 	})
 	var refused *entitlement.SyncError
-	if _, err := c.Sync(t.Context(), "cus_1"); !errors.As(err, &refused) || refused.Code != 504 || refused.Text != "no snapshot within 10s" {
+	if _, err := c.Sync(t.Context(), "cus_1"); !errors.As(err, &refused) || refused.Code != 504 ||
+		refused.Text != "no snapshot within 10s" {
 		t.Errorf("refused: %v", err)
 	}
 	if _, err := c.Sync(t.Context(), "cus_other"); err == nil {
@@ -115,7 +116,7 @@ func TestSyncErrors(t *testing.T) {
 	}
 }
 
-// A mirror that is being filled brings the snapshot late: who has just paid does not wait for it.
+// A mirror that is being filled brings the snapshot late; Sync does not wait for it.
 func TestSyncAnswersAlthoughTheWatchIsLate(t *testing.T) {
 	t.Parallel()
 	s, _ := setup(t)

@@ -8,69 +8,76 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// held is what the client knows of one key. It is not changed once it is in the view, but for seen.
-type held struct {
-	snapshot Snapshot // the last readable one; zero while there is none: an unknown customer
-	revision uint64   // of the newest entry, readable or not, a deletion included
+// entry is what the client knows about one key. An entry in the view is immutable, except for seen.
+type entry struct {
+	snapshot Snapshot // the last readable one; zero for an unknown customer
+	revision uint64   // of the newest entry of the key, readable or not, which may be a deletion
 	err      error    // why the newest entry is unreadable
-	// seen is the load that last met the key; only the client's goroutine touches it.
+	// seen is the number of the last load that received the key. Only the goroutine that
+	// follows the bucket uses it.
 	seen uint64
 }
 
-// known says that there is a snapshot to answer with.
-func (h *held) known() bool { return h != nil && h.snapshot.Customer != "" }
+// known reports whether there is a snapshot to answer with. The receiver may be nil.
+func (h *entry) known() bool { return h != nil && h.snapshot.Customer != "" }
 
-// unknown stands for the snapshot of every customer that is not held.
+// unknown is the snapshot of every unknown customer.
 var unknown Snapshot
 
-// view is the client's copy of the bucket. Readers share it without a lock; writes come from the client's goroutine only.
+// view is the client's copy of the bucket. Readers use it without a lock; only the
+// goroutine that follows the bucket writes.
 type view struct {
 	mode  Mode
-	byKey sync.Map // string -> *held; see BenchmarkHas for why a sync.Map
+	byKey sync.Map // string -> *entry; BenchmarkHas gives the reason for a sync.Map
+	byID  sync.Map // ownID -> []string, the keys of the customers with the id, in no order
 
-	// mu makes a write and its notice one step for those who wait, so that a watcher is told of each state once.
+	// mu makes a write, its change of byID and its notice one step, so that a watcher gets every
+	// state exactly once.
 	mu      sync.Mutex
 	notices notices
 
-	// load counts the full readings of the bucket, and entries seen before load floor are from another incarnation of
-	// it, whose revisions mean nothing in this one. Both belong to the client's goroutine.
+	// load counts the full loads of the bucket. Entries seen before load floor belong to an earlier
+	// incarnation of the bucket, whose revisions cannot be compared. Only the goroutine that
+	// follows the bucket uses both.
 	load, floor uint64
-	keys        int    // keys held, those of deletions included: the bucket's subjects
-	revision    uint64 // the highest met; sequences of the stream up to it are accounted for
+	// number of keys in the view, including those whose newest entry is a deletion; compares with
+	// the stream's subjects
+	keys     int
+	revision uint64 // every sequence up to it has been received or is known to be gone
 
-	// live says that the first load is complete, so that what comes is a change.
-	live bool
+	// loaded is true after the first load: entries that arrive from then on are changes.
+	loaded bool
 
-	// What Status shows.
+	// The counters of Status.
 	snapshots, unreadable    atomic.Int64
 	entries, changes, newest atomic.Uint64
 }
 
-func (v *view) held(key string) *held {
+func (v *view) entry(key string) *entry {
 	h, _ := v.byKey.Load(key)
-	e, _ := h.(*held)
+	e, _ := h.(*entry)
 	return e
 }
 
 func (v *view) snapshot(key string) *Snapshot {
 	if h, ok := v.byKey.Load(key); ok {
-		return &h.(*held).snapshot
+		return &h.(*entry).snapshot
 	}
 	return &unknown
 }
 
-// apply takes in one entry and returns why it is unreadable. Entries that are older than what is held are left out: a
-// watch that was set up anew repeats them.
+// apply stores one delivered entry and returns why it is unreadable. It ignores an entry older than
+// the stored one: a restarted watch repeats entries.
 func (v *view) apply(e jetstream.KeyValueEntry) error {
 	key, revision := e.Key(), e.Revision()
 	v.advance(revision)
 	v.entries.Add(1)
-	prev := v.held(key)
+	prev := v.entry(key)
 	if prev != nil && prev.seen >= v.floor && revision <= prev.revision {
 		prev.seen = v.load
 		return nil
 	}
-	next := &held{revision: revision, seen: v.load}
+	next := &entry{revision: revision, seen: v.load}
 	if e.Operation() == jetstream.KeyValuePut {
 		next.snapshot, next.err = read(v.mode, key, e.Value())
 		if next.err != nil && prev != nil && prev.seen >= v.floor {
@@ -81,36 +88,37 @@ func (v *view) apply(e jetstream.KeyValueEntry) error {
 	return next.err
 }
 
-// advance notes that every sequence up to revision is accounted for.
+// advance records that every sequence up to revision is accounted for.
 func (v *view) advance(revision uint64) {
 	v.revision = max(v.revision, revision)
 	v.newest.Store(v.revision)
 }
 
-// startLoad begins a full reading of the bucket; anew says that it is not the bucket of the reading before.
-func (v *view) startLoad(anew bool) {
+// startLoad begins a full load of the bucket. If recreated is true, the bucket is not the one of
+// the load before.
+func (v *view) startLoad(recreated bool) {
 	v.load++
-	if anew {
+	if recreated {
 		v.floor, v.revision = v.load, 0
 	}
 }
 
-// sweep ends a full reading: keys that it did not meet are gone from the bucket.
-func (v *view) sweep() {
+// removeUnseen ends a full load: keys that it did not receive are gone from the bucket.
+func (v *view) removeUnseen() {
 	v.byKey.Range(func(k, h any) bool {
-		if prev := h.(*held); prev.seen != v.load {
+		if prev := h.(*entry); prev.seen != v.load {
 			v.put(k.(string), prev, nil)
 		}
 		return true
 	})
 }
 
-// put replaces what is held of a key, nil for nothing, and tells those who wait for it.
-func (v *view) put(key string, prev, next *held) {
+// put replaces the entry of a key, nil for none, and notifies its waiters.
+func (v *view) put(key string, prev, next *entry) {
 	v.count(prev, -1)
 	v.count(next, +1)
 	changed := contentDiffers(prev, next)
-	if changed && v.live {
+	if changed && v.loaded {
 		v.changes.Add(1)
 	}
 	v.mu.Lock()
@@ -120,13 +128,14 @@ func (v *view) put(key string, prev, next *held) {
 	} else {
 		v.byKey.Store(key, next)
 	}
+	v.reindex(key, prev, next)
 	v.notices.entry(key)
 	if changed {
-		v.notices.change(key, prev)
+		v.notices.change(key, prev, next)
 	}
 }
 
-func (v *view) count(h *held, n int) {
+func (v *view) count(h *entry, n int) {
 	if h == nil {
 		return
 	}
@@ -139,16 +148,16 @@ func (v *view) count(h *held, n int) {
 	}
 }
 
-// contentDiffers reports whether a customer's content differs.
-func contentDiffers(a, b *held) bool {
+// contentDiffers reports whether a customer's content differs between two entries.
+func contentDiffers(a, b *entry) bool {
 	if !a.known() || !b.known() {
 		return a.known() != b.known()
 	}
 	return !a.snapshot.Equal(&b.snapshot)
 }
 
-// read decodes an entry and makes sure that it is the snapshot that its place says: a mix of customers, accounts or
-// modes would grant one what another paid for.
+// read decodes an entry and checks that the snapshot belongs to its key and mode: a mixed-up
+// snapshot would grant one customer what another paid for.
 func read(mode Mode, key string, value []byte) (Snapshot, error) {
 	account, customer, err := ParseKey(key)
 	if err != nil {

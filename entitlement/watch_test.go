@@ -13,7 +13,7 @@ import (
 	"entitled/entitlement"
 )
 
-// watching collects what a watch yields.
+// watching collects the changes that a watch yields.
 type watching struct {
 	changes chan entitlement.Change
 	stop    func()
@@ -104,7 +104,8 @@ func TestWatchIsCalledForChangesOnly(t *testing.T) {
 	}
 }
 
-// A change that falls into the beginning of a watch is part of the state that it begins with, and is not told twice.
+// A change that happens while a watch begins is part of its initial state, and is not yielded
+// twice.
 func TestChangeWhileWatchBegins(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)
@@ -170,7 +171,7 @@ func TestWatchAll(t *testing.T) {
 	w.want(t, "cus_new []→[a] initial=false")
 }
 
-// A slow watcher holds up neither the client nor another watcher, and is told the last state.
+// A slow watcher delays neither the client nor another watcher, and gets the last state.
 func TestSlowWatcherGetsTheLastState(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)
@@ -203,9 +204,10 @@ func TestSlowWatcherGetsTheLastState(t *testing.T) {
 	slow.want(t, "cus_4 []→[x] initial=false")
 }
 
-// Whatever a watcher is told, applied in order, is the view: each Previous is what it was told before, and the last is
-// the last state, however writes, the beginning of the watch and the pace of its reader fall together.
-func TestWatchTellsAChainThatEndsInTheView(t *testing.T) {
+// The changes of a watcher, applied in order, give the view: each Previous is the Snapshot yielded
+// before, and the last Snapshot is the last state, in every interleaving of writes, the beginning
+// of the watch and the pace of its reader.
+func TestChangesChainToTheView(t *testing.T) {
 	t.Parallel()
 	s, kv := setup(t)
 	c := open(t, s.Conn(t), nil)
@@ -215,17 +217,18 @@ func TestWatchTellsAChainThatEndsInTheView(t *testing.T) {
 	defer cancel()
 	for range 8 {
 		running.Go(func() {
-			told := map[string]entitlement.Snapshot{}
+			yielded := map[string]entitlement.Snapshot{}
 			done := map[string]bool{}
 			for change := range c.Watch(ctx) {
-				before := told[change.Key]
+				before := yielded[change.Key]
 				if !change.Previous.Equal(&before) || (change.Initial && before.Customer != "") {
-					t.Errorf("%s: previous %v, told before %v", features(change), change.Previous.Features, before.Features)
+					t.Errorf("%s: previous %v, yielded before %v",
+						features(change), change.Previous.Features, before.Features)
 				}
 				if before.Customer != "" && before.Equal(&change.Snapshot) {
 					t.Errorf("%s: no change", features(change))
 				}
-				told[change.Key] = change.Snapshot
+				yielded[change.Key] = change.Snapshot
 				if change.Snapshot.Has("last", time.Now()) {
 					done[change.Key] = true
 				}

@@ -1,4 +1,5 @@
-// Package internal_test holds the direction of imports: who of this module may know whom, and who may know which library.
+// Package internal_test holds the direction of imports: which package of this module may import which, and which
+// may know which library.
 package internal_test
 
 import (
@@ -19,60 +20,111 @@ import (
 
 const module = "entitled"
 
-// A graph is the packages of the module and what their files, without tests, import. Keys and the module's own packages
-// are written without "entitled/".
+// A graph is the packages of the module and what their files, without tests, import. Keys and the
+// module's own packages are written without "entitled/".
 type graph map[string][]string
 
-// A rule looks at one import, of a package by its importer, and says what is wrong with it, or nothing.
+// A rule looks at one import, of a package by its importer, and says what is wrong with it, or
+// nothing.
 type rule func(importer, imported string) string
 
 func rules() []rule {
 	return []rule{
-		only("github.com/gin-gonic/gin", "internal/ingest", "internal/bench"),
-		only("github.com/nats-io/nats-server/v2", "cmd/entitled", "internal/natsproc", "internal/natstest", "internal/bench", "docs/upstream"),
+		only("github.com/gin-gonic/gin", "internal/ingest", "internal/gateway", "internal/bench"),
+		only("github.com/golang-jwt/jwt", "internal/token"),
+		only("github.com/nats-io/nats-server/v2", "internal/dev", "internal/natsproc", "internal/natstest",
+			"internal/bench", "docs/upstream"),
 		only("github.com/alecthomas/kong", "cmd", "internal/daemon"),
 		// Where spans go is decided in one place; what makes them knows the API alone.
 		only("go.opentelemetry.io/otel/sdk", "internal/daemon"),
 		only("go.opentelemetry.io/otel/exporters", "internal/daemon"),
 		only("internal/tracing", "internal/ingest", "internal/syncer"),
 		only("testing", "internal/natstest", "internal/daemon/daemontest"),
-		// What is for tests must not be linked into a program.
+		// Packages for tests must not be linked into a program.
 		only("github.com/compose-spec/compose-go"),
+		only("github.com/santhosh-tekuri/jsonschema"),
 		only("internal/natstest"),
 		only("internal/daemon/daemontest"),
-		only("internal/natsproc", "cmd/entitled"),
+		only("internal/natsproc", "cmd/entitled", "internal/natstest"),
 		// The two meet in the streams, and in a process that runs both.
-		only("internal/ingest", "cmd/ingest", "cmd/entitled", "internal/wiring/ingestd", "internal/chaos", "internal/bench"),
-		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring/syncerd", "internal/chaos", "internal/doctor", "internal/audit", "internal/backup", "internal/bench"),
-		only("internal/doctor", "cmd/entitled"),
-		only("internal/servers", "internal/doctor", "internal/syncer"),
-		only("internal/audit", "cmd/entitled", "internal/backup"),
-		only("internal/backup", "cmd/entitled"),
+		only("internal/ingest", "cmd/ingest", "internal/dev", "internal/wiring/ingestd", "internal/chaos",
+			"internal/bench"),
+		only("internal/syncer", "cmd/syncer", "cmd/entitled", "internal/wiring/syncerd", "internal/chaos",
+			"internal/doctor"),
+		// The gateway asks as an app does.
+		only("internal/gateway", "internal/wiring/gatewayd", "cmd/entitled"),
+		only("internal/wiring/gatewayd", "cmd/gateway", "cmd/entitled", "internal/dev"),
+		knows("internal/gateway", "entitlement", "internal/token", "github.com/gin-gonic/gin",
+			"github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel",
+			"golang.org/x/sync"),
+		only("internal/token", "internal/gateway", "internal/wiring/gatewayd", "cmd/entitled"),
+		knows("internal/token", "entitlement", "github.com/golang-jwt/jwt"),
+		only("internal/doctor", "cmd/entitled", "internal/tell"),
+		only("internal/servers", "internal/doctor", "internal/inspect"),
+		only("internal/audit", "cmd/entitled", "internal/backup", "internal/stories", "internal/tell"),
+		only("internal/stories", "cmd/entitled"),
+		only("internal/forget", "cmd/entitled", "internal/tell"),
+		knows("internal/forget", "entitlement", "internal/record", "internal/streams", "internal/stripeevent",
+			"internal/sweep", "internal/topology", "github.com/nats-io/nats.go"),
+		only("internal/backup", "cmd/entitled", "internal/tell"),
+		only("internal/applied", "cmd/entitled", "internal/doctor", "internal/tell", "internal/dev", "internal/chaos",
+			"internal/bench"),
+		knows("internal/applied", "entitlement", "internal/plans", "internal/streams", "internal/topology",
+			"github.com/nats-io/nats.go"),
+		only("internal/named", "cmd/entitled", "internal/stories", "internal/tell"),
+		knows("internal/named", "entitlement", "internal/stripeevent", "github.com/nats-io/nats.go"),
 		only("github.com/nats-io/jsm.go", "internal/backup"),
 		only("internal/mirror", "cmd/entitled", "internal/doctor", "internal/syncer"),
-		only("internal/daemon", "cmd", "internal/wiring", "internal/bench"),
-		only("internal/wiring", "cmd", "internal/bench"),
-		only("internal/wiring/ingestd", "cmd/ingest", "cmd/entitled", "internal/bench"),
-		only("internal/wiring/syncerd", "cmd/syncer", "cmd/entitled", "internal/bench"),
-		only("internal/stripesim", "cmd/entitled", "internal/chaos", "internal/bench"),
+		only("internal/daemon", "cmd", "internal/dev", "internal/wiring", "internal/bench"),
+		only("internal/wiring", "cmd", "internal/dev", "internal/bench"),
+		only("internal/wiring/ingestd", "cmd/ingest", "cmd/entitled", "internal/dev", "internal/bench"),
+		only("internal/wiring/syncerd", "cmd/syncer", "cmd/entitled", "internal/dev", "internal/bench"),
+		only("stripesim", "cmd/entitled", "internal/dev", "internal/chaos", "internal/bench"),
+		only("internal/dev", "cmd/entitled"),
+		only("internal/tell", "cmd/entitled", "internal/dev", "internal/follow", "internal/stories"),
+		only("internal/follow", "cmd/entitled", "internal/dev"),
+		only("internal/term", "cmd/entitled", "internal/dev", "internal/follow", "internal/stories", "internal/tell"),
+		only("github.com/goccy/go-yaml", "internal/plans", "internal/yamltree"),
+		only("internal/yamltree", "internal/plans"),
+		knows("internal/yamltree", "github.com/goccy/go-yaml"),
 		only("internal/bench", "cmd/entitled"),
 		only("internal/chaos", "cmd/entitled"),
 		only("cmd"),
 		knows("entitlement", "github.com/nats-io/nats.go"),
 		knows("internal/stripeevent", "entitlement"),
+		knows("internal/plans", "entitlement", "internal/yamltree", "github.com/goccy/go-yaml"),
+		// plans -> reduce; record, reduce -> protocol -> store -> {sweep, repair} -> inspect -> syncer
+		knows("internal/record", "entitlement"),
+		knows("internal/reduce", "entitlement", "internal/plans", "internal/stripeapi", "github.com/stripe/stripe-go"),
+		knows("internal/protocol", "entitlement", "internal/plans", "internal/record", "internal/reduce",
+			"internal/stripeapi", "internal/stripeevent", "internal/timing"),
+		only("internal/store", "internal/sweep", "internal/repair", "internal/inspect", "internal/syncer",
+			"cmd/entitled"),
+		only("internal/sweep", "internal/syncer", "internal/forget", "internal/chaos", "internal/bench",
+			"internal/tell", "cmd/entitled"),
+		only("internal/repair", "internal/inspect", "internal/syncer", "internal/backup", "cmd/entitled"),
+		only("internal/inspect", "internal/syncer", "internal/audit", "internal/doctor"),
 		knows("internal/servers", "github.com/nats-io/nats.go"),
+		knows("internal/streams", "github.com/nats-io/nats.go"),
+		knows("internal/timing"),
 		within("internal/daemon"),
+		within("internal/idset"),
+		within("internal/term"),
+		// Users import it in their own tests, so it brings them no further dependency.
+		knows("stripesim"),
 	}
 }
 
-// only: nobody imports what, or a package below it, but the importers, those below them, and what itself.
+// only: no package imports what, or a package below it, but the importers, those below them, and what
+// itself.
 func only(what string, importers ...string) rule {
 	return func(importer, imported string) string {
-		if !below(imported, what) || slices.ContainsFunc(append(importers, what), func(i string) bool { return below(importer, i) }) {
+		if !below(imported, what) || slices.ContainsFunc(append(importers, what),
+			func(i string) bool { return below(importer, i) }) {
 			return ""
 		}
 		if importers == nil {
-			return "nobody may import " + what + " but tests"
+			return "only tests may import " + what
 		}
 		return "only " + strings.Join(importers, " and ") + " may import " + what
 	}
@@ -81,8 +133,12 @@ func only(what string, importers ...string) rule {
 // knows: the package imports, besides the standard library, nothing but these.
 func knows(importer string, imports ...string) rule {
 	return func(by, imported string) string {
-		if by != importer || standard(imported) || slices.ContainsFunc(imports, func(i string) bool { return below(imported, i) }) {
+		if by != importer || standard(imported) ||
+			slices.ContainsFunc(imports, func(i string) bool { return below(imported, i) }) {
 			return ""
+		}
+		if imports == nil {
+			return importer + " may know the standard library only"
 		}
 		return importer + " may know the standard library and " + strings.Join(imports, ", ") + " only"
 	}
@@ -101,7 +157,7 @@ func within(importer string) rule {
 func below(pkg, tree string) bool { return pkg == tree || strings.HasPrefix(pkg, tree+"/") }
 
 func own(pkg string) bool {
-	return below(pkg, "cmd") || below(pkg, "internal") || below(pkg, "entitlement")
+	return below(pkg, "cmd") || below(pkg, "internal") || below(pkg, "entitlement") || below(pkg, "stripesim")
 }
 
 func standard(pkg string) bool {
@@ -130,7 +186,8 @@ func read(root string) (graph, error) {
 		switch name := d.Name(); {
 		case err != nil:
 			return err
-		case d.IsDir() && file != root && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")):
+		case d.IsDir() && file != root && (name == "testdata" || strings.HasPrefix(name, ".") ||
+			strings.HasPrefix(name, "_")):
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
 			return nil
@@ -184,8 +241,9 @@ func TestDaemonsAreApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for daemon, never := range map[string][]string{
-		"cmd/ingest": {"internal/syncer", "internal/stripeapi"},
-		"cmd/syncer": {"internal/ingest", "github.com/gin-gonic/gin"},
+		"cmd/ingest":  {"internal/syncer", "internal/stripeapi", "internal/gateway"},
+		"cmd/syncer":  {"internal/ingest", "internal/gateway", "github.com/gin-gonic/gin"},
+		"cmd/gateway": {"internal/ingest", "internal/syncer", "internal/stripeapi"},
 	} {
 		linked := g.linked(daemon)
 		if !linked["internal/topology"] {
@@ -199,7 +257,7 @@ func TestDaemonsAreApart(t *testing.T) {
 	}
 }
 
-// linked is what a package imports, and what that imports in turn, as far as the graph goes.
+// linked returns the packages that pkg imports, directly or through others of the graph.
 func (g graph) linked(pkg string) map[string]bool {
 	found := map[string]bool{}
 	for todo := []string{pkg}; len(todo) > 0; todo = todo[1:] {
@@ -217,34 +275,101 @@ func (g graph) linked(pkg string) map[string]bool {
 func TestRules(t *testing.T) {
 	t.Parallel()
 	got := violations(graph{
-		"cmd/entitled":      {"internal/ingest", "internal/syncer", "internal/daemon", "internal/stripesim", "github.com/nats-io/nats-server/v2/server"},
-		"cmd/ingest":        {"internal/ingest", "internal/natstest", "internal/syncer", "github.com/alecthomas/kong"},
-		"entitlement":       {"context", "github.com/nats-io/nats.go/jetstream", "github.com/nats-io/nats.go", "github.com/prometheus/client_golang/prometheus"},
-		"internal/daemon":   {"github.com/alecthomas/kong", "entitlement", "internal/daemonic"},
-		"internal/ingest":   {"github.com/gin-gonic/gin/binding", "internal/syncer", "internal/topology", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/sdk/trace"},
+		"cmd/entitled": {"internal/dev", "internal/forget", "internal/follow", "internal/syncer",
+			"internal/daemon", "internal/tell", "internal/term", "stripesim",
+			"github.com/nats-io/nats-server/v2/server"},
+		"cmd/ingest": {"internal/ingest", "internal/natstest", "internal/syncer", "github.com/alecthomas/kong"},
+		"entitlement": {"context", "github.com/nats-io/nats.go/jetstream", "github.com/nats-io/nats.go",
+			"github.com/prometheus/client_golang/prometheus"},
+		"internal/audit": {"internal/forget", "internal/inspect", "internal/streams", "internal/sweep",
+			"internal/syncer"},
+		"internal/daemon": {"github.com/alecthomas/kong", "entitlement", "internal/daemonic"},
+		"internal/dev": {"internal/follow", "internal/ingest", "internal/tell", "internal/term",
+			"github.com/nats-io/nats-server/v2/server"},
+		"internal/doctor": {"internal/dev", "internal/follow", "internal/tell", "internal/term"},
+		"internal/forget": {"internal/audit", "internal/sweep", "internal/streams",
+			"github.com/nats-io/nats.go/jetstream"},
+		"internal/idset": {"hash/maphash", "entitlement"},
+		"internal/named": {"internal/stripeevent", "internal/streams"},
+		"internal/ingest": {"internal/store", "github.com/gin-gonic/gin/binding", "internal/syncer",
+			"internal/topology", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/sdk/trace"},
+		"internal/plans": {"entitlement", "github.com/goccy/go-yaml/ast", "internal/reduce",
+			"github.com/stripe/stripe-go/v76"},
 		"internal/natstest": {"testing", "github.com/nats-io/nats-server/v2/server"},
-		"internal/syncer":   {"internal/ingest", "github.com/gin-gonic/gin", "github.com/nats-io/nats-server/v2/server", "testing/synctest", "github.com/alecthomas/kong"},
+		"internal/protocol": {"internal/reduce", "internal/stripeapi", "internal/topology",
+			"github.com/nats-io/nats.go/jetstream", "go.opentelemetry.io/otel/trace"},
+		"internal/record":  {"encoding/json", "entitlement", "internal/stripeevent"},
+		"internal/reduce":  {"github.com/stripe/stripe-go/v76", "internal/stripeapi", "internal/record"},
+		"internal/streams": {"iter", "github.com/nats-io/nats.go/jetstream", "internal/topology"},
+		"internal/store":   {"internal/protocol", "internal/sweep"},
+		"internal/sweep":   {"internal/store", "internal/repair"},
+		"internal/repair":  {"internal/store", "internal/inspect"},
+		"internal/inspect": {"internal/store", "internal/repair", "internal/syncer"},
+		"internal/syncer": {"internal/store", "internal/sweep", "internal/repair", "internal/inspect",
+			"internal/ingest", "github.com/gin-gonic/gin", "github.com/nats-io/nats-server/v2/server",
+			"testing/synctest", "github.com/alecthomas/kong"},
+		"internal/tell": {"internal/audit", "internal/doctor", "internal/follow", "internal/stories", "internal/term",
+			"internal/dev", "github.com/alecthomas/kong"},
+		"internal/term":     {"golang.org/x/term", "internal/tell"},
+		"internal/timing":   {"entitlement"},
+		"internal/yamltree": {"entitlement", "github.com/goccy/go-yaml"},
 		"internal/topology": {"cmd/entitled", "internal/daemon", "entitlement", "internal/stripeevent"},
 
+		"stripesim":            {"net/http", "entitlement", "github.com/stripe/stripe-go/v76"},
 		"internal/stripeevent": {"entitlement", "encoding/json", "internal/topology", "github.com/nats-io/nats.go"},
 	})
 	want := []string{
-		"cmd/ingest imports internal/natstest: nobody may import internal/natstest but tests",
-		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/backup and internal/bench may import internal/syncer",
+		"cmd/entitled imports github.com/nats-io/nats-server/v2/server: only internal/dev and internal/natsproc and internal/natstest and internal/bench and docs/upstream may import github.com/nats-io/nats-server/v2",
+		"cmd/ingest imports internal/natstest: only tests may import internal/natstest",
+		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",
 		"entitlement imports github.com/prometheus/client_golang/prometheus: entitlement may know the standard library and github.com/nats-io/nats.go only",
+		"internal/audit imports internal/forget: only cmd/entitled and internal/tell may import internal/forget",
+		"internal/audit imports internal/sweep: only internal/syncer and internal/forget and internal/chaos and internal/bench and internal/tell and cmd/entitled may import internal/sweep",
+		"internal/audit imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",
 		"internal/daemon imports entitlement: internal/daemon may know no other package of the module",
 		"internal/daemon imports internal/daemonic: internal/daemon may know no other package of the module",
-		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor and internal/audit and internal/backup and internal/bench may import internal/syncer",
+		"internal/doctor imports internal/dev: only cmd/entitled may import internal/dev",
+		"internal/doctor imports internal/follow: only cmd/entitled and internal/dev may import internal/follow",
+		"internal/doctor imports internal/tell: only cmd/entitled and internal/dev and internal/follow and internal/stories may import internal/tell",
+		"internal/doctor imports internal/term: only cmd/entitled and internal/dev and internal/follow and internal/stories and internal/tell may import internal/term",
+		"internal/forget imports internal/audit: only cmd/entitled and internal/backup and internal/stories and internal/tell may import internal/audit",
+		"internal/forget imports internal/audit: internal/forget may know the standard library and entitlement, internal/record, internal/streams, internal/stripeevent, internal/sweep, internal/topology, github.com/nats-io/nats.go only",
+		"internal/idset imports entitlement: internal/idset may know no other package of the module",
+		"internal/ingest imports internal/store: only internal/sweep and internal/repair and internal/inspect and internal/syncer and cmd/entitled may import internal/store",
+		"internal/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",
 		"internal/ingest imports go.opentelemetry.io/otel/sdk/trace: only internal/daemon may import go.opentelemetry.io/otel/sdk",
+		"internal/inspect imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",
+		"internal/named imports internal/streams: internal/named may know the standard library and entitlement, internal/stripeevent, github.com/nats-io/nats.go only",
+		"internal/plans imports internal/reduce: internal/plans may know the standard library and entitlement, internal/yamltree, github.com/goccy/go-yaml only",
+		"internal/plans imports github.com/stripe/stripe-go/v76: internal/plans may know the standard library and entitlement, internal/yamltree, github.com/goccy/go-yaml only",
+		"internal/protocol imports internal/topology: internal/protocol may know the standard library and entitlement, internal/plans, internal/record, internal/reduce, internal/stripeapi, internal/stripeevent, internal/timing only",
+		"internal/protocol imports github.com/nats-io/nats.go/jetstream: internal/protocol may know the standard library and entitlement, internal/plans, internal/record, internal/reduce, internal/stripeapi, internal/stripeevent, internal/timing only",
+		"internal/protocol imports go.opentelemetry.io/otel/trace: internal/protocol may know the standard library and entitlement, internal/plans, internal/record, internal/reduce, internal/stripeapi, internal/stripeevent, internal/timing only",
+		"internal/record imports internal/stripeevent: internal/record may know the standard library and entitlement only",
+		"internal/reduce imports internal/record: internal/reduce may know the standard library and entitlement, internal/plans, internal/stripeapi, github.com/stripe/stripe-go only",
+		"internal/repair imports internal/inspect: only internal/syncer and internal/audit and internal/doctor may import internal/inspect",
+		"internal/store imports internal/sweep: only internal/syncer and internal/forget and internal/chaos and internal/bench and internal/tell and cmd/entitled may import internal/sweep",
+		"internal/streams imports internal/topology: internal/streams may know the standard library and github.com/nats-io/nats.go only",
 		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
 		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",
-		"internal/syncer imports internal/ingest: only cmd/ingest and cmd/entitled and internal/wiring/ingestd and internal/chaos and internal/bench may import internal/ingest",
-		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest and internal/bench may import github.com/gin-gonic/gin",
-		"internal/syncer imports github.com/nats-io/nats-server/v2/server: only cmd/entitled and internal/natsproc and internal/natstest and internal/bench and docs/upstream may import github.com/nats-io/nats-server/v2",
+		"internal/sweep imports internal/repair: only internal/inspect and internal/syncer and internal/backup and cmd/entitled may import internal/repair",
+		"internal/syncer imports internal/ingest: only cmd/ingest and internal/dev and internal/wiring/ingestd and internal/chaos and internal/bench may import internal/ingest",
+		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest and internal/gateway and internal/bench may import github.com/gin-gonic/gin",
+		"internal/syncer imports github.com/nats-io/nats-server/v2/server: only internal/dev and internal/natsproc and internal/natstest and internal/bench and docs/upstream may import github.com/nats-io/nats-server/v2",
 		"internal/syncer imports testing/synctest: only internal/natstest and internal/daemon/daemontest may import testing",
 		"internal/syncer imports github.com/alecthomas/kong: only cmd and internal/daemon may import github.com/alecthomas/kong",
-		"internal/topology imports cmd/entitled: nobody may import cmd but tests",
-		"internal/topology imports internal/daemon: only cmd and internal/wiring and internal/bench may import internal/daemon",
+		"internal/tell imports internal/follow: only cmd/entitled and internal/dev may import internal/follow",
+		"internal/tell imports internal/stories: only cmd/entitled may import internal/stories",
+		"internal/tell imports internal/dev: only cmd/entitled may import internal/dev",
+		"internal/tell imports github.com/alecthomas/kong: only cmd and internal/daemon may import github.com/alecthomas/kong",
+		"internal/term imports internal/tell: only cmd/entitled and internal/dev and internal/follow and internal/stories may import internal/tell",
+		"internal/term imports internal/tell: internal/term may know no other package of the module",
+		"internal/timing imports entitlement: internal/timing may know the standard library only",
+		"internal/topology imports cmd/entitled: only tests may import cmd",
+		"internal/topology imports internal/daemon: only cmd and internal/dev and internal/wiring and internal/bench may import internal/daemon",
+		"internal/yamltree imports entitlement: internal/yamltree may know the standard library and github.com/goccy/go-yaml only",
+		"stripesim imports entitlement: stripesim may know the standard library only",
+		"stripesim imports github.com/stripe/stripe-go/v76: stripesim may know the standard library only",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -11,7 +11,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// Whoever watches while NATS is away is told so, and goes on watching when it is back.
+// A watch while NATS is away says so, and continues when NATS is back.
 func TestWatchTellsOfAbsence(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)

@@ -13,15 +13,17 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
-	"entitled/internal/stripesim"
-	"entitled/internal/syncer"
+	"entitled/internal/sweep"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// A backfill that had to leave a customer out prints what it did, and ends with an error that names the customer.
+// A backfill that had to leave a customer out prints what it did, and ends with an error that names
+// the customer.
 func TestBackfillOfTooLargeSnapshots(t *testing.T) {
 	t.Parallel()
-	// 64 KiB are for records. What is left takes what access depends on, but for the customer with a long id.
+	// 64 KiB are for records. The 450 bytes left hold the fields that access depends on, except for
+	// the customer with a long id.
 	srv := natstest.Run(t, func(o *server.Options) { o.MaxPayload = 64<<10 + 450 })
 	sim := stripesim.New(stripesim.Config{Seed: 1})
 	t.Cleanup(sim.Close)
@@ -30,9 +32,11 @@ func TestBackfillOfTooLargeSnapshots(t *testing.T) {
 	if err := sim.DemoCatalog(); err != nil {
 		t.Fatal(err)
 	}
-	if err := topology.Ensure(t.Context(), srv.JetStream(t), topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
+	if err := topology.Ensure(t.Context(), srv.JetStream(t),
+		topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
 		t.Fatal(err)
 	}
+	withoutEntitlements(t, srv.JetStream(t))
 	var ids []string
 	if err := sim.Load(func(l *stripesim.Loader) error {
 		for i, n := range []int{1, 60, 1} {
@@ -67,15 +71,18 @@ func TestBackfillOfTooLargeSnapshots(t *testing.T) {
 		"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200",
 	}
 	code, out, errs := entitled(t, env, "backfill")
-	if code != 1 || !strings.Contains(out, "2 created\n") || !strings.Contains(out, "1 not written: too large for NATS\n") {
+	if code != 1 || !strings.Contains(out, "2 created\n") ||
+		!strings.Contains(out, "1 not written: too large for NATS\n") {
 		t.Errorf("exit code %d, output %s", code, out)
 	}
-	if want := "entitled backfill: 1 of 3 customers not written: " + ids[1] + ": too large for NATS: "; !strings.HasPrefix(errs, want) || strings.Contains(errs, "start it again") {
+	if want := "entitled backfill: 1 of 3 customers not written: " + ids[1] +
+		": too large for NATS: "; !strings.HasPrefix(errs, want) || strings.Contains(errs, "start it again") {
 		t.Errorf("said %s want %s…", errs, want)
 	}
 	code, out, errs = entitled(t, env, "backfill", "--json")
-	var r syncer.SweepReport
-	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || r.Unwritten != 1 || r.Unchanged != 2 || !strings.Contains(errs, ids[1]) {
+	var r sweep.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || r.Unwritten != 1 || r.Unchanged != 2 ||
+		!strings.Contains(errs, ids[1]) {
 		t.Errorf("exit code %d, output %s %s, %v", code, out, errs, err)
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"strings"
 
 	"entitled/internal/bench"
+	"entitled/internal/tell"
+	"entitled/internal/term"
 )
 
 type benchCmd struct {
 	Run   benchRunCmd   `cmd:"" default:"withargs" help:"Measure (the default)."`
-	Chart benchChartCmd `cmd:"" help:"Print an SVG chart of what bench --json printed."`
+	Chart benchChartCmd `cmd:"" help:"Print an SVG chart of the output of bench --json."`
 	Chaos benchChaosCmd `cmd:"" help:"Break everything again and again, and compare everything."`
 	Child benchChildCmd `cmd:"" hidden:"" help:"One of the processes that bench measures."`
 }
@@ -23,34 +25,36 @@ func (benchCmd) Help() string {
 	for _, g := range bench.Groups() {
 		fmt.Fprintf(&rows, "\n	%-8s %s", g.Name, g.About)
 	}
-	return `Starts its own NATS, ingest and syncers on this machine, uses none of yours, and leaves nothing behind. Takes some minutes; other work on the machine spoils the numbers.
+	return `Starts its own NATS, ingest and syncers on this machine, uses none of yours, and removes
+them at the end. Takes some minutes; other work on the machine spoils the numbers.
 
 	entitled bench
 	entitled bench --rows ingest,has --rounds 9
 	entitled bench --json > bench.json && entitled bench chart bench.json > bench.svg
 	entitled bench chaos --for 30m
 
-entitled bench run --help tells of --rows, --rounds and the other flags of measuring; each command below has such a help.
+entitled bench run --help lists --rows, --rounds and its other flags; each command below has its
+own help.
 
 The rows:` + rows.String()
 }
 
 type benchRunCmd struct {
 	Rows      []string `placeholder:"NAME" help:"Only these rows. Default: all."`
-	Rounds    int      `default:"5" placeholder:"N" help:"How often each row is measured; the median counts."`
-	Customers int      `default:"100000" placeholder:"N" help:"Snapshots and markers in the row of memory, and the most in those of growth."`
-	Quick     bool     `help:"See that all of it works, in seconds; the numbers mean nothing."`
+	Rounds    int      `default:"5" placeholder:"N" help:"Measurements of each row; the median counts."`
+	Customers int      `default:"100000" placeholder:"N" help:"Snapshots and markers in the row of memory, snapshots in those of plans, and the maximum in those of growth."`
+	Quick     bool     `help:"Run everything for seconds only, to see that it works; the numbers mean nothing."`
 	JSON      bool     `name:"json" help:"Print JSON."`
-	Profiles  string   `placeholder:"DIR" help:"Leave CPU profiles of the measured processes in this directory."`
+	Profiles  string   `placeholder:"DIR" help:"Write CPU profiles of the measured processes into this directory."`
 }
 
 // Run measures and prints.
 func (c benchRunCmd) Run(ctx context.Context, s *session) error {
 	switch {
 	case c.Rounds < 1:
-		return usageError{hinted{fmt.Errorf("--rounds %d: below one", c.Rounds), "5 is usual, an odd number has a middle"}}
+		return misuse(fmt.Errorf("--rounds %d: below one", c.Rounds), "5 is usual, an odd number has a middle")
 	case c.Customers < 1:
-		return usageError{hinted{fmt.Errorf("--customers %d: below one", c.Customers), "100000 is usual"}}
+		return misuse(fmt.Errorf("--customers %d: below one", c.Customers), "100000 is usual")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -58,16 +62,17 @@ func (c benchRunCmd) Run(ctx context.Context, s *session) error {
 	}
 	if c.Profiles != "" {
 		if err := os.MkdirAll(c.Profiles, 0o755); err != nil {
-			return withHint(fmt.Errorf("--profiles: %w", err), "choose a directory that this user may write to")
+			return tell.WithHint(fmt.Errorf("--profiles: %w", err), "choose a directory that this user may write to")
 		}
 	}
 	report, err := bench.Run(ctx, bench.Config{
-		Command: []string{self, "bench", "child"}, Rows: c.Rows, Rounds: c.Rounds, Customers: c.Customers, Quick: c.Quick, Profiles: c.Profiles,
-		Progress: func(what string) { fmt.Fprintln(s.err, s.err.paint(faint, what)) },
+		Command: []string{self, "bench", "child"}, Rows: c.Rows, Rounds: c.Rounds, Customers: c.Customers,
+		Quick: c.Quick, Profiles: c.Profiles,
+		Progress: func(what string) { fmt.Fprintln(s.err, s.err.Paint(term.Faint, what)) },
 	})
 	var unknown *bench.UnknownRowsError
 	if errors.As(err, &unknown) {
-		return usageError{hinted{err, strings.Join(unknown.Known, ", ")}}
+		return misuse(err, strings.Join(unknown.Known, ", "))
 	}
 	if err != nil {
 		return err
@@ -81,7 +86,7 @@ func (c benchRunCmd) Run(ctx context.Context, s *session) error {
 }
 
 type benchChartCmd struct {
-	File string `arg:"" help:"What bench --json printed."`
+	File string `arg:"" help:"The output of bench --json."`
 }
 
 // Run prints the chart.
@@ -92,7 +97,7 @@ func (c benchChartCmd) Run(s *session) error {
 	}
 	svg, err := bench.Chart(data)
 	if err != nil {
-		return withHint(fmt.Errorf("%s: %w", c.File, err), "entitled bench --rows ingest --json > "+c.File)
+		return tell.WithHint(fmt.Errorf("%s: %w", c.File, err), "entitled bench --rows ingest --json > "+c.File)
 	}
 	_, err = s.out.Write(svg)
 	return err

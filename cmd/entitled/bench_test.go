@@ -18,7 +18,10 @@ func TestBenchRefuses(t *testing.T) {
 		"servers":   {"bench", "chaos", "--replicas", "2"},
 	} {
 		code, out, errs := entitled(t, nil, args...)
-		if code != 2 || out != "" || !strings.Contains(errs, "hint: ") || !strings.Contains(errs, map[string]string{"rows": "speed", "rounds": "--rounds 0", "customers": "--customers -1", "for": "--for 0s", "people": "--customers 0", "servers": "--replicas 2"}[name]) {
+		if code != 2 || out != "" || !strings.Contains(errs, "hint: ") ||
+			!strings.Contains(errs, map[string]string{"rows": "speed", "rounds": "--rounds 0",
+				"customers": "--customers -1", "for": "--for 0s", "people": "--customers 0",
+				"servers": "--replicas 2"}[name]) {
 			t.Errorf("%v: exit code %d, output %q, standard error %q", args, code, out, errs)
 		}
 	}
@@ -31,13 +34,15 @@ func TestBenchChart(t *testing.T) {
 	if err := os.WriteFile(file, []byte(report), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := entitled(t, nil, "bench", "chart", file); code != 0 || !strings.HasPrefix(out, "<svg ") || errs != "" {
+	if code, out, errs := entitled(t, nil, "bench", "chart", file); code != 0 || !strings.HasPrefix(out, "<svg ") ||
+		errs != "" {
 		t.Errorf("exit code %d, output %q, standard error %q", code, out, errs)
 	}
 	if err := os.WriteFile(file, []byte(`{}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := entitled(t, nil, "bench", "chart", file); code != 1 || out != "" || !strings.Contains(errs, "--json") {
+	if code, out, errs := entitled(t, nil, "bench", "chart", file); code != 1 || out != "" ||
+		!strings.Contains(errs, "--json") {
 		t.Errorf("of a report without rows: exit code %d, output %q, standard error %q", code, out, errs)
 	}
 }

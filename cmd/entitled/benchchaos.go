@@ -9,45 +9,50 @@ import (
 	"os"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"entitled/internal/chaos"
+	"entitled/internal/dev"
 	"entitled/internal/natsproc"
+	"entitled/internal/tell"
+	"entitled/internal/term"
 )
 
 type benchChaosCmd struct {
-	For       time.Duration `default:"1m" placeholder:"1m" help:"After how long no more laps begin."`
-	Seed      uint64        `placeholder:"N" help:"What happens, and in which order. Default: another one each time."`
-	Customers int           `default:"200" placeholder:"200" help:"How many there are in the end."`
+	For       time.Duration `default:"1m" placeholder:"1m" help:"No lap begins after this time."`
+	Seed      uint64        `placeholder:"N" help:"Choose the faults and their order. Default: a random one."`
+	Customers int           `default:"200" placeholder:"200" help:"The number of customers at the end."`
 	Replicas  int           `default:"1" placeholder:"1|3" help:"3 runs three nats-servers, each a process that is killed, paused and cut off, and three replicas of everything."`
-	JSON      bool          `name:"json" help:"Print the counts, and what is wrong, as JSON."`
+	JSON      bool          `name:"json" help:"Print the counts and the failure as JSON."`
 }
 
 // Help is shown below the usage.
 func (benchChaosCmd) Help() string {
-	return `Runs ingests, syncers, NATS and a simulated Stripe in this process and breaks them: answers slow, stale, refused, torn; webhooks twice, late,
-out of order or never; connections cut or deaf; daemons and NATS killed and started again; jobs and backfills beside all that. In laps: after each,
-the faults end, and every snapshot, every webhook that was answered 2xx, every record and what a client saw are compared with Stripe.
+	return `Runs ingests, syncers, NATS and a simulated Stripe in this process and breaks them:
+answers slow, stale, refused, torn; webhooks twice, late, out of order or never; connections cut or
+deaf; daemons and NATS killed and started again; jobs and backfills beside all that. In laps: after
+each, the faults end, and every snapshot, every webhook that was answered 2xx, every record and
+what a client saw are compared with Stripe.
 
 	entitled bench chaos --for 30m
 	entitled bench chaos --for 30m --seed 7 --json
 	entitled bench chaos --for 30m --replicas 3
 
-With --replicas 3 the servers' logs are searched too, and the replicas compared. Each lap stores 12 MB of events.
+With --replicas 3 the servers' logs are searched too, and the replicas compared. Each lap stores 12
+MB of events.
 
-Ends with 1 when anything was lost, stale or stuck, and prints the customer's story and the seed that repeats what was done. A seed repeats what
-happens, not how goroutines meet: it may take several runs.`
+Ends with 1 if anything was lost, stale or stuck, and prints the customer's story and the seed. A
+seed repeats the faults, not the scheduling of goroutines: it may take several runs to see the
+failure again.`
 }
 
 // Run breaks everything, lap after lap, and says how it went.
 func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 	switch {
 	case c.For <= 0:
-		return usageError{hinted{fmt.Errorf("--for %s: not above zero", c.For), "a duration like 30s or 30m"}}
+		return misuse(fmt.Errorf("--for %s: not above zero", c.For), "a duration like 30s or 30m")
 	case c.Customers < 1:
-		return usageError{hinted{fmt.Errorf("--customers %d: below one", c.Customers), "200 is usual"}}
+		return misuse(fmt.Errorf("--customers %d: below one", c.Customers), "200 is usual")
 	case c.Replicas != 1 && c.Replicas != 3:
-		return usageError{hinted{fmt.Errorf("--replicas %d: neither 1 nor 3", c.Replicas), "3 is three servers"}}
+		return misuse(fmt.Errorf("--replicas %d: neither 1 nor 3", c.Replicas), "3 is three servers")
 	}
 	if c.Seed == 0 {
 		c.Seed = 1 + rand.Uint64N(1_000_000)
@@ -67,13 +72,14 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer stop()
-	fmt.Fprintln(s.err, s.err.paint(faint, fmt.Sprintf("seed %d", c.Seed)))
+	fmt.Fprintln(s.err, s.err.Paint(term.Faint, fmt.Sprintf("seed %d", c.Seed)))
 	began := s.now()
 	report, err := chaos.Run(ctx, chaos.Config{
 		Server: nats, For: c.For, Seed: c.Seed, Customers: c.Customers,
 		Progress: func(r chaos.Report) {
-			fmt.Fprintln(s.err, s.err.paint(faint, fmt.Sprintf("%s: %s, %s, %s, all compared",
-				short(s.now().Sub(began)), count(r.Laps, "lap"), count(r.Steps, "step"), count(r.Webhooks, "webhook"))))
+			fmt.Fprintln(s.err, s.err.Paint(term.Faint, fmt.Sprintf("%s: %s, %s, %s, all compared",
+				tell.Short(s.now().Sub(began)), tell.Count(r.Laps, "lap"), tell.Count(r.Steps, "step"),
+				tell.Count(r.Webhooks, "webhook"))))
 		},
 	})
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
@@ -96,66 +102,37 @@ func (c benchChaosCmd) say(s *session, report chaos.Report, took time.Duration, 
 		if wrong != nil {
 			line.Wrong = wrong.Error()
 		}
-		if err := s.printReport(line); err != nil {
+		if err := s.encode(line); err != nil {
 			return err
 		}
 	} else if wrong == nil {
 		fmt.Fprintf(s.out, "%s %s in %s, seed %d: nothing lost, nothing stale, nothing stuck\n",
-			s.out.paint(grants, "✓"), count(report.Laps, "lap"), short(took), report.Seed)
+			s.out.Paint(term.Grants, "✓"), tell.Count(report.Laps, "lap"), tell.Short(took), report.Seed)
 		for _, l := range report.Lines() {
-			fmt.Fprintf(s.out, "  %s %s\n", padLeft(fmt.Sprint(l.N), 8), l.What)
+			fmt.Fprintf(s.out, "  %s %s\n", term.PadLeft(fmt.Sprint(l.N), 8), l.What)
 		}
 	}
 	if wrong == nil {
 		return nil
 	}
-	return withHint(wrong, fmt.Sprintf("%s bench chaos --seed %d --for %s --customers %d --replicas %d repeats what was done",
+	return tell.WithHint(wrong, fmt.Sprintf("%s bench chaos --seed %d --for %s --customers %d --replicas %d "+
+		"repeats the run",
 		s.Self, report.Seed, c.For, c.Customers, c.Replicas))
 }
 
 // startNATS starts a server in this process, or several, each a process of its own.
 func (c benchChaosCmd) startNATS(ctx context.Context, dir string) (nats chaos.Server, stop func(), err error) {
 	if c.Replicas == 1 {
-		one, err := newBreakableNATS(dir)
+		one, err := dev.StartNATS(dir, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			return nil, nil, err
 		}
-		return one, one.stop, nil
+		return one, one.Stop, nil
 	}
 	several, err := natsproc.Start(ctx, natsproc.Config{Servers: c.Replicas, Dir: dir})
 	if err != nil {
-		return nil, nil, withHint(err, "three nats-servers need some memory and a disk that is not full; stop other work on this machine")
+		return nil, nil, tell.WithHint(err, "three nats-servers need some memory and a disk that is not full; "+
+			"stop other work on this machine")
 	}
 	return several, several.Close, nil
-}
-
-// breakableNATS is an embedded server that syncs its disk before it acknowledges, as nats.conf has it.
-type breakableNATS struct {
-	dir string
-	at  net.Addr
-	srv *server.Server
-}
-
-func newBreakableNATS(dir string) (*breakableNATS, error) {
-	srv, err := startNATS(dir, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return nil, err
-	}
-	return &breakableNATS{dir: dir, at: srv.Addr(), srv: srv}, nil
-}
-
-func (n *breakableNATS) URL() string { return "nats://" + n.at.String() }
-
-// Restart also starts one that did not start the last time.
-func (n *breakableNATS) Restart() (err error) {
-	n.stop()
-	n.srv, err = startNATS(n.dir, n.at)
-	return err
-}
-
-func (n *breakableNATS) stop() {
-	if n.srv != nil {
-		stopNATS(n.srv)
-		n.srv = nil
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -14,64 +13,69 @@ import (
 	"github.com/alecthomas/kong"
 
 	"entitled/internal/daemon"
+	"entitled/internal/follow"
+	"entitled/internal/tell"
+	"entitled/internal/term"
 	"entitled/internal/topology"
 )
 
-// commands is what the tool can do. A command is a struct with its arguments and a method Run.
+// commands are the tool's commands. A command is a struct with its arguments and a method Run.
 type commands struct {
-	Dev      devCmd      `cmd:"" help:"Run the whole pipeline here, with a simulated Stripe unless you give keys."`
+	Dev      devCmd      `cmd:"" help:"Run everything in one process, with a simulated Stripe unless you give keys."`
 	Get      getCmd      `cmd:"" help:"Show a customer's snapshot, or whether it may use a feature."`
 	Watch    watchCmd    `cmd:"" help:"Show changes as they happen."`
-	Sync     syncCmd     `cmd:"" help:"Have a customer read from Stripe now, and show the result."`
-	Events   eventsCmd   `cmd:"" help:"List the events that came: the audit log."`
-	Explain  explainCmd  `cmd:"" help:"Tell one customer's story: what came, what was done, how it stands."`
-	Replay   replayCmd   `cmd:"" help:"Have the customers of a slice of the log read again."`
-	Backfill backfillCmd `cmd:"" help:"Bring the bucket to what Stripe lists: a whole account, 100 subscriptions a request."`
-	Sweep    sweepCmd    `cmd:"" help:"Compare the bucket with what Stripe lists, and mark what differs."`
-	Recover  recoverCmd  `cmd:"" help:"Compare Stripe's events with the log, and store those that no webhook brought."`
-	Parked   parkedCmd   `cmd:"" help:"List customers that cannot be synced; try them again."`
-	Forget   forgetCmd   `cmd:"" help:"Erase all that is kept of one customer."`
-	Backup   backupCmd   `cmd:"" help:"Copy the logs and buckets into a directory while everything runs, or check such a copy."`
-	Restore  restoreCmd  `cmd:"" help:"Bring a backup back into an empty NATS: after a disaster, or to go from one server to three."`
-	Topology topologyCmd `cmd:"" help:"Compare the streams, buckets and consumers in NATS with what is needed; create or mend them."`
-	Doctor   doctorCmd   `cmd:"" help:"Check everything that keeps snapshots right, and say what to do about what is not."`
+	Sync     syncCmd     `cmd:"" help:"Read a customer from Stripe now, and show the result."`
+	Events   eventsCmd   `cmd:"" help:"List the stored events: the audit log."`
+	Explain  explainCmd  `cmd:"" help:"Show one customer's story: events, syncs and the state now."`
+	Replay   replayCmd   `cmd:"" help:"Read the customers of a slice of the log again."`
+	Backfill backfillCmd `cmd:"" help:"Import all customers from Stripe, 100 subscriptions a request."`
+	Sweep    sweepCmd    `cmd:"" help:"Compare all customers with Stripe, and mark those that differ."`
+	Recover  recoverCmd  `cmd:"" help:"Store the events that Stripe lists and no webhook delivered."`
+	Parked   parkedCmd   `cmd:"" help:"List customers whose syncs fail; try them again."`
+	Forget   forgetCmd   `cmd:"" help:"Erase all data about one customer."`
+	Backup   backupCmd   `cmd:"" help:"Copy the data out of NATS into a directory, or check such a copy."`
+	Restore  restoreCmd  `cmd:"" help:"Restore a backup into an empty NATS."`
+	Topology topologyCmd `cmd:"" help:"Compare the streams, buckets and consumers in NATS with the needed ones; create or repair them."`
+	Plans    plansCmd    `cmd:"" help:"Say what subscriptions grant: check, compare and apply plans documents."`
+	Doctor   doctorCmd   `cmd:"" help:"Check everything that keeps snapshots right, and name the next steps."`
+	Token    tokenCmd    `cmd:"" help:"Print a customer token to try the gateway with, or a random server key."`
 	Simulate simulateCmd `cmd:"" help:"Serve a simulated Stripe for your own tests."`
-	Bench    benchCmd    `cmd:"" help:"Measure what it costs on this machine, against yardsticks."`
+	Bench    benchCmd    `cmd:"" help:"Measure the costs on this machine, beside yardsticks."`
 
 	Version kong.VersionFlag `help:"Show the version and exit."`
 }
 
-const about = `What each of your Stripe customers may use, live, in a NATS KV bucket. Every setting is a flag and an environment variable; the flag wins.`
+const about = `Keeps the entitlements of your Stripe customers in a NATS KV bucket. Every setting is a flag and an environment variable; the flag wins.`
 
 // A session is one run of the tool: what comes from outside, and where output goes.
 type session struct {
 	daemon.Process
-	out, err terminal
-	stdout   *output // behind out and Stdout
+	out, err term.Terminal
+	stdout   *term.Output // behind out and Stdout
 	now      func() time.Time
 	// Self is how the tool is called, in lines to copy.
 	Self string
-	// command is what runs, as it was given: "entitled topology apply".
+	// command is the command that runs, as it was given: "entitled topology apply".
 	command string
 }
 
 func newSession(p daemon.Process) *session {
 	s := &session{
-		Process: p, out: newTerminal(p.Stdout, p.Getenv), err: newTerminal(p.Stderr, p.Getenv),
-		stdout: &output{w: p.Stdout}, now: time.Now, Self: self(p.Name), command: p.Name,
+		Process: p, out: term.New(p.Stdout, p.Getenv), err: term.New(p.Stderr, p.Getenv),
+		stdout: term.NewOutput(p.Stdout), now: time.Now, Self: self(p.Name), command: p.Name,
 	}
 	s.Stdout, s.out.Writer = s.stdout, s.stdout
 	return s
 }
 
-// errShown is what kong's --help and --version end with.
+// errShown ends a run of kong's --help and --version.
 var errShown = errors.New("shown")
 
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, p daemon.Process) int {
 	s := newSession(p)
 	err := s.do(ctx)
-	return s.fail(s.stdout.whole(err))
+	return s.fail(s.whole(err))
 }
 
 func (s *session) do(ctx context.Context) (err error) {
@@ -101,7 +105,8 @@ func (s *session) do(ctx context.Context) (err error) {
 	return kctx.Run(s)
 }
 
-// self is name, unless nothing was installed yet: go run keeps what it builds under a directory of that name.
+// self is name, unless nothing was installed yet: go run keeps what it builds under a directory of
+// that name.
 func self(name string) string {
 	if file, err := os.Executable(); err == nil && strings.Contains(file, "go-build") {
 		return "go run ./cmd/" + name
@@ -114,9 +119,9 @@ func (s *session) parser() (*kong.Kong, error) {
 		kong.Name(s.Name),
 		kong.Description(about),
 		kong.Writers(s.Stdout, s.Stderr),
-		kong.Help(s.stdout.help),
+		kong.Help(s.help),
 		kong.Exit(func(int) { panic(errShown) }),
-		kong.Vars{"version": s.Name + " " + daemon.Version(), "customer": customerForms, "times": timeForms},
+		kong.Vars{"version": s.Name + " " + daemon.Version(), "customer": customerForms, "times": tell.TimeForms},
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "nats", Title: "NATS:"},
 			{Key: "stripe", Title: "Your Stripe account, both or neither:"},
@@ -133,11 +138,14 @@ func (s *session) parser() (*kong.Kong, error) {
 // commandOf is the command's name without its arguments, as it was given: "topology apply".
 func commandOf(kctx *kong.Context) string {
 	name, _, _ := strings.Cut(kctx.Command(), " <")
-	return strings.TrimSuffix(name, " show") // the default, which nobody types
+	return strings.Replace(name, "topology show", "topology", 1) // the default, which is not typed
 }
 
 // A usageError says that the command line itself needs attention.
-type usageError struct{ hinted }
+type usageError struct{ tell.Hinted }
+
+// misuse is an error of the command line, with the next step.
+func misuse(err error, hint string) error { return usageError{tell.Hinted{Err: err, Hint: hint}} }
 
 var secrets = regexp.MustCompile(`\b(sk|rk|whsec)_[A-Za-z0-9_]+`)
 
@@ -149,21 +157,24 @@ func usage(name string, err error) error {
 	}
 	// A stray argument may be the second half of a line with a key on it.
 	text := secrets.ReplaceAllString(err.Error(), "${1}_…")
-	return usageError{hinted{errors.New(text), hint}}
+	return misuse(errors.New(text), hint)
 }
 
-// noEmptyFlag refuses flags tagged narrows that are given and empty, as with a shell's variable that is not set: without one, the command
-// would be about more than was meant, or answer another question.
+// noEmptyFlag refuses flags tagged narrows that are given and empty, as with a shell's variable
+// that is not set: without one, the command would be about more than was meant, or answer another
+// question.
 func noEmptyFlag(kctx *kong.Context) error {
 	for _, p := range kctx.Path {
 		if p.Flag != nil && p.Flag.Tag.Has("narrows") && p.Flag.Target.Len() == 0 {
-			return usageError{hinted{fmt.Errorf("--%s is empty", p.Flag.Name), "leave it out if that is meant; a shell's variable that is not set looks the same"}}
+			return misuse(fmt.Errorf("--%s is empty", p.Flag.Name), "leave it out if that is meant; an unset "+
+				"shell variable has the same effect")
 		}
 	}
 	return nil
 }
 
-// usageErrors is nil, or one error for all that is wrong with a command line, with what to do about each.
+// usageErrors is nil, or one error for all that is wrong with a command line, with what to do about
+// each.
 func usageErrors(errs ...error) error {
 	var texts, hints []string
 	for _, err := range errs {
@@ -171,64 +182,59 @@ func usageErrors(errs ...error) error {
 			continue
 		}
 		texts = append(texts, err.Error())
-		if h, ok := errors.AsType[hinted](err); ok && !slices.Contains(hints, h.hint) {
-			hints = append(hints, h.hint)
+		if h, ok := errors.AsType[tell.Hinted](err); ok && !slices.Contains(hints, h.Hint) {
+			hints = append(hints, h.Hint)
 		} else if bad, ok := errors.AsType[usageError](err); ok {
-			hints = append(hints, bad.hint)
+			hints = append(hints, bad.Hint)
 		}
 	}
 	if texts == nil {
 		return nil
 	}
-	return usageError{hinted{errors.New(strings.Join(texts, "; ")), strings.Join(hints, "; ")}}
+	return misuse(errors.New(strings.Join(texts, "; ")), strings.Join(hints, "; "))
 }
 
 func notNegative(flag string, d time.Duration) error {
 	if d >= 0 {
 		return nil
 	}
-	return usageError{hinted{fmt.Errorf("%s %s: below zero", flag, d), "a duration like 10s or 5m"}}
+	return misuse(fmt.Errorf("%s %s: below zero", flag, d), "a duration like 10s or 5m")
 }
 
-// hinted is an error with what to do about it.
-type hinted struct {
-	error
-	hint string
-}
-
-func (h hinted) Unwrap() error { return h.error }
-
-// withHint adds what to do about err, as a phrase.
-func withHint(err error, hint string) error { return hinted{err, hint} }
-
-// errSilent ends a command with 1 that has already said what there is to say.
+// errSilent ends a command with 1. The command has printed the reason.
 var errSilent = errors.New("failed")
 
 // fail prints err for people and returns the exit code.
 func (s *session) fail(err error) int {
 	var settings *daemon.SettingsError
 	var bad usageError
-	var h hinted
+	var h tell.Hinted
 	switch {
-	case err == nil, errors.Is(err, errReaderGone):
+	case err == nil, errors.Is(err, term.ErrReaderGone):
 		return 0
 	case errors.Is(err, errSilent):
 		return 1
 	case errors.As(err, &settings):
-		io.WriteString(s.Stderr, settings.Error()) //nolint:errcheck // nobody is left to tell
+		s.err.Text(term.Normal, settings.Error())
 		return 2
 	}
-	full := topology.IsNoRoom(err)
-	fmt.Fprintf(s.Stderr, "%s: %s\n", s.command, topology.NameNoRoom(err))
+	var hints []string
 	switch {
-	case full: // whatever else there is to say about the command
-		fmt.Fprintf(s.Stderr, "  hint: %s\n", topology.NoRoomHint)
+	case topology.IsNoRoom(err): // the command's own hint does not help then
+		hints = append(hints, topology.NoRoomHint)
 	case errors.As(err, &h):
-		fmt.Fprintf(s.Stderr, "  hint: %s\n", h.hint)
+		hints = append(hints, h.Hint)
 	}
+	code := 1
 	if errors.As(err, &bad) {
-		fmt.Fprintf(s.Stderr, "  hint: %s\n", bad.hint)
-		return 2
+		hints, code = append(hints, bad.Hint), 2
 	}
-	return 1
+	tell.Failure(s.err, s.command, topology.NameNoRoom(err), hints...)
+	return code
+}
+
+// printJSON writes one change for programs.
+func (s *session) printJSON(c follow.Change) error {
+	_, err := s.out.Write(c.Encode())
+	return err
 }

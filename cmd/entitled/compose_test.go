@@ -13,10 +13,12 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/google/go-cmp/cmp"
+
+	"entitled/internal/dev"
 )
 
-// The compose files, base and overrides, are loaded with the library of docker compose, and what comes of them is checked
-// against the programs and nats-server.
+// The compose files, base and overrides, are loaded with the library of docker compose, and what
+// comes of them is checked against the programs and nats-server.
 
 const (
 	composeBase    = "docker-compose.yml"
@@ -51,7 +53,8 @@ func compose(t *testing.T, envFile string, files ...string) (*types.Project, err
 	for i := range files {
 		files[i] = filepath.Join("../..", files[i])
 	}
-	o, err := cli.NewProjectOptions(files, cli.WithEnvFiles(envFile), cli.WithDotEnv, cli.WithDefaultProfiles("tools"))
+	o, err := cli.NewProjectOptions(files, cli.WithEnvFiles(envFile), cli.WithDotEnv,
+		cli.WithDefaultProfiles("tools", "gateway"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,16 +122,17 @@ func composeServices(t *testing.T, all map[string]*types.Project) {
 	version := regexp.MustCompile(`nats-server/v2 v(\S+)`).FindStringSubmatch(readRoot(t, "go.mod"))[1]
 	wantNATS := "nats:" + version + "-alpine"
 	for file, want := range map[string]string{
-		composeBase:    "entitled ingest nats syncer",
-		composeDemo:    "entitled ingest nats stripe syncer",
-		composeCluster: "entitled ingest nats-1 nats-2 nats-3 syncer",
-		clusterDemo:    "entitled ingest nats-1 nats-2 nats-3 stripe syncer",
+		composeBase:    "entitled gateway ingest nats syncer",
+		composeDemo:    "entitled gateway ingest nats stripe syncer",
+		composeCluster: "entitled gateway ingest nats-1 nats-2 nats-3 syncer",
+		clusterDemo:    "entitled gateway ingest nats-1 nats-2 nats-3 stripe syncer",
 	} {
 		p := all[file]
 		if got := strings.Join(p.ServiceNames(), " "); got != want {
 			t.Errorf("%s: services %s, want %s", file, got, want)
 		}
-		if demo := strings.Contains(file, composeDemo); (p.Name == "entitled-demo") != demo || (p.Name == "entitled") == demo {
+		if demo := strings.Contains(file, composeDemo); (p.Name == "entitled-demo") != demo ||
+			(p.Name == "entitled") == demo {
 			t.Errorf("%s: project %s", file, p.Name)
 		}
 		if internal := p.Networks["internal"]; !internal.Internal || p.Networks["outside"].Internal {
@@ -148,9 +152,11 @@ func composeServices(t *testing.T, all map[string]*types.Project) {
 				t.Errorf("%s: %s is image %s, want %s", file, name, s.Image, wantNATS)
 			}
 			if !nats && (s.Image != "entitled" || s.Build.Context != p.WorkingDir || !s.ReadOnly || s.User != "") {
-				t.Errorf("%s: %s is image %s of %+v, read-only %t, user %q", file, name, s.Image, s.Build, s.ReadOnly, s.User)
+				t.Errorf("%s: %s is image %s of %+v, read-only %t, user %q", file, name, s.Image, s.Build,
+					s.ReadOnly, s.User)
 			}
-			if tool := name == "entitled"; slices.Equal(s.Profiles, []string{"tools"}) != tool {
+			profile := map[string]string{"entitled": "tools", "gateway": "gateway"}[name]
+			if strings.Join(s.Profiles, " ") != profile {
 				t.Errorf("%s: %s has the profiles %q", file, name, s.Profiles)
 			}
 			if once := name == "entitled" || name == "stripe"; (s.Restart == "unless-stopped") == once {
@@ -160,7 +166,7 @@ func composeServices(t *testing.T, all map[string]*types.Project) {
 	}
 }
 
-// What is published is on loopback unless WEBHOOK_ADDR says otherwise.
+// Published ports are on loopback unless WEBHOOK_ADDR says otherwise.
 func composePorts(t *testing.T, all map[string]*types.Project) {
 	ports := func(p *types.Project) (found []string) {
 		for name, s := range p.Services {
@@ -168,6 +174,7 @@ func composePorts(t *testing.T, all map[string]*types.Project) {
 				found = append(found, fmt.Sprintf("%s %s:%s:%d", name, port.HostIP, port.Published, port.Target))
 			}
 		}
+		slices.Sort(found)
 		return found
 	}
 	for _, tc := range []struct {
@@ -175,11 +182,12 @@ func composePorts(t *testing.T, all map[string]*types.Project) {
 		project *types.Project
 		want    string
 	}{
-		{"base", all[composeBase], "ingest 127.0.0.1:8080:8080"},
-		{"cluster", all[composeCluster], "ingest 127.0.0.1:8080:8080"},
-		{"demo", all[composeDemo], "stripe 127.0.0.1:12111:12111"},
-		{"cluster's demo", all[clusterDemo], "stripe 127.0.0.1:12111:12111"},
-		{"everywhere", composed(t, filled(t, "WEBHOOK_ADDR=0.0.0.0:9000"), composeBase), "ingest 0.0.0.0:9000:8080"},
+		{"base", all[composeBase], "gateway 127.0.0.1:8090:8090, ingest 127.0.0.1:8080:8080"},
+		{"cluster", all[composeCluster], "gateway 127.0.0.1:8090:8090, ingest 127.0.0.1:8080:8080"},
+		{"demo", all[composeDemo], "gateway 127.0.0.1:8090:8090, stripe 127.0.0.1:12111:12111"},
+		{"cluster's demo", all[clusterDemo], "gateway 127.0.0.1:8090:8090, stripe 127.0.0.1:12111:12111"},
+		{"everywhere", composed(t, filled(t, "WEBHOOK_ADDR=0.0.0.0:9000"), composeBase),
+			"gateway 127.0.0.1:8090:8090, ingest 0.0.0.0:9000:8080"},
 	} {
 		if got := strings.Join(ports(tc.project), ", "); got != tc.want {
 			t.Errorf("%s: publishes %s, want %s", tc.name, got, tc.want)
@@ -187,8 +195,8 @@ func composePorts(t *testing.T, all map[string]*types.Project) {
 	}
 }
 
-// settings are the environment variables of a program and their defaults, as its --help lists them. A flag without a value is
-// false by default.
+// settings are the environment variables of a program and their defaults, as its --help lists them.
+// A flag without a value is false by default.
 func settings(t *testing.T, program string) map[string]string {
 	t.Helper()
 	flag := regexp.MustCompile(`(?m)^ +--[a-z-]+(=(?:"([^"]*)"|\S+))?\s+([A-Z_]+): `)
@@ -204,39 +212,54 @@ func settings(t *testing.T, program string) map[string]string {
 	return found
 }
 
+// replaced are settings of earlier versions. They are passed on, so that a program that an old .env
+// still gives them to refuses to start.
+var replaced = []string{"FEATURES", "PAST_DUE_GRACE", "ADOPT_POLICY"}
+
 func composeSetsWhatTheProgramsKnow(t *testing.T, all map[string]*types.Project) {
-	// Files would have to be mounted. The admin listener stays on the container's loopback, where its health check asks.
-	unset := []string{"NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_CERT", "NATS_KEY", "ADMIN_ADDR", "NATS_INBOX_PREFIX"}
+	// Files would have to be mounted. The admin listener stays on the container's loopback, where
+	// its health check asks.
+	unset := []string{"NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_CERT", "NATS_KEY", "ADMIN_ADDR", "NATS_INBOX_PREFIX",
+		"GATEWAY_TOKEN_KEYS"}
 	fixed := []string{"NATS_URL", "NATS_USER", "NATS_PASSWORD", "LISTEN_ADDR"}
 	for file, p := range all {
 		known := map[string]string{}
-		for _, program := range []string{"ingest", "syncer"} {
+		for _, program := range []string{"ingest", "syncer", "gateway"} {
 			env, own := environment(p.Services[program]), settings(t, program)
 			maps.Copy(known, own)
 			for name := range env {
 				// OpenTelemetry's have no flags.
-				if _, ok := own[name]; !ok && name != "GOMEMLIMIT" && !strings.HasPrefix(name, "OTEL_") {
+				if _, ok := own[name]; !ok && name != "GOMEMLIMIT" && !strings.HasPrefix(name, "OTEL_") &&
+					!slices.Contains(replaced, name) {
 					t.Errorf("%s: %s: %s is no setting of it", file, program, name)
 				}
 			}
-			if admin := own["ADMIN_ADDR"]; !slices.Contains(p.Services[program].HealthCheck.Test, "http://"+admin+"/readyz") {
+			if admin := own["ADMIN_ADDR"]; !slices.Contains(p.Services[program].HealthCheck.Test,
+				"http://"+admin+"/readyz") {
 				t.Errorf("%s: %s: the health check does not ask %s", file, program, admin)
 			}
 		}
 		for name := range environment(p.Services["entitled"]) {
-			if _, ok := known[name]; !ok && name != "GOMEMLIMIT" {
+			if _, ok := known[name]; !ok && name != "GOMEMLIMIT" && !slices.Contains(replaced, name) {
 				t.Errorf("%s: entitled: %s is no setting", file, name)
+			}
+		}
+		for _, program := range []string{"syncer", "entitled"} {
+			for _, name := range replaced {
+				if value, ok := environment(p.Services[program])[name]; !ok || value != "" {
+					t.Errorf("%s: %s: %s is %q and passed on %t", file, program, name, value, ok)
+				}
 			}
 		}
 	}
 	var lines []string
-	for _, program := range []string{"ingest", "syncer"} {
+	for _, program := range []string{"ingest", "syncer", "gateway"} {
 		for name := range settings(t, program) {
 			lines = append(lines, name+"=probe")
 		}
 	}
 	probed := composed(t, filled(t, lines...), composeBase)
-	for _, program := range []string{"ingest", "syncer"} {
+	for _, program := range []string{"ingest", "syncer", "gateway"} {
 		base := environment(all[composeBase].Services[program])
 		for name, fallback := range settings(t, program) {
 			value, ok := base[name]
@@ -323,19 +346,19 @@ func demonstrates(t *testing.T, p *types.Project, c simulateCmd) {
 	for _, reader := range []string{"syncer", "entitled"} {
 		env := environment(p.Services[reader])
 		base, key := env["STRIPE_API_BASE"], env["STRIPE_API_KEY"]
-		if base != "http://"+stripe.Name+c.Addr || key != simulatedKey || stripe.Hostname != stripe.Name {
+		if base != "http://"+stripe.Name+c.Addr || key != dev.SimulatedKey || stripe.Hostname != stripe.Name {
 			t.Errorf("%s asks %s with %s; the simulator listens on %s", reader, base, key, c.Addr)
 		}
 	}
 }
 
-// The compose file for an app that the manual shows joins the network that NATS is on, as the user for apps.
+// The compose file for an app that the manual shows joins the network that NATS is on, as the user
+// for apps.
 func TestComposeOfAnApp(t *testing.T) {
 	t.Parallel()
-	_, section, ok := strings.Cut(readRoot(t, "docs/operations.md"), "\n## Containers\n")
-	_, example, begins := strings.Cut(section, "```yaml\n")
+	_, example, begins := strings.Cut(readRoot(t, "docs/operations/containers.md"), "```yaml\n")
 	example, _, ends := strings.Cut(example, "```")
-	if !ok || !begins || !ends {
+	if !begins || !ends {
 		t.Fatal("the manual shows no compose file for an app")
 	}
 	file := filepath.Join(t.TempDir(), "compose.yml")
@@ -360,7 +383,8 @@ func TestComposeOfAnApp(t *testing.T) {
 	}
 	ingest := environment(base.Services["ingest"])
 	passwords := base.Configs["nats-passwords"].Content
-	if env["NATS_URL"] != ingest["NATS_URL"] || env["NATS_USER"] != "app" || !strings.Contains(passwords, env["NATS_PASSWORD"]) {
+	if env["NATS_URL"] != ingest["NATS_URL"] || env["NATS_USER"] != "app" ||
+		!strings.Contains(passwords, env["NATS_PASSWORD"]) {
 		t.Errorf("the app has %v", env)
 	}
 }
@@ -383,9 +407,10 @@ func TestEnvExampleListsEverySetting(t *testing.T) {
 	}
 	for _, file := range []string{composeBase, composeDemo, composeCluster} {
 		for _, m := range regexp.MustCompile(`\$\{(\w+)[:}]`).FindAllStringSubmatch(readRoot(t, file), -1) {
-			known[m[1]] = true
+			known[m[1]] = !slices.Contains(replaced, m[1])
 		}
 	}
+	maps.DeleteFunc(known, func(_ string, listed bool) bool { return !listed })
 	if diff := cmp.Diff(known, listed); diff != "" {
 		t.Errorf("settings: -known +listed\n%s", diff)
 	}

@@ -50,7 +50,8 @@ func natsOptions(t *testing.T, p *types.Project, s types.ServiceConfig) *server.
 	return o
 }
 
-// The servers listen to the other containers alone, store on their volumes, and know every program's password.
+// The servers listen to the other containers alone, store on their volumes, and know every
+// program's password.
 func composeNATS(t *testing.T, all map[string]*types.Project) {
 	stores := map[string]bool{}
 	for file, p := range all {
@@ -62,7 +63,8 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 			hosts = append(hosts, "nats://"+name+":4222")
 			o := natsOptions(t, p, s)
 			if o.Host != "0.0.0.0" || o.Port != 4222 || o.HTTPHost != "127.0.0.1" || !o.SyncAlways {
-				t.Errorf("%s: %s listens on %s:%d and %s, syncs always: %t", file, name, o.Host, o.Port, o.HTTPHost, o.SyncAlways)
+				t.Errorf("%s: %s listens on %s:%d and %s, syncs always: %t", file, name, o.Host, o.Port, o.HTTPHost,
+					o.SyncAlways)
 			}
 			if !slices.Contains(s.HealthCheck.Test, fmt.Sprintf("http://127.0.0.1:%d/healthz", o.HTTPPort)) {
 				t.Errorf("%s: %s: the health check does not ask port %d", file, name, o.HTTPPort)
@@ -70,7 +72,8 @@ func composeNATS(t *testing.T, all map[string]*types.Project) {
 			store := p.Volumes[s.Volumes[0].Source].Name
 			dir := path.Join(s.WorkingDir, o.StoreDir)
 			if len(s.Volumes) != 1 || dir != s.Volumes[0].Target || store == "" || stores[store] {
-				t.Errorf("%s: %s stores in %s, its volumes are %v, %v are of others", file, name, o.StoreDir, s.Volumes, stores)
+				t.Errorf("%s: %s stores in %s, its volumes are %v, %v are of others", file, name, o.StoreDir,
+					s.Volumes, stores)
 			}
 			stores[store] = true
 			passwords := map[string]string{}
@@ -133,7 +136,8 @@ func clustered(t *testing.T, name string, o *server.Options, password string) {
 		t.Errorf("%s: routes -want +got\n%s", name, diff)
 	}
 	c := o.Cluster
-	if o.ServerName != name || c.Name != "entitled" || c.Username != "route" || c.Password != password || c.Port != 6222 {
+	if o.ServerName != name || c.Name != "entitled" || c.Username != "route" || c.Password != password ||
+		c.Port != 6222 {
 		t.Errorf("%s is server %q of cluster %+v", name, o.ServerName, c)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"time"
@@ -15,18 +14,19 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/doctor"
 	"entitled/internal/stripeapi"
+	"entitled/internal/tell"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/syncerd"
 )
 
 type doctorCmd struct {
 	JSON     bool                    `name:"json" help:"Print JSON."`
-	Mode     string                  `placeholder:"MODE" help:"Look at one mode only: test or live. Default: that of STRIPE_API_KEY if it is set, else those that have anything in NATS."`
-	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server, where the servers do not answer over the connection; none if somebody else looks after them. Default: port 8222 of the server connected to."`
+	Mode     string                  `placeholder:"MODE" help:"Check one mode only: test or live. Default: that of STRIPE_API_KEY, or the modes that have a bucket."`
+	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server, for servers that do not answer over the connection; none if others operate the servers. Default: port 8222 of the server connected to."`
 	MaxBody  string                  `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"As ingest has it." group:"daemons"`
 	Coverage string                  `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncers have it." group:"daemons"`
 	Base     string                  `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is." group:"daemons"`
-	Features string                  `name:"features" env:"FEATURES" default:"off" help:"As the syncers have it: entitlements or off." group:"daemons"`
+	Replaced syncerd.Replaced        `embed:""`
 	Marks    wiring.MarkSettings     `embed:"" group:"daemons"`
 	Topology wiring.TopologySettings `embed:"" group:"daemons"`
 	natsFlags
@@ -34,9 +34,10 @@ type doctorCmd struct {
 
 // Help is shown below the usage.
 func (doctorCmd) Help() string {
-	return `Looks at everything that keeps snapshots right, writes nothing, and says for each line that is not ok what to do next. With STRIPE_API_KEY
-set it also tries the kinds of request that a syncer makes: three, and with FEATURES=entitlements a fourth. Exits with 1 when a line fails, or
-could not be seen; warnings exit with 0.
+	return `Checks everything that keeps snapshots right, writes nothing, and names the next step for
+each line that is not ok. With STRIPE_API_KEY set it also tries the requests that a syncer makes:
+three, and two for Stripe's active entitlements unless the plans document has no use for them. Exits
+with 1 if a line fails or could not be seen; warnings exit with 0.
 
 	entitled doctor
 	NATS_USER=ops NATS_PASSWORD=… STRIPE_API_KEY=rk_live_… entitled doctor --json | jq '.checks[] | select(.state != "ok")'`
@@ -67,7 +68,7 @@ func (d doctorCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 	} else {
-		showReport(s.out, report)
+		tell.Report(s.out, report)
 	}
 	if report.State == doctor.Fail || report.State == doctor.Unseen {
 		return errSilent
@@ -85,7 +86,7 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 		CoverageEvery: check.Duration("COVERAGE_EVERY", d.Coverage, daemon.Between(time.Second, 24*time.Hour)),
 		Now:           s.now,
 	}
-	features := check.OneOf("FEATURES", d.Features, "off", "entitlements")
+	d.Replaced.Check(&check)
 	check.URL("STRIPE_API_BASE", d.Base, "https", "http")
 	if d.Monitor != "" && d.Monitor != doctor.NoMonitor {
 		check.URL("NATS_MONITOR", d.Monitor, "http", "https")
@@ -94,7 +95,7 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 	if key := s.Getenv("STRIPE_API_KEY"); key != "" {
 		_, err := stripeapi.ModeOf(key)
 		check.Error("STRIPE_API_KEY", err, syncerd.KeyHint)
-		cfg.Stripe = &stripeapi.Config{Key: key, Base: d.Base, Features: features == "entitlements"}
+		cfg.Stripe = &stripeapi.Config{Key: key, Base: d.Base}
 	}
 	return cfg, check.Err()
 }
@@ -108,9 +109,9 @@ func (d doctorCmd) examine(ctx context.Context, s *session, cfg doctor.Config) (
 			return doctor.Report{}, err
 		}
 		next := ""
-		var h hinted
+		var h tell.Hinted
 		if errors.As(err, &h) {
-			next = h.hint
+			next = h.Hint
 		}
 		return doctor.Unreachable(err, next), nil
 	}
@@ -132,7 +133,7 @@ func monitorOf(server string) string {
 	return "http://" + net.JoinHostPort(host, "8222")
 }
 
-// modes are the one asked for, that of the key, or those in use; test if nobody can tell.
+// modes are the one asked for, that of the key, or those in use; test if that is unknown.
 func (d doctorCmd) modes(ctx context.Context, nc *nats.Conn, cfg doctor.Config) []entitlement.Mode {
 	if d.Mode != "" {
 		return []entitlement.Mode{entitlement.Mode(d.Mode)}
@@ -149,68 +150,6 @@ func (d doctorCmd) modes(ctx context.Context, nc *nats.Conn, cfg doctor.Config) 
 			return used
 		}
 	}
-	// What keeps it from being seen is what the examination finds.
+	// The examination finds the reason why the mode cannot be seen.
 	return []entitlement.Mode{entitlement.Test}
-}
-
-func showReport(out terminal, r doctor.Report) {
-	width, state := 0, len(doctor.Warn)
-	for _, c := range r.Checks {
-		width, state = max(width, columns(c.Name)), max(state, len(c.State))
-	}
-	heading := ""
-	counts := map[doctor.State]int{}
-	for _, c := range r.Checks {
-		if m := string(c.Mode); m != heading {
-			heading = m
-			fmt.Fprintf(out, "\n%s\n", out.paint(strong, "mode "+m))
-		}
-		counts[c.State]++
-		mark, t := "✓", grants
-		switch c.State {
-		case doctor.Warn:
-			mark, t = "~", ending
-		case doctor.Unseen:
-			mark, t = "?", denies
-		case doctor.Fail:
-			mark, t = "✗", denies
-		}
-		lead := out.paint(t, mark) + " " + out.paint(t, pad(string(c.State), state)) + "  " + pad(c.Name, width)
-		indent := 2 + state + 2 + width + 2
-		lines := reportLines(out, indent, printable(c.Text))
-		fmt.Fprintf(out, "%s  %s\n", lead, lines[0])
-		for _, line := range lines[1:] {
-			fmt.Fprintf(out, "%*s%s\n", indent, "", line)
-		}
-		if c.Next == "" {
-			continue
-		}
-		arrow := "→ " // before the column of the texts
-		for _, line := range reportLines(out, indent, printable(c.Next)) {
-			fmt.Fprintf(out, "%*s%s\n", indent-2, "", out.paint(faint, arrow+line))
-			arrow = "  "
-		}
-	}
-	fmt.Fprintf(out, "\n%s\n", tallyOf(counts))
-}
-
-// tallyOf is the last line: it must not read as if all were well where something could not be seen.
-func tallyOf(counts map[doctor.State]int) string {
-	text := fmt.Sprintf("%d ok, %d to look at, %d failing", counts[doctor.OK], counts[doctor.Warn], counts[doctor.Fail])
-	switch n := counts[doctor.Unseen]; {
-	case n == 0:
-		return text
-	case counts[doctor.Fail] == 0:
-		return fmt.Sprintf("%s that can be seen; %d could not be seen and may be failing", text, n)
-	default:
-		return fmt.Sprintf("%s; %d could not be seen and may be failing too", text, n)
-	}
-}
-
-// reportLines is text as it stands behind an indent: wrapped on a terminal, whole where it is read by programs such as grep.
-func reportLines(out terminal, indent int, text string) []string {
-	if !out.clips {
-		return []string{text}
-	}
-	return wrap(text, max(20, out.width()-indent))
 }

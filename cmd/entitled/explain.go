@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -10,43 +9,46 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
+	"entitled/internal/named"
+	"entitled/internal/plans"
+	"entitled/internal/store"
+	"entitled/internal/stories"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
+	"entitled/internal/tell"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/syncerd"
 )
 
 type explainCmd struct {
-	Customer string `arg:"" help:"The customer: ${customer}."`
-	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
-	At       string `narrows:"" placeholder:"TIME" help:"Show what an app was told at this time, and what was under way: ${times}."`
-	Since    string `narrows:"" placeholder:"TIME" help:"Leave out what came before this time, as for --at."`
+	customerFlags
+	At       string `narrows:"" placeholder:"TIME" help:"Show the answer that an app got at this time, and what was under way: ${times}."`
+	Since    string `narrows:"" placeholder:"TIME" help:"Leave out earlier events and syncs. Times as for --at."`
+	Plans    string `narrows:"" placeholder:"FILE" help:"Show instead what this plans document would change for the customer. Nothing is applied."`
 	JSON     bool   `name:"json" help:"Print the story as JSON."`
-	Coverage string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it, to say when an event without a sync is marked again."`
+	Coverage string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it: the interval of the coverage check."`
 	checkFlags
 	wiring.MarkSettings
-	modeFlag
-	natsFlags
 }
 
 // checkFlags are how Stripe is read for --check. They must be the syncer's.
 type checkFlags struct {
-	Compare  bool   `name:"check" help:"Read the customer from Stripe too, with STRIPE_API_KEY, and show what differs. Nothing is written."`
-	Base     string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is, for --check."`
-	Rate     string `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"As the syncer has it, for --check."`
-	Features string `name:"features" env:"FEATURES" default:"off" help:"As the syncer has it, for --check."`
-	Grace    string `name:"past-due-grace" env:"PAST_DUE_GRACE" default:"72h" help:"As the syncer has it, for --check."`
+	Compare  bool             `name:"check" help:"Read the customer from Stripe too, with STRIPE_API_KEY, and show what differs. Nothing is written."`
+	Base     string           `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is, for --check."`
+	Rate     string           `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"As the syncer has it, for --check."`
+	Replaced syncerd.Replaced `embed:""`
 }
 
 // Help is shown below the usage.
 func (explainCmd) Help() string {
-	return `One customer's story. First the answer: access or not, since when, and the sync that changed it. Then, in order, each event that came, the
-sync that covered it, how long that waited and for what, what it asked of Stripe, and what changed. Then how the customer stands. Start here when
-somebody asks why a customer was locked out at 14:02.
+	return `One customer's story. First the answer: access or not, since when, and the sync that
+changed it. Then, in order, each event, the sync that covered it, how long the sync waited and for
+what, its requests to Stripe, and the changes. Last the state now. Start here if you are asked why
+a customer was locked out at 14:02.
 
 	entitled explain cus_NffrFeUfNV2Hib
 	entitled explain cus_NffrFeUfNV2Hib --since 1d
@@ -55,23 +57,27 @@ somebody asks why a customer was locked out at 14:02.
 	entitled explain cus_NffrFeUfNV2Hib --json | jq -r .headline.text
 	entitled explain cus_NffrFeUfNV2Hib --json | jq .uncovered
 
-Exits with 1 if an event has no sync and none is coming, if the snapshot is gone from the bucket or cannot be read, or if --check finds a
-difference. An event that waits, for a marker that is pending or on its way, is none of these.`
+Exits with 1 if an event has no sync and none is coming, if the snapshot is gone from the bucket or
+cannot be read, or if --check finds a difference. An event that waits for a pending sync is no
+failure.`
 }
 
-// Run tells the story.
+// Run prints the story.
 func (e explainCmd) Run(ctx context.Context, s *session) error {
+	name, err := s.name("", e.Customer, e.Account)
+	if err != nil {
+		return err
+	}
+	if e.Plans != "" {
+		return e.planned(ctx, s, name)
+	}
 	mode, err := e.mode(s)
 	if err != nil {
 		return err
 	}
-	c, err := s.customer("", e.Customer, e.Account, mode)
-	if err != nil {
-		return err
-	}
 	now := s.now()
-	at, err := pastArg("--at", e.At, now)
-	since, serr := pastArg("--since", e.Since, now)
+	at, err := tell.PastArg("--at", e.At, now)
+	since, serr := tell.PastArg("--since", e.Since, now)
 	if err := usageErrors(err, serr, e.excluded()); err != nil {
 		return err
 	}
@@ -83,48 +89,97 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if e.Compare && stripe.Mode != mode {
-		return usageError{hinted{fmt.Errorf("STRIPE_API_KEY is of mode %s, asked is %s", stripe.Mode, mode), "--mode and the key must agree for --check"}}
+		return misuse(fmt.Errorf("STRIPE_API_KEY is of mode %s, "+
+			"asked is %s", stripe.Mode, mode), "--mode and the key must agree for --check")
 	}
-	nc, err := e.connect(s, nil)
+	p, name, err := e.open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	mode = found(ctx, nc, mode)
-	c.Mode = mode
-	log, err := openLog(ctx, nc)
+	defer p.nc.Close()
+	customers, err := p.customers(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	story, err := log.Story(ctx, c, marks, now)
+	log, err := openLog(ctx, p.js)
+	if err != nil {
+		return err
+	}
+	t := telling{log: log, marks: marks, since: since, at: at, coverage: coverage, stripe: stripe}
+	t.documents, _ = p.documents(ctx)
+	var failed error
+	for i, c := range customers {
+		if i > 0 && !e.JSON {
+			fmt.Fprintln(s.out)
+		}
+		if err := e.tell(ctx, s, p, c, t); err != nil && !errors.Is(err, errSilent) {
+			return err
+		} else if err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// A telling is how stories are told.
+type telling struct {
+	log       *audit.Log
+	marks     stripeevent.Types
+	since, at time.Time
+	coverage  time.Duration
+	stripe    syncerd.Syncer
+	documents tell.Documents
+}
+
+// tell prints the story of one customer.
+func (e explainCmd) tell(ctx context.Context, s *session, p *pipeline, c stripeevent.Customer, t telling) error {
+	story, err := t.log.Story(ctx, c, t.marks, s.now())
 	if err != nil {
 		return explainLog(err)
 	}
 	if e.Compare {
-		if err := compare(ctx, nc, story, stripe); err != nil {
+		if err := compare(ctx, p.nc, story, t.stripe); err != nil {
 			return err
 		}
 	}
-	if story.Empty() && (story.Now.Fresh == nil || unknownToBoth(story.Now)) {
-		return nobody(c, story.Now.Fresh)
+	switch {
+	case story.Empty() && (story.Now.Fresh == nil || stories.UnknownToBoth(story.Now)):
+		return stories.Unknown(c, story.Now.Fresh)
+	case e.At != "":
+		return e.printAt(s, c, story.ViewAt(t.at), story.StandingAt(t.at))
+	case story.Waits():
+		story.Now.Running = t.log.Running(ctx, p.mode)
 	}
-	if e.At != "" {
-		return e.printAt(s, c, story.Told(at), story.StandingAt(at))
+	return e.print(s, story, t)
+}
+
+// planned shows what a document would change for the customer.
+func (e explainCmd) planned(ctx context.Context, s *session, name named.Name) error {
+	if e.At != "" || e.Since != "" || e.Compare {
+		return misuse(errors.New("--plans excludes --at, --since and --check"), "leave out the others")
 	}
-	if story.Waits() {
-		story.Now.Running = log.Running(ctx, mode)
+	doc, err := readPlans(s, e.Plans)
+	if err != nil {
+		return err
 	}
-	return e.print(s, story, since, coverage)
+	v, err := plansFlags{e.modeFlag, e.natsFlags}.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer v.nc.Close()
+	return v.show(ctx, s, doc, e.Plans, &name, e.JSON)
 }
 
 // excluded says which flags make no sense together.
 func (e explainCmd) excluded() error {
 	var errs []error
 	if e.At != "" && e.Compare {
-		errs = append(errs, withHint(errors.New("--at and --check exclude each other"), "Stripe can be asked how a customer stands now only: leave out one"))
+		errs = append(errs, tell.WithHint(errors.New("--at and --check exclude each other"), "Stripe knows the "+
+			"current state only: leave out one"))
 	}
 	if e.At != "" && e.Since != "" {
-		errs = append(errs, withHint(errors.New("--at and --since exclude each other"), "--at shows one instant, --since the story from then on: choose one"))
+		errs = append(errs, tell.WithHint(errors.New("--at and --since exclude each other"), "--at shows one "+
+			"instant, --since the story from then on: choose one"))
 	}
 	return usageErrors(errs...)
 }
@@ -136,7 +191,7 @@ func (f checkFlags) settings(s *session, check *daemon.Checker) syncerd.Syncer {
 	}
 	key := check.Secret("STRIPE_API_KEY", s.Getenv("STRIPE_API_KEY"), syncerd.KeyHint)
 	return syncerd.Settings{
-		Base: f.Base, Rate: f.Rate, Features: f.Features, Grace: f.Grace, CoverageEvery: "5m", // not used here
+		Base: f.Base, Rate: f.Rate, Replaced: f.Replaced, CoverageEvery: "5m", // not used here
 	}.Check(check, key)
 }
 
@@ -155,9 +210,13 @@ func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y syncerd.S
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", topology.StateBucket, err)
 	}
-	if err := syncer.Agree(ctx, kv, y.Mode, y.Stripe.Features, y.Policy); errors.Is(err, syncer.ErrPolicy) {
-		return withHint(fmt.Errorf("--check would differ by that alone: %w", err), policyHint)
-	} else if err != nil {
+	doc, err := inForce(ctx, js, y.Mode)
+	if err != nil {
+		return err
+	}
+	account := story.Customer.Account
+	reading, err := store.Resolve(ctx, kv, y.Mode, account, doc.Entitlements(account))
+	if err != nil {
 		return err
 	}
 	client, err := stripeapi.New(y.Stripe)
@@ -168,91 +227,48 @@ func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y syncerd.S
 	budget := stripeapi.NewBudget(stripeapi.BudgetConfig{KV: kv, Mode: y.Mode, Rate: y.Rate})
 	place := func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Requests) }
 	if err := place(ctx); err != nil {
-		return fmt.Errorf("--check: wait for a place in the Stripe budget: %w", err)
+		return fmt.Errorf("--check: wait for the Stripe budget: %w", err)
 	}
 	asOf := time.Now()
-	read, trace, err := client.Fetch(ctx, story.Customer.Account, story.Customer.ID, place)
+	read, trace, err := client.Entitlements(reading == plans.ReadAlways).Fetch(ctx, account, story.Customer.ID, place)
 	if err != nil {
-		return withHint(fmt.Errorf("--check: %w", err), "without --check, the story is told from what is stored")
+		return tell.WithHint(fmt.Errorf("--check: %w", err), "without --check, the story needs no answer of Stripe")
 	}
-	story.Now.Compare(read, trace, y.Policy, asOf)
+	if known := story.Now.Snapshot; reading == plans.ReadNone && known != nil && known.Entitlements != nil && !read.Deleted {
+		read.Features = []string{}
+	}
+	story.Now.Compare(read, trace, doc, asOf)
 	return nil
 }
 
-// storyLine is a story for programs.
-type storyLine struct {
-	storyHead
-	Headline headline `json:"headline"`
-	*audit.Story
-	// Uncovered are the sequences of the events that nothing covers, Waiting those of the events that a sync is still to cover.
-	Uncovered []uint64 `json:"uncovered"`
-	Waiting   []uint64 `json:"waiting"`
+// inForce returns the plans document in force, nil if there is none.
+func inForce(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*plans.Document, error) {
+	kv, err := js.KeyValue(ctx, topology.PlansBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", topology.PlansBucket, err)
+	}
+	return store.DocumentInForce(ctx, kv, mode)
 }
 
-func (e explainCmd) print(s *session, story *audit.Story, since time.Time, coverageEvery time.Duration) error {
+func (e explainCmd) print(s *session, story *audit.Story, t telling) error {
 	lost := story.Uncovered()
 	if e.JSON {
-		c := story.Customer
-		line := storyLine{
-			storyHead: storyHead{c.ID, c.Account, string(c.Mode)}, Headline: newHeadline(story.Standing(), caveat(story)),
-			Uncovered: sequences(lost), Waiting: sequences(story.Waiting()),
-		}
-		shown := *story
-		shown.Steps = after(story.Steps, since)
-		line.Story = &shown
-		if err := s.encode(line); err != nil {
+		if err := s.encode(stories.NewLine(story, t.since)); err != nil {
 			return err
 		}
 	} else {
-		storyView{view: view{s.out}, story: story, since: since, coverageEvery: coverageEvery}.show()
+		stories.Print(s.out, story, t.since, t.coverage, t.documents)
 	}
-	if len(lost) > 0 || story.Gone() != nil || story.Now.Unreadable != "" || differs(story.Now) {
+	if len(lost) > 0 || story.Gone() != nil || story.Now.Unreadable != "" || stories.Differs(story.Now) {
 		return errSilent
 	}
 	return nil
 }
 
-func sequences(events []*audit.Heard) []uint64 {
-	list := make([]uint64, 0, len(events))
-	for _, e := range events {
-		list = append(list, e.Seq)
-	}
-	return list
-}
-
-func (e explainCmd) printAt(s *session, c stripeevent.Customer, told audit.Told, standing audit.Standing) error {
+func (e explainCmd) printAt(s *session, c stripeevent.Customer, view audit.View, standing audit.Standing) error {
 	if e.JSON {
-		return s.encode(struct {
-			storyHead
-			Headline headline   `json:"headline"`
-			Told     audit.Told `json:"told"`
-		}{storyHead{c.ID, c.Account, string(c.Mode)}, newHeadline(standing, ""), told})
+		return s.encode(stories.NewViewLine(c, view, standing))
 	}
-	showTold(s.out, c, told, standing)
+	stories.PrintAt(s.out, c, view, standing)
 	return nil
-}
-
-type storyHead struct {
-	Customer string `json:"customer"`
-	Account  string `json:"account,omitempty"`
-	Mode     string `json:"mode"`
-}
-
-func (s *session) encode(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("write JSON: %w", err)
-	}
-	_, err = fmt.Fprintf(s.out, "%s\n", b)
-	return err
-}
-
-// after are the steps from an instant on.
-func after(steps []audit.Step, since time.Time) []audit.Step {
-	for i, step := range steps {
-		if !step.At().Before(since) {
-			return steps[i:]
-		}
-	}
-	return []audit.Step{}
 }

@@ -10,7 +10,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// What others put where the pipeline has its own is passed over, or shown for what it is: it keeps nobody from the rest.
+// Foreign messages and entries are skipped or named. They hide nothing else.
 func TestForeign(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -24,7 +24,7 @@ func TestForeign(t *testing.T) {
 	if _, err := kv.PutString(t.Context(), stripeevent.ParkedKey(who("cus_Amelia")), `{"failures":"x"}`); err != nil {
 		t.Fatal(err)
 	}
-	const note = "1 message in the log passed over: no event has such a subject. Who else may\npublish to stripe.event.>?\n"
+	const note = "1 message in the log skipped: no event has such a subject. Check which other\nusers may publish to stripe.event.>.\n"
 	for _, args := range [][]string{{"events"}, {"events", "--verify"}, {"events", "--json"}, {"replay", "--dry-run"}} {
 		out, errs := m.run(t, 0, args...)
 		if !strings.Contains(out, "4 events") && strings.Count(out, "\n") != 4 || errs != note {
@@ -55,7 +55,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// What explain cannot read it shows as that, with advice that helps.
+// explain says which data it cannot read, with advice that helps.
 func TestExplainUnreadable(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -67,10 +67,11 @@ func TestExplainUnreadable(t *testing.T) {
 	}
 	out, _ := m.run(t, 0, "explain", "cus_Amelia")
 	if !strings.Contains(out, " ? record 1 cannot be read: it covers nothing\n") ||
-		!strings.Contains(out, "? 1 record in STRIPE_SYNCED cannot be read: no event counts as covered by such a\n  one.") || strings.Contains(out, "✓ Every event") {
+		!strings.Contains(out, "? 1 record in STRIPE_SYNCED cannot be read, so no event counts as covered by it.") || strings.Contains(out, "✓ Every event") {
 		t.Errorf("an unreadable record:\n%s", out)
 	}
-	if out, _ := m.run(t, 0, "explain", "cus_Amelia", "--at", "0s"); !strings.Contains(out, "unsure        record 1, of a later sync, cannot be read") {
+	if out, _ := m.run(t, 0, "explain", "cus_Amelia", "--at", "0s"); !strings.Contains(out,
+		"unsure        record 1, of a later sync, cannot be read") {
 		t.Errorf("at an instant behind an unreadable record:\n%s", out)
 	}
 	kv, err := m.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
@@ -78,13 +79,15 @@ func TestExplainUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for value, want := range map[string]string{
-		fmt.Sprintf(`{"schema":%d,"customer":"cus_Chloe"}`, entitlement.Schema+1): "✗ A later version wrote the snapshot: ask with that one. Syncers that are not as\n  new leave it as it is: upgrade them.\n",
-		"rubbish": "✗ What the bucket has is no snapshot: `entitled sync cus_Chloe --mode test`\n  writes one over it.\n",
+		fmt.Sprintf(`{"schema":%d,"customer":"cus_Chloe"}`,
+			entitlement.Schema+1): "✗ A later version wrote the snapshot: use that version of this command. Older\n  syncers do not change it: upgrade them.\n",
+		"rubbish": "✗ The entry in the bucket is no snapshot: `entitled sync cus_Chloe --mode test`\n  replaces it.\n",
 	} {
 		if _, err := kv.PutString(t.Context(), "cus_Chloe", value); err != nil {
 			t.Fatal(err)
 		}
-		if out, _ := m.run(t, 1, "explain", "cus_Chloe"); !strings.Contains(out, want) || strings.Contains(out, "over it") != strings.Contains(want, "over it") {
+		if out, _ := m.run(t, 1, "explain", "cus_Chloe"); !strings.Contains(out, want) ||
+			strings.Contains(out, "replaces it") != strings.Contains(want, "replaces it") {
 			t.Errorf("%s in the bucket:\n%s", value, out)
 		}
 	}

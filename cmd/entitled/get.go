@@ -2,88 +2,162 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/applied"
+	"entitled/internal/named"
+	"entitled/internal/plans"
+	"entitled/internal/tell"
+	"entitled/internal/term"
 )
 
 type getCmd struct {
-	Customer string `arg:"" help:"The customer: ${customer}."`
-	Account  string `placeholder:"ACCT" help:"The connected account it belongs to, acct_…"`
-	Feature  string `narrows:"" placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may, also with --json."`
-	JSON     bool   `name:"json" help:"Print the snapshot as it is stored."`
-	modeFlag
-	natsFlags
+	customerFlags
+	Feature string `narrows:"" placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may, also with --json."`
+	Limit   string `narrows:"" placeholder:"NAME" help:"Show this limit and what it is made of, and exit with 0 only if it is above 0, also with --json."`
+	JSON    bool   `name:"json" help:"Print the snapshot as it is stored; for your own id, the answer of all its customers and their snapshots."`
 }
 
 // Help is shown below the usage.
 func (getCmd) Help() string {
-	return `Reads the bucket, not Stripe: it works while Stripe is down, and shows how old what it shows is.
+	return `Reads the bucket, not Stripe: it works while Stripe is down, and shows the age of the snapshot.
 
 	entitled get cus_NffrFeUfNV2Hib
 	entitled get cus_NffrFeUfNV2Hib --json | jq .subscriptions
 	entitled get cus_NffrFeUfNV2Hib --feature sso && echo welcome
+	entitled get user-42 --limit seats
 
-In --json, "access" is as of "as_of": it has ended once "access_until" (unix seconds) has passed. --feature takes that into account.`
+In --json, "access" is as of "as_of": it has ended once "access_until" (unix seconds) has passed.
+--feature and --limit take that into account. Several customers with one id answer together.
+
+Exits with 0 if there is a snapshot. With --feature or --limit it exits with 0 for yes and with 1 for
+no; for an unknown customer the default of the plans document answers, as it does in your programs.
+Otherwise an unknown customer, an entry that cannot be read and a NATS that does not answer exit with
+1, and mistakes in the command line with 2.`
 }
-
-// answerWithin bounds what a command asks of NATS when nobody has to wait for Stripe.
-const answerWithin = 5 * time.Second
 
 // Run shows the snapshot.
 func (g getCmd) Run(ctx context.Context, s *session) error {
-	mode, err := g.mode(s)
+	if g.Feature != "" && g.Limit != "" {
+		return misuse(errors.New("--feature and --limit exclude each other"), "ask for one of the two")
+	}
+	p, name, err := g.open(ctx, s)
 	if err != nil {
 		return err
 	}
-	c, err := s.customer("", g.Customer, g.Account, mode)
+	defer p.nc.Close()
+	entries, err := p.find(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	nc, err := g.connect(s, nil)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	c.Mode = found(ctx, nc, mode)
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	e, err := readEntry(ctx, nc, c)
-	if err != nil {
-		return err
-	}
-	if g.JSON {
+	if g.JSON && name.ID == "" && len(entries) == 1 {
 		// As it is stored, whether or not this version understands it.
-		if _, err := fmt.Fprintf(s.out, "%s\n", e.data); err != nil || g.Feature == "" {
+		if _, err := fmt.Fprintf(s.out, "%s\n", entries[0].Data); err != nil || g.Feature == "" && g.Limit == "" {
 			return err
 		}
 	}
-	snapshot, err := e.snapshot()
-	switch {
-	case err != nil:
-		return err
-	case g.JSON && snapshot.Has(g.Feature, s.now()):
-		return nil
-	case g.JSON:
-		return errSilent
-	case g.Feature != "":
-		return answerFeature(s, &snapshot, g.Feature)
+	var c entitlement.Customers
+	var revisions []uint64
+	for _, e := range entries {
+		snapshot, err := decoded(e)
+		if err != nil {
+			return err
+		}
+		c.Snapshots, revisions = append(c.Snapshots, &snapshot), append(revisions, e.Revision)
 	}
-	show(s.out, &snapshot, e.revision, s.now())
+	documents, byDefault := p.documents(ctx)
+	if c.Default = byDefault; g.JSON && name.ID != "" {
+		if err := g.printID(s, name.ID, c); err != nil {
+			return err
+		}
+	}
+	switch {
+	case g.Feature != "" || g.Limit != "":
+		return g.answer(s, p, name, c, documents)
+	case g.JSON && len(entries) > 0:
+		return nil
+	case len(entries) == 1:
+		tell.Snapshot(s.out, c.Snapshots[0], revisions[0], s.now())
+		return nil
+	case name.ID != "" && !g.JSON && (len(entries) > 0 || c.Default != nil):
+		tell.Customers(s.out, name.ID, c, revisions, documents, s.now())
+	}
+	if len(entries) == 0 {
+		return nobody(name, p.mode)
+	}
 	return nil
 }
 
-func answerFeature(s *session, snapshot *entitlement.Snapshot, feature string) error {
+// answer says yes or no, on standard output unless that is for JSON. The default answers for an unknown
+// customer; if it says nothing about the question, the error says that the customer is unknown.
+func (g getCmd) answer(s *session, p *pipeline, n named.Name, c entitlement.Customers, documents tell.Documents) error {
 	now := s.now()
-	if snapshot.Has(feature, now) {
-		fmt.Fprintf(s.out, "%s %s: %s\n", s.out.paint(grants, "yes"), feature, access(snapshot, now))
-		return nil
+	yes, text := false, ""
+	if g.Feature != "" {
+		yes, text = tell.Why(c, g.Feature, now)
+		text = g.Feature + ": " + text
+	} else {
+		limit, known, why := tell.WhyLimit(c, documents, g.Limit, now)
+		yes, text = limit > 0, fmt.Sprintf("%s %s %s", g.Limit, limit, why)
+		if len(c.Snapshots) == 0 && !known {
+			return nobody(n, p.mode)
+		}
 	}
-	reason := access(snapshot, now)
-	if snapshot.Allowed(now) {
-		reason = "not among the features"
+	if len(c.Snapshots) == 0 && !yes && g.Feature != "" {
+		return nobody(n, p.mode)
 	}
-	fmt.Fprintf(s.out, "%s %s: %s\n", s.out.paint(denies, "no"), feature, reason)
-	return errSilent
+	word := s.out.Paint(term.Denies, "no")
+	if yes {
+		word = s.out.Paint(term.Grants, "yes")
+	}
+	if !g.JSON {
+		fmt.Fprintf(s.out, "%s %s\n", word, term.Printable(text))
+	}
+	if !yes {
+		return errSilent
+	}
+	return nil
+}
+
+// printID prints what the customers with an id have together.
+func (g getCmd) printID(s *session, id string, c entitlement.Customers) error {
+	return s.encode(tell.NewIDLine(id, c, s.now()))
+}
+
+// nobody returns the error for a name without a customer.
+func nobody(n named.Name, m entitlement.Mode) error {
+	if n.ID != "" {
+		return tell.NobodyHas(n.ID, m)
+	}
+	c := n.Customer
+	c.Mode = m
+	return tell.WithHint(fmt.Errorf("no snapshot of %s in %s", c, entitlement.Bucket(m)), fmt.Sprintf("read it from "+
+		"Stripe with %s, or %s", tell.Command(m, "entitled sync "+named.Argument(c)), tell.Elsewhere(c)))
+}
+
+// decoded returns the snapshot of an entry.
+func decoded(e named.Entry) (entitlement.Snapshot, error) {
+	s, err := e.Snapshot()
+	if err != nil {
+		err = tell.WithHint(err, "upgrade this tool, or look at the entry with --json")
+	}
+	return s, err
+}
+
+// documents returns the plans documents that can be read, and the default of the one in force. Without
+// the bucket or the permission to read it there are none.
+func (p *pipeline) documents(ctx context.Context) (tell.Documents, *entitlement.Grant) {
+	asking, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	b, err := applied.Open(asking, p.js, p.mode)
+	if err != nil {
+		return func(number uint64) (*plans.Document, bool) { return nil, number == 0 }, nil
+	}
+	inForce, err := b.InForce(asking)
+	if err != nil {
+		return b.Documents(ctx), nil
+	}
+	return b.Documents(ctx), inForce.Default()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/follow"
 )
 
 // The exit code answers --feature, whether a sentence or the snapshot is printed.
@@ -26,7 +27,7 @@ func TestGetFeature(t *testing.T) {
 	}
 }
 
-// An entry that somebody wrote by hand has no times, and none is made up.
+// An entry written by hand has no times, and none is made up.
 func TestGetOfAnEntryByHand(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -46,12 +47,54 @@ func TestGetOfAnEntryByHand(t *testing.T) {
 func TestWatchOfMany(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
-	for n := range fewEnough + 1 {
+	for n := range follow.FewEnough + 1 {
 		s := snapshotOf(fmt.Sprintf("cus_%d", n), "active", nil)
 		m.put(t, &s)
 	}
 	out, _ := m.run(t, 0, "watch", "--for=50ms")
-	if strings.Contains(out, "cus_") || !strings.Contains(strings.ReplaceAll(out, "\n", " "), "the state now of more than 20 is left out") {
+	if strings.Contains(out, "cus_") || !strings.Contains(strings.ReplaceAll(out, "\n", " "),
+		"the current state of more than 20 is left out") {
 		t.Errorf("\n%s", out)
+	}
+}
+
+// --limit and --feature give the reason, and the exit code answers.
+func TestGetReasons(t *testing.T) {
+	t.Parallel()
+	p := newPlanned(t)
+	p.plans(t, 0, firstPlans+"  limits: {projects: 1}\n", "apply", "FILE", "--yes")
+	p.decide(t)
+	var shown strings.Builder
+	for _, c := range []struct {
+		code int
+		args []string
+	}{
+		{0, []string{"cus_Amelia", "--feature", "export"}}, {1, []string{"cus_Chloe", "--feature", "sso"}},
+		{0, []string{"cus_Dora", "--feature", "view"}}, {0, []string{"cus_Amelia", "--limit", "seats"}},
+		{0, []string{"cus_Dora", "--limit", "projects"}}, {1, []string{"cus_Dora", "--limit", "seats"}},
+	} {
+		out, errs := p.run(t, c.code, append([]string{"get"}, c.args...)...)
+		if errs != "" {
+			t.Errorf("%q: %s", c.args, errs)
+		}
+		fmt.Fprintf(&shown, "$ entitled get %s\n%s", strings.Join(c.args, " "), out)
+		if _, errs := p.run(t, c.code, append([]string{"get", "--json"}, c.args...)...); errs != "" {
+			t.Errorf("%q with --json: %s", c.args, errs)
+		}
+	}
+	golden(t, "get-reasons.txt", shown.String())
+	out, _ := p.run(t, 0, "get", "cus_Amelia")
+	if !strings.Contains(out, "plan pro of sub_Amelia · export sso · projects 50 · seats 3") {
+		t.Errorf("get prints\n%s", out)
+	}
+	p.run(t, 2, "get", "cus_Amelia", "--limit", "seats", "--feature", "sso")
+	story, _ := p.run(t, 0, "explain", "cus_Dora")
+	if text := strings.Join(strings.Fields(story), " "); !strings.Contains(text,
+		"why view: granted by the default of the plans document") {
+		t.Errorf("explain prints\n%s", story)
+	}
+	planned, _ := p.plans(t, 0, "default: {features: [view, sso]}", "explain", "cus_Dora", "--plans", "FILE")
+	if !strings.Contains(planned, "+ gained   feature sso") || !strings.Contains(planned, "- lost     limit projects") {
+		t.Errorf("explain --plans prints\n%s", planned)
 	}
 }

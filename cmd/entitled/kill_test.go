@@ -14,9 +14,9 @@ import (
 	"entitled/entitlement"
 	"entitled/internal/natsproc"
 	"entitled/internal/natstest"
-	"entitled/internal/stripesim"
-	"entitled/internal/syncer"
+	"entitled/internal/sweep"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // asItself has this test's program be the tool.
@@ -28,11 +28,12 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	natstest.Main(m)
 }
 
-// A backfill is killed, with a signal that it cannot see, again and again, and each time goes on where it was: no page is
-// asked for twice but those that were on their way, and in the end every customer is there, once.
+// A backfill is killed, with a signal that it cannot see, again and again, and each time goes on
+// where it was: no page is asked for twice but those that were on their way, and in the end every
+// customer is there, once.
 func TestBackfillKilled(t *testing.T) {
 	t.Parallel()
 	const subscriptions = 1500
@@ -48,6 +49,7 @@ func TestBackfillKilled(t *testing.T) {
 	if err := topology.Ensure(t.Context(), js, topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
 		t.Fatal(err)
 	}
+	withoutEntitlements(t, js)
 	now := sim.Now().Unix()
 	if err := sim.Load(func(l *stripesim.Loader) error {
 		for i := range subscriptions {
@@ -57,7 +59,8 @@ func TestBackfillKilled(t *testing.T) {
 				return err
 			}
 			if _, err := l.Subscription(stripesim.SubscriptionParams{
-				Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}, Created: at, CurrentPeriodEnd: now + 1e6,
+				Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}, Created: at,
+				CurrentPeriodEnd: now + 1e6,
 			}); err != nil {
 				return err
 			}
@@ -66,7 +69,8 @@ func TestBackfillKilled(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}
+	env := map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x",
+		"STRIPE_RATE": "200"}
 	var said bytes.Buffer
 	backfill := func() (*exec.Cmd, *bytes.Buffer) {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "backfill", "--json")
@@ -103,11 +107,11 @@ func TestBackfillKilled(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	var r syncer.SweepReport
+	var r sweep.Report
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatalf("%s: %v\n%s", out, err, said.String())
 	}
-	if !strings.Contains(said.String(), "going on with the run of") || r.Began.IsZero() {
+	if !strings.Contains(said.String(), "continuing the run of") || r.Began.IsZero() {
 		t.Errorf("a backfill that goes on does not say so: %q, %+v", said.String(), r)
 	}
 	if r.Resumed < 6 || r.Customers != subscriptions {
@@ -126,7 +130,7 @@ func TestBackfillKilled(t *testing.T) {
 		t.Errorf("%d customers have records, %v; want %d", len(info.State.Subjects), err, subscriptions)
 	}
 	code, again, errs := entitled(t, env, "sweep", "--json")
-	var after syncer.SweepReport
+	var after sweep.Report
 	if err := json.Unmarshal([]byte(again), &after); err != nil || code != 0 {
 		t.Fatalf("sweep: exit code %d, %s%s: %v", code, again, errs, err)
 	}

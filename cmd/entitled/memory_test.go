@@ -17,8 +17,9 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
+	"entitled/internal/tell"
 	"entitled/internal/topology"
 )
 
@@ -45,7 +46,7 @@ func newMemory(t *testing.T) *memory {
 func (m *memory) park(t *testing.T, c stripeevent.Customer) {
 	t.Helper()
 	parked := time.Date(2026, 11, 22, 14, 2, 11, 0, time.UTC)
-	f, _ := json.Marshal(syncer.Failure{
+	f, _ := json.Marshal(record.Failure{
 		Failures: 20, Attempts: 23, FirstAt: parked.Add(-40 * time.Minute), LastAt: parked, ParkedAt: &parked,
 		Error: "sync cus_Boris: list subscriptions: answers do not make one whole state: subscription of another customer",
 		Cause: entitlement.Cause{Trigger: "webhook", Event: "evt_2", Type: "invoice.paid"},
@@ -165,7 +166,8 @@ func TestEvents(t *testing.T) {
 	m := newMemory(t)
 	out, _ := m.run(t, 0, "events")
 	golden(t, "events.txt", still(out))
-	if out, _ := m.run(t, 0, "events", "--customer", "cus_Amelia"); !strings.Contains(out, "2 events") || strings.Contains(out, "Boris") {
+	if out, _ := m.run(t, 0, "events", "--customer", "cus_Amelia"); !strings.Contains(out, "2 events") ||
+		strings.Contains(out, "Boris") {
 		t.Errorf("events of one customer:\n%s", out)
 	}
 
@@ -174,7 +176,7 @@ func TestEvents(t *testing.T) {
 	scan := bufio.NewScanner(strings.NewReader(out))
 	n := 0
 	for scan.Scan() {
-		var line eventLine
+		var line tell.EventLine
 		if err := json.Unmarshal(scan.Bytes(), &line); err != nil {
 			t.Fatalf("%s: %v", scan.Text(), err)
 		}
@@ -189,10 +191,12 @@ func TestEvents(t *testing.T) {
 	if out, _ := m.run(t, 0, "events", "--verify"); !strings.Contains(out, "4 events, 0 damaged") {
 		t.Errorf("verify:\n%s", out)
 	}
-	if _, err := m.js.Publish(t.Context(), stripeevent.EventSubject(who("cus_Dora"), "invoice.paid"), []byte("{}")); err != nil {
+	if _, err := m.js.Publish(t.Context(), stripeevent.EventSubject(who("cus_Dora"), "invoice.paid"),
+		[]byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	if _, errs := m.run(t, 1, "events", "--verify", "--customer", "cus_Dora"); !strings.Contains(errs, "1 event: nothing says what arrived") {
+	if _, errs := m.run(t, 1, "events", "--verify", "--customer", "cus_Dora"); !strings.Contains(errs,
+		"1 event: no digest says what arrived") {
 		t.Errorf("verify of a body without a digest:\n%s", errs)
 	}
 	m.post(t, "evt_5", "cus_Chloe", "invoice.paid", "00")
@@ -202,16 +206,18 @@ func TestEvents(t *testing.T) {
 		!strings.Contains(out, "the log holds no event of cus_typo in test mode, of any type or time\n") {
 		t.Errorf("a customer without events:\n%s", out)
 	}
-	if out, errs := m.run(t, 0, "events", "--json", "--type", "invoice.typo"); out != "" || !strings.HasPrefix(errs, "the log holds events of test mode from 20") {
+	if out, errs := m.run(t, 0, "events", "--json", "--type", "invoice.typo"); out != "" ||
+		!strings.HasPrefix(errs, "the log holds events of test mode from 20") {
 		t.Errorf("a type without events:\n%s\n%s", out, errs)
 	}
 	m.run(t, 2, "events", "--since", "yesterday")
 	m.run(t, 2, "events", "--type", "Invoice.Paid")
 
-	// Who searches the list for a type or a customer finds them, however long they are.
+	// A search of the list for a type or a customer finds it, however long it is.
 	const longType, longName = "entitlements.active_entitlement_summary.updated", "cus_NffrFeUfNV2HibNffrFeUfNV2Hib"
 	m.post(t, "evt_long", longName, longType, "")
-	if out, _ := m.run(t, 0, "events", "--customer", longName); !strings.Contains(out, longName+"  "+longType+"  evt_long") {
+	if out, _ := m.run(t, 0, "events", "--customer", longName); !strings.Contains(out,
+		longName+"  "+longType+"  evt_long") {
 		t.Errorf("a long type of a long name:\n%s", out)
 	}
 }
@@ -226,7 +232,7 @@ func TestReplay(t *testing.T) {
 	}
 	out, errs := m.run(t, 0, "replay", "--customer", "cus_Amelia", "--json")
 	if !strings.Contains(errs, "No syncer of mode test is running") {
-		t.Errorf("nobody reads whom it marked, and it says: %q", errs)
+		t.Errorf("no syncer reads its markers, and it says: %q", errs)
 	}
 	if out != `{"events":2,"customers":1,"marked":1,"dry_run":false}`+"\n" || m.markers(t) != "cus_Amelia" {
 		t.Errorf("replay of Amelia: %s and markers of %s", out, m.markers(t))
@@ -237,8 +243,9 @@ func TestReplay(t *testing.T) {
 		t.Errorf("a rebuild marks %s", got)
 	}
 	m.run(t, 2, "replay", "--rebuild", "--since", "1h")
-	if out, errs := m.run(t, 0, "replay", "--customer", "cus_typo"); !strings.Contains(out, "0 customers in 0 events") || !strings.Contains(errs, "the log holds no event of cus_typo") {
-		t.Errorf("replay of nobody:\n%s%s", out, errs)
+	if out, errs := m.run(t, 0, "replay", "--customer", "cus_typo"); !strings.Contains(out,
+		"0 customers in 0 events") || !strings.Contains(errs, "the log holds no event of cus_typo") {
+		t.Errorf("replay of no customer:\n%s%s", out, errs)
 	}
 }
 
@@ -257,7 +264,7 @@ func TestReplayOfAllIsAskedFor(t *testing.T) {
 	}
 	m.run(t, 0, "replay", "--all")
 	if m.markers(t) == "" {
-		t.Error("--all marks nobody")
+		t.Error("--all marks no customer")
 	}
 }
 
@@ -267,19 +274,20 @@ func TestParked(t *testing.T) {
 	out, _ := m.run(t, 0, "parked")
 	golden(t, "parked.txt", still(out))
 	out, _ = m.run(t, 0, "parked", "--json")
-	var line failingLine
-	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Customer != "cus_Boris" || line.Attempts != 23 || line.ParkedAt == nil {
+	var line tell.FailingLine
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Customer != "cus_Boris" ||
+		line.Attempts != 23 || line.ParkedAt == nil {
 		t.Errorf("%s: %v", out, err)
 	}
 	_, errs := m.run(t, 1, "parked", "--redrive", "cus_Boris,cus_Amelia")
 	if !strings.Contains(errs, "cus_Amelia is not parked") || m.markers(t) != "" {
-		t.Errorf("redrive of somebody who is not parked: %s, markers of %q", errs, m.markers(t))
+		t.Errorf("redrive of a customer that is not parked: %s, markers of %q", errs, m.markers(t))
 	}
 	m.run(t, 0, "parked", "--redrive", "cus_Boris")
 	if got := m.markersIn(t, stripeevent.Now); got != "cus_Boris" || m.markers(t) != "" {
-		t.Errorf("a redrive of Boris, for whom somebody waits, marks %q, and in the bulk lane %q", got, m.markers(t))
+		t.Errorf("a redrive of Boris, which an app waits for, marks %q, and in the bulk lane %q", got, m.markers(t))
 	}
-	if out, _ := m.run(t, 0, "parked", "--mode", "live"); !strings.Contains(out, "nobody is parked") {
+	if out, _ := m.run(t, 0, "parked", "--mode", "live"); !strings.Contains(out, "no customer is parked") {
 		t.Errorf("in live mode:\n%s", out)
 	}
 }
@@ -298,12 +306,12 @@ func TestForget(t *testing.T) {
 	if out, _ := m.run(t, 0, "events"); strings.Contains(out, "Boris") || !strings.Contains(out, "3 events") {
 		t.Errorf("events afterwards:\n%s", out)
 	}
-	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out, "forgotten: all that was kept before was erased") {
+	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out, "forgotten: all earlier data was erased") {
 		t.Errorf("explain afterwards:\n%s", out)
 	}
 }
 
-// What an unfinished backfill keeps of a customer is something that is kept, also if there is nothing else.
+// forget finds a customer of which only an unfinished backfill keeps data.
 func TestForgetPages(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -320,8 +328,9 @@ func TestForgetPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, errs := m.run(t, 1, "forget", "cus_Nobody", "--yes"); !strings.Contains(errs, "nothing is kept of cus_Nobody") {
-		t.Errorf("somebody whom the backfill did not read: %s", errs)
+	if _, errs := m.run(t, 1, "forget", "cus_Nobody", "--yes"); !strings.Contains(errs,
+		"nothing is kept of cus_Nobody") {
+		t.Errorf("a customer that the backfill did not read: %s", errs)
 	}
 	out, _ := m.run(t, 0, "forget", "cus_Dora", "--yes")
 	golden(t, "forget-pages.txt", out)
@@ -341,17 +350,20 @@ func TestExplain(t *testing.T) {
 		Uncovered []uint64
 		Steps     []json.RawMessage
 	}
-	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Customer != "cus_Amelia" || len(line.Steps) != 2 || line.Uncovered == nil {
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Customer != "cus_Amelia" ||
+		len(line.Steps) != 2 || line.Uncovered == nil {
 		t.Errorf("%s: %v", out, err)
 	}
-	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out, "`entitled parked --redrive cus_Boris --mode") {
+	if out, _ := m.run(t, 0, "explain", "cus_Boris"); !strings.Contains(out,
+		"`entitled parked --redrive cus_Boris --mode") {
 		t.Errorf("a parked customer:\n%s", out)
 	}
-	if out, _ := m.run(t, 0, "explain", "cus_Amelia", "--at", "1h"); !strings.Contains(out, "no access: no snapshot yet") {
+	if out, _ := m.run(t, 0, "explain", "cus_Amelia", "--at", "1h"); !strings.Contains(out,
+		"no access: no snapshot yet") {
 		t.Errorf("an hour ago:\n%s", out)
 	}
-	if _, errs := m.run(t, 1, "explain", "cus_Nobody"); !strings.Contains(errs, "hint: no event named it") {
-		t.Errorf("nobody: %s", errs)
+	if _, errs := m.run(t, 1, "explain", "cus_Nobody"); !strings.Contains(errs, "hint: no event names it") {
+		t.Errorf("no customer: %s", errs)
 	}
 	m.run(t, 2, "explain", "cus_Amelia", "--check")
 }

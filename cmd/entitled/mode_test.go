@@ -15,7 +15,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// Where only live is, a command that is not told the mode is about live: about test, all would seem well.
+// If only live has a bucket, a command without --mode is about live: about test, all would seem well.
 func TestModeIsFound(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -33,9 +33,9 @@ func TestModeIsFound(t *testing.T) {
 		want string
 	}{
 		{"parked", 0, "✗ cus_Boris  parked"},
-		{"parked --redrive-all", 0, "parked --mode live` shows who stays"},
-		{"parked --redrive cus_Boris", 0, "1 customer to be tried again"},
-		{"parked --mode test", 0, "✓ nobody is parked in test mode"},
+		{"parked --redrive-all", 0, "parked --mode live` lists those that stay parked"},
+		{"parked --redrive cus_Boris", 0, "1 customer will be tried again"},
+		{"parked --mode test", 0, "✓ no customer is parked in test mode"},
 		{"events", 0, "1 event · live mode"},
 		{"replay --customer cus_Boris", 0, "1 customer in 1 event · live mode"},
 		{"explain cus_Boris", 0, "no snapshot  live mode"},
@@ -58,8 +58,9 @@ func TestModeIsFound(t *testing.T) {
 func TestNATSRefusesTheUser(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t, func(o *server.Options) { o.Username, o.Password = "ops", "right" })
-	code, _, errs := entitled(t, map[string]string{"NATS_USER": "ops", "NATS_PASSWORD": "topsecret"}, "parked", "--nats-url", srv.URL())
-	if code != 1 || !strings.Contains(errs, "hint: NATS is there and refuses this user") || strings.Contains(errs, "topsecret") {
+	code, _, errs := entitled(t, map[string]string{"NATS_USER": "ops", "NATS_PASSWORD": "topsecret"}, "parked",
+		"--nats-url", srv.URL())
+	if code != 1 || !strings.Contains(errs, "hint: NATS refuses this user") || strings.Contains(errs, "topsecret") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
@@ -74,12 +75,14 @@ func TestFollowEnds(t *testing.T) {
 		m.postOf(t, who("cus_Slow"), fmt.Sprintf("evt_slow%d", i), "invoice.paid", "")
 	}
 	until := time.Now().Add(100 * time.Millisecond)
-	p, out, errs := process(nil, append([]string{"events", "-f", "--customer", "cus_Slow", "--until", until.UTC().Format(time.RFC3339Nano)}, m.at...)...)
+	p, out, errs := process(nil, append([]string{"events", "-f", "--customer", "cus_Slow", "--until",
+		until.UTC().Format(time.RFC3339Nano)}, m.at...)...)
 	p.Stdout = &slowReader{Writer: p.Stdout, from: until.Add(untilSlack + 500*time.Millisecond)}
 	ctx, cancel := context.WithTimeout(t.Context(), patience) // an interruption is exit status 0 too
 	defer cancel()
 	if code := run(ctx, p); code != 0 || ctx.Err() != nil || strings.Count(out.String(), "evt_slow") != events {
-		t.Errorf("exit code %d, want all %d events and an end by itself (%v):\n%s%s", code, events, ctx.Err(), out, errs)
+		t.Errorf("exit code %d, want all %d events and an end by itself (%v):\n%s%s", code, events,
+			ctx.Err(), out, errs)
 	}
 }
 

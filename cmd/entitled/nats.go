@@ -13,7 +13,7 @@ import (
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/stripeapi"
-	"entitled/internal/stripeevent"
+	"entitled/internal/tell"
 )
 
 // natsFlags are the settings of every command that talks to a running pipeline.
@@ -21,8 +21,8 @@ type natsFlags struct {
 	NATS daemon.NATSSettings `embed:"" group:"nats"`
 }
 
-// connect makes a connection that is there, and comes back when it is lost later. onError, if not nil, is told what NATS
-// refuses.
+// connect returns an established connection, which reconnects when it is lost. onError, if not nil,
+// is called with each error that NATS reports.
 func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option) (*nats.Conn, error) {
 	check := daemon.Checker{Program: s.Name}
 	settings := f.NATS.Check(&check)
@@ -34,21 +34,22 @@ func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option)
 		Options: append(more, nats.RetryOnFailedConnect(false)),
 	})
 	if err != nil {
-		const start = "start NATS, or `entitled dev`, or say where it is and who asks: --nats-url, --nats-user, --nats-password or --nats-creds"
-		return nil, withHint(err, cmp.Or(daemon.ConnectHint(err), start))
+		const start = "start NATS or `entitled dev`, or give its address and the user: --nats-url, --nats-user, " +
+			"--nats-password or --nats-creds"
+		return nil, tell.WithHint(err, cmp.Or(daemon.ConnectHint(err), start))
 	}
 	return nc, nil
 }
 
-// absences tells somebody who waits for news that NATS is away, and when it is back: without that, nothing would seem to happen.
+// absences prints when NATS is away and when it is back, for a command that waits for changes.
 func absences(s *session) []nats.Option {
 	return []nats.Option{
 		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) {
 			if !nc.IsClosed() && !nc.IsDraining() {
-				s.err.note("NATS is away: what is new by then is shown when it is back")
+				s.err.Note("NATS is away: changes show when it is back")
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { s.err.note("NATS is back") }),
+		nats.ReconnectHandler(func(*nats.Conn) { s.err.Note("NATS is back") }),
 	}
 }
 
@@ -57,7 +58,7 @@ type modeFlag struct {
 	Mode string `placeholder:"MODE" help:"test or live. Default: that of STRIPE_API_KEY, else of the bucket that is there; test with both."`
 }
 
-// mode is the one that the flag or the key says; "" if neither is given, and then NATS tells: see found.
+// mode returns the mode of the flag or of the key; "" if neither is given: see found.
 func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
 	if f.Mode != "" {
 		return parseMode(f.Mode)
@@ -78,8 +79,8 @@ func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
 // modeWithin bounds the look for a mode: a NATS user who may not look gets no answer.
 const modeWithin = 2 * time.Second
 
-// found is m, or live if m is "" and only live has a bucket: on such a server an answer about test reads as if all were well. Whoever may
-// not look means test, as where there are both or none.
+// found is m, or live if m is "" and only live has a bucket: on such a server an answer about test
+// reads as if all were well. Without permission to look it is test, as with both buckets or none.
 func found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.Mode {
 	if m != "" {
 		return m
@@ -99,60 +100,13 @@ func found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.M
 	return entitlement.Test
 }
 
-// command is one of this tool to copy, about the mode: which one it is about without saying so hangs on STRIPE_API_KEY and on what is in NATS.
-func command(m entitlement.Mode, text string) string {
-	return "`" + text + " --mode " + string(m) + "`"
-}
-
 func parseMode(flag string) (entitlement.Mode, error) {
 	m, err := entitlement.ParseMode(flag)
 	if err != nil {
-		return "", usageError{hinted{fmt.Errorf("--mode: %w", err), "--mode test or --mode live"}}
+		return "", misuse(fmt.Errorf("--mode: %w", err), "--mode test or --mode live")
 	}
 	return m, nil
 }
 
-// An entry is one entry of an entitlement bucket.
-type entry struct {
-	customer stripeevent.Customer
-	data     []byte
-	revision uint64
-}
-
-const mayRead = "NATS did not answer, or this user may not read the bucket: try the users app or ops, and `entitled doctor`"
-
-// readEntry reads a customer's entry.
-func readEntry(ctx context.Context, nc *nats.Conn, c stripeevent.Customer) (entry, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return entry{}, fmt.Errorf("open JetStream: %w", err)
-	}
-	bucket := entitlement.Bucket(c.Mode)
-	kv, err := js.KeyValue(ctx, bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return entry{}, withHint(fmt.Errorf("there is no bucket %s", bucket),
-			"no syncer of mode "+string(c.Mode)+" has run here yet; look with `entitled topology`, or choose with --mode")
-	}
-	if err != nil {
-		return entry{}, withHint(fmt.Errorf("open bucket %s: %w", bucket, err), mayRead)
-	}
-	e, err := kv.Get(ctx, c.Key())
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return entry{}, withHint(fmt.Errorf("no snapshot of %s in %s", c, bucket),
-			fmt.Sprintf("read it from Stripe with %s, or %s", command(c.Mode, "entitled sync "+c.String()), elsewhere(c)))
-	}
-	if err != nil {
-		return entry{}, withHint(fmt.Errorf("read %s from %s: %w", c, bucket, err), mayRead)
-	}
-	return entry{customer: c, data: e.Value(), revision: e.Revision()}, nil
-}
-
-// snapshot decodes the entry.
-func (e entry) snapshot() (entitlement.Snapshot, error) {
-	s, err := entitlement.Decode(e.data)
-	if err != nil {
-		return s, withHint(fmt.Errorf("snapshot of %s, revision %d: %w", e.customer, e.revision, err),
-			"upgrade this tool, or look at the entry with --json")
-	}
-	return s, nil
-}
+// answerWithin bounds a request of a command to NATS that does not depend on Stripe.
+const answerWithin = 5 * time.Second

@@ -1,77 +1,47 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"sync"
-	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"entitled/internal/tell"
+	"entitled/internal/term"
 )
 
-// An output is standard output, and remembers what could not be written: a command need not look at every line it prints, and still
-// does not end with 0 when its result is lost. After a failure nothing more is written, for what follows a gap would pass for the rest.
-type output struct {
-	w  io.Writer
-	mu sync.Mutex // held while writing, so that nothing is written behind a gap
-	// err is the first failure.
-	err error
-}
-
-// errReaderGone is what writing comes to when nobody reads any more, as behind head. It is a reason to stop, not a failure.
-var errReaderGone = errors.New("the reader of the output is gone")
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.err != nil {
-		return 0, o.err
-	}
-	n, err := o.w.Write(p)
-	o.err = outputError(err)
-	return n, o.err
-}
-
-func outputError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, syscall.EPIPE):
-		return errReaderGone
-	}
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err // the path is /dev/stdout, wherever it leads
-	}
-	return withHint(fmt.Errorf("write the output: %w", err), "what was written is not whole: make room, or send it elsewhere")
-}
-
-// failure is the first failure of a write.
-func (o *output) failure() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.err
-}
-
 // whole is err, and what kept the output from being whole unless err says so already.
-func (o *output) whole(err error) error {
-	lost := o.failure()
+func (s *session) whole(err error) error {
+	lost := s.stdout.Err()
 	switch {
-	case lost == nil, errors.Is(lost, errReaderGone), errors.Is(err, lost):
+	case lost == nil, errors.Is(lost, term.ErrReaderGone):
 		return err
 	case err == nil, errors.Is(err, errSilent):
-		return lost
+		err = lost
+	case !errors.Is(err, lost):
+		err = errors.Join(err, lost)
 	}
-	return errors.Join(err, lost)
+	return tell.WithHint(err, "the output is incomplete: make room, or write it elsewhere")
 }
 
-// help prints kong's help on what is behind o: kong asks a file how wide it is. The failure is o's, not the command line's.
-func (o *output) help(options kong.HelpOptions, ctx *kong.Context) error {
-	ctx.Stdout = o.w
-	err := kong.DefaultHelpPrinter(options, ctx)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.err = outputError(err)
+// help prints kong's help on what is behind the output: kong asks a file how wide it is. The failure is
+// the output's, not the command line's.
+func (s *session) help(options kong.HelpOptions, ctx *kong.Context) error {
+	_ = s.stdout.Do(func(w io.Writer) error {
+		ctx.Stdout = w
+		return kong.DefaultHelpPrinter(options, ctx)
+	})
 	return nil
+}
+
+// encode prints a value as a line of JSON.
+func (s *session) encode(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	_, err = fmt.Fprintf(s.out, "%s\n", b)
+	return err
 }

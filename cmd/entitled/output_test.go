@@ -24,7 +24,8 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A result that nobody can have is a failure, also of those commands that print line after line. A reader that has enough is none.
+// A result that cannot be written is a failure, also of those commands that print line after line. A
+// reader that has enough is none.
 func TestOutputIsLost(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -65,7 +66,7 @@ func TestOutputIsLost(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q", command, whole, stderr)
 		}
 		for _, room := range []int{0, 1<<20 - all.room - 1} { // from the first line on, and the last one only
-			const lost = ": write the output: no space left on device\n  hint: what was written is not whole"
+			const lost = ": write the output: no space left on device\n  hint: the output is incomplete"
 			if code, stderr := try(&fullDisk{room: room}); code != 1 || !strings.Contains(stderr, lost) {
 				t.Errorf("%s, with room for %d writes: exit code %d, %q", command, room, code, stderr)
 			}

@@ -13,12 +13,14 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/daemon"
+	"entitled/internal/dev"
 	"entitled/internal/ingest"
-	"entitled/internal/stripesim"
 	"entitled/internal/wiring"
+	"entitled/stripesim"
 )
 
-// A listener is subscribed to all that its NATS user may subscribe to, and keeps which of the subscriptions hear something.
+// A listener is subscribed to all that its NATS user may subscribe to, and keeps which of the
+// subscriptions hear something.
 type listener struct {
 	nc *nats.Conn
 	mu sync.Mutex
@@ -64,8 +66,9 @@ func (g guarded) listen(t *testing.T, user string) *listener {
 	return l
 }
 
-// While everything runs, no user hears what is for another: of ENTITLED's, a user hears its own inbox, and a syncer the requests to
-// syncers. With a shared inbox ingest would read the bodies of webhooks that the operator's tool reads.
+// While everything runs, no user hears what is for another: of ENTITLED's, a user hears its own
+// inbox, and a syncer the requests to syncers. With a shared inbox ingest would read the bodies of
+// webhooks that the operator's tool reads.
 func TestNobodyOverhears(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -83,32 +86,35 @@ func TestNobodyOverhears(t *testing.T) {
 		return l
 	}
 	door := open()
-	sim := startSimulation(simulationConfig{seed: 1, listen: open()})
+	sim := dev.StartSimulation(dev.SimulationConfig{Seed: 1, Listen: open()})
 	t.Cleanup(func() {
-		if err := sim.stop(); err != nil {
+		if err := sim.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
 	if err := sim.DemoCatalog(); err != nil {
 		t.Fatal(err)
 	}
-	secret := sim.deliver("http://"+door.Addr().String()+ingest.Path, "")
-	in := g.daemon(t, "ingest", nil, func(s programSettings, c *daemon.Checker) func(context.Context, wiring.Host) error {
+	secret := sim.Deliver("http://"+door.Addr().String()+ingest.Path, "")
+	in := g.daemon(t, "ingest", nil, func(s programSettings, c *daemon.Checker) func(context.Context,
+		wiring.Host) error {
 		i := s.Ingest.Check(c)
 		i.Secrets, i.Shared = []string{secret}, s.Shared.Check(c)
 		return func(ctx context.Context, h wiring.Host) error { return i.Run(ctx, h, door) }
 	})
-	out := g.daemon(t, "syncer", map[string]string{"STRIPE_API_BASE": sim.url}, func(s programSettings, c *daemon.Checker) func(context.Context, wiring.Host) error {
-		y := s.Syncer.Check(c, simulatedKey)
-		y.Shared = s.Shared.Check(c)
-		return y.Run
-	})
+	out := g.daemon(t, "syncer", map[string]string{"STRIPE_API_BASE": sim.URL},
+		func(s programSettings, c *daemon.Checker) func(context.Context, wiring.Host) error {
+			y := s.Syncer.Check(c, dev.SimulatedKey)
+			y.Shared = s.Shared.Check(c)
+			return y.Run
+		})
 	if err := errors.Join(in.Wait(ctx), out.Wait(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	// An app that is not the user app, so that app must hear nothing at all.
 	env := g.env("gateway")
-	nc, err := nats.Connect(env["NATS_URL"], nats.UserInfo("gateway", env["NATS_PASSWORD"]), nats.CustomInboxPrefix("_INBOX_gateway"),
+	nc, err := nats.Connect(env["NATS_URL"], nats.UserInfo("gateway", env["NATS_PASSWORD"]),
+		nats.CustomInboxPrefix("_INBOX_gateway"),
 		nats.RootCAs(env["NATS_CA"]), nats.ClientCert(env["NATS_CERT"], env["NATS_KEY"]))
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +131,8 @@ func TestNobodyOverhears(t *testing.T) {
 	if s, err := client.Sync(ctx, "cus_Heard"); err != nil || s.Customer != "cus_Heard" {
 		t.Fatalf("sync: %+v, %v", s, err)
 	}
-	for _, line := range [][]string{{"events", "--json"}, {"get", "cus_Heard"}, {"explain", "cus_Heard"}, {"sync", "cus_Heard"}, {"topology"}} {
+	for _, line := range [][]string{{"events", "--json"}, {"get", "cus_Heard"}, {"explain", "cus_Heard"},
+		{"sync", "cus_Heard"}, {"topology"}} {
 		if code, _, errs := entitled(t, g.env("ops"), line...); code != 0 {
 			t.Errorf("entitled %s: exit code %d: %s", strings.Join(line, " "), code, errs)
 		}

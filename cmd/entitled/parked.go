@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
-	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/named"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
+	"entitled/internal/tell"
+	"entitled/internal/term"
 )
 
 type parkedCmd struct {
@@ -26,9 +24,10 @@ type parkedCmd struct {
 
 // Help is shown below the usage.
 func (parkedCmd) Help() string {
-	return `A customer is parked when reading it from Stripe fails for a reason of its own, so that it does not hold up others. It keeps its last
-snapshot. Its next event, or entitled sync, tries it again; so does a redrive: of customers that are named beside what webhooks mark, of all
-parked ones in the lane for bulk work. A success unparks it.
+	return `A customer is parked when reading it from Stripe fails for a reason of its own, so that it
+does not hold up others. It keeps its last snapshot. Its next event, or entitled sync, tries it
+again; so does a redrive: of customers that are named beside what webhooks mark, of all parked ones
+in the lane for bulk work. A success unparks it.
 
 	entitled parked
 	entitled parked --all --json | jq .error
@@ -36,60 +35,41 @@ parked ones in the lane for bulk work. A success unparks it.
 	entitled parked --redrive-all`
 }
 
-// failingLine is a parked customer for programs.
-type failingLine struct {
-	Customer string `json:"customer"`
-	Account  string `json:"account,omitempty"`
-	Mode     string `json:"mode"`
-	syncer.Failure
-	// Unreadable is there where the entry is none of a syncer's; nothing of it is shown.
-	Unreadable bool `json:"unreadable,omitempty"`
-	// Redriven is there when this call marked it again.
-	Redriven bool `json:"redriven,omitempty"`
-}
-
 // Run lists, and redrives.
 func (p parkedCmd) Run(ctx context.Context, s *session) error {
-	mode, err := p.mode(s)
-	if err != nil {
-		return err
-	}
 	if p.RedriveAll && len(p.Redrive) > 0 {
-		return usageError{hinted{errors.New("--redrive and --redrive-all exclude each other"), "choose one"}}
+		return misuse(errors.New("--redrive and --redrive-all exclude each other"), "choose one")
 	}
-	var wanted []stripeevent.Customer
-	for _, name := range p.Redrive {
-		c, err := s.customer(" --redrive", name, "", mode)
+	var names []named.Name
+	for _, arg := range p.Redrive {
+		name, err := s.name(" --redrive", arg, "")
 		if err != nil {
 			return err
 		}
-		wanted = append(wanted, c)
+		names = append(names, name)
 	}
-	nc, err := p.connect(s, nil)
+	at, err := p.reach(ctx, s, p.modeFlag)
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	mode = found(ctx, nc, mode)
-	for i := range wanted {
-		wanted[i].Mode = mode
-	}
-	log, err := openLog(ctx, nc)
+	defer at.nc.Close()
+	mode := at.mode
+	log, err := openLog(ctx, at.js)
 	if err != nil {
 		return err
 	}
-	list, err := log.Parked(ctx, mode, p.All || len(p.Redrive) > 0)
+	list, err := log.Parked(ctx, mode, p.All || len(names) > 0)
 	if err != nil {
 		return explainLog(err)
 	}
-	if len(wanted) > 0 {
-		if list, err = chosen(list, wanted, mode); err != nil {
+	if len(names) > 0 {
+		if list, err = at.chosen(ctx, s, list, names); err != nil {
 			return err
 		}
 	}
 	redriven := p.RedriveAll || len(p.Redrive) > 0
 	if redriven {
-		lane := stripeevent.Now // somebody waits for those that are named
+		lane := stripeevent.Now // the caller waits for the named ones
 		if p.RedriveAll {
 			lane = stripeevent.Bulk
 		}
@@ -101,32 +81,47 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 		}
 	}
 	if p.JSON {
-		return printFailing(s, list, redriven)
+		for _, f := range list {
+			if err := s.encode(tell.NewFailingLine(f, redriven)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	showFailing(s, mode, list, p.All)
+	tell.Failing(s.out, mode, list, p.All, s.now())
 	if redriven && len(list) > 0 {
-		fmt.Fprintf(s.out, "%s to be tried again: %s shows who stays\n", count(len(list), "customer"), command(mode, s.Self+" parked"))
+		fmt.Fprintf(s.out, "%s will be tried again: %s lists those that stay "+
+			"parked\n", tell.Count(len(list), "customer"), tell.Command(mode, s.Self+" parked"))
 	}
 	return nil
 }
 
-// chosen are those of the list that were named; each must be there.
-func chosen(list []audit.Failing, wanted []stripeevent.Customer, mode entitlement.Mode) ([]audit.Failing, error) {
+// chosen returns those of the list that are named. Each name must have at least one.
+func (p *pipeline) chosen(ctx context.Context, s *session, list []audit.Failing,
+	names []named.Name) ([]audit.Failing, error) {
 	var out []audit.Failing
 	var errs []error
-	found := map[stripeevent.Customer]bool{}
-	for _, f := range list {
-		if slices.Contains(wanted, f.Customer) {
-			out, found[f.Customer] = append(out, f), true
+	for _, n := range names {
+		customers, err := p.customers(ctx, s, n)
+		if err != nil {
+			return nil, err
 		}
-	}
-	for _, c := range wanted {
-		if !found[c] {
-			errs = append(errs, fmt.Errorf("%s is not parked in %s mode", printable(c.String()), mode))
+		none := true
+		for _, f := range list {
+			if slices.Contains(customers, f.Customer) {
+				none = false
+				if !slices.ContainsFunc(out, func(o audit.Failing) bool { return o.Customer == f.Customer }) {
+					out = append(out, f)
+				}
+			}
+		}
+		if none {
+			errs = append(errs, fmt.Errorf("%s is not parked in %s mode", term.Printable(n.String()), p.mode))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, withHint(err, fmt.Sprintf("nobody was redriven; %s lists who is parked, `entitled sync` reads any customer now", command(mode, "entitled parked")))
+		return nil, tell.WithHint(err, fmt.Sprintf("no customer was redriven; %s lists the parked ones, "+
+			"`entitled sync` reads any customer now", tell.Command(p.mode, "entitled parked")))
 	}
 	return out, nil
 }
@@ -138,64 +133,8 @@ func redrive(ctx context.Context, log *audit.Log, list []audit.Failing, lane str
 	}
 	n, err := log.Mark(ctx, &customers, lane, stripeevent.TriggerRedrive, nil)
 	if err != nil {
-		return withHint(fmt.Errorf("%d of %d redriven: %w", n, customers.Len(), err), "say it again: redriving twice is harmless")
+		return tell.WithHint(fmt.Errorf("%d of %d redriven: %w", n, customers.Len(), err), "run it again: "+
+			"redriving twice is harmless")
 	}
 	return nil
 }
-
-func printFailing(s *session, list []audit.Failing, redriven bool) error {
-	for _, f := range list {
-		b, err := json.Marshal(failingLine{
-			Customer: f.Customer.ID, Account: f.Customer.Account, Mode: string(f.Customer.Mode), Failure: f.Failure,
-			Unreadable: f.Unreadable, Redriven: redriven,
-		})
-		if err != nil {
-			return fmt.Errorf("failures of %s: %w", f.Customer, err)
-		}
-		if _, err := fmt.Fprintf(s.out, "%s\n", b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func showFailing(s *session, mode entitlement.Mode, list []audit.Failing, all bool) {
-	if len(list) == 0 {
-		word := "nobody is parked in " + string(mode) + " mode"
-		if all {
-			word += ", and no customer's sync fails"
-		}
-		fmt.Fprintln(s.out, s.out.paint(grants, "✓")+" "+word)
-		return
-	}
-	now := s.now()
-	for _, f := range list {
-		mark, state, c := "✗", "", denies
-		switch {
-		case f.ParkedAt != nil:
-			state = "parked " + since(*f.ParkedAt, now) + " after " + count(f.Attempts, "attempt")
-		case f.Unreadable:
-			mark, c = "?", ending
-			state = "the entry cannot be read: the customer's next sync mends that"
-		default:
-			mark, c = "~", ending
-			state = "failing for " + ago(now.Sub(f.FirstAt)) + ", " + count(f.Attempts, "attempt") + ", tried again by itself"
-		}
-		fmt.Fprintf(s.out, "%s %s  %s\n", s.out.paint(c, mark), s.out.paint(strong, printable(f.Customer.String())), s.out.paint(c, state))
-		if f.Unreadable {
-			continue
-		}
-		v := view{s.out}
-		v.row("reason", f.Error)
-		v.row("first, last", clock(f.FirstAt)+", "+clock(f.LastAt))
-		v.row("tried because", because(f.Cause.Trigger, f.Cause.Type, f.Cause.Event))
-	}
-}
-
-// because is a cause in a few words.
-func because(trigger, typ, event string) string {
-	return strings.TrimSpace(trigger + " " + typ + " " + event)
-}
-
-// clock is an instant to the second.
-func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

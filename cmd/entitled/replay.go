@@ -2,24 +2,22 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
 	"entitled/internal/stripeevent"
+	"entitled/internal/tell"
+	"entitled/internal/term"
 	"entitled/internal/wiring"
 )
 
 type replayCmd struct {
 	sliceFlags
-	Rebuild bool `help:"Instead of a slice: the customers that events or records name and that have no snapshot, as after the bucket was emptied."`
-	All     bool `help:"The customers of all events in the log, where no slice is given."`
+	Rebuild bool `help:"Instead of a slice: the customers that an event or a record names and that have no snapshot, as after the bucket was emptied."`
+	All     bool `help:"Without a slice: the customers of all events in the log."`
 	DryRun  bool `help:"Only count."`
 	JSON    bool `name:"json" help:"Print the counts as JSON."`
 	wiring.MarkSettings
@@ -29,9 +27,10 @@ type replayCmd struct {
 
 // Help is shown below the usage.
 func (replayCmd) Help() string {
-	return `Has the customers of a slice of the log read from Stripe again: each once, however many events it has. The events themselves are not
-applied, so replaying is safe at any time and in any order. It goes into the lane for bulk work: live webhooks stay first. Interrupting
-loses nothing but the rest, and repeating costs a request a customer.
+	return `Marks the customers of a slice of the log, each once, and syncers read them from Stripe
+again. It does not apply the events themselves, so a replay is safe at any time and in any order.
+It uses the lane for bulk work: live webhooks stay first. An interrupted replay can be repeated;
+that costs a request a customer.
 
 	entitled replay --since 6h --dry-run
 	entitled replay --since 6h --type 'customer.subscription.*'
@@ -39,24 +38,13 @@ loses nothing but the rest, and repeating costs a request a customer.
 	entitled replay --rebuild
 	entitled replay --all
 
---rebuild cannot know of customers whose last event and sync are older than EVENTS_MAX_AGE: entitled backfill reads all of Stripe.`
-}
-
-// replayed is the outcome for programs.
-type replayed struct {
-	Events    *uint64 `json:"events,omitempty"` // not with --rebuild
-	Customers int     `json:"customers"`
-	Marked    int     `json:"marked"`
-	DryRun    bool    `json:"dry_run"`
+--rebuild cannot know of customers whose last event and sync are older than EVENTS_MAX_AGE:
+entitled backfill reads all of Stripe.`
 }
 
 // Run counts, then marks.
 func (r replayCmd) Run(ctx context.Context, s *session) error {
-	mode, err := r.mode(s)
-	if err != nil {
-		return err
-	}
-	slice, err := r.slice(s, mode)
+	slice, name, err := r.slice(s)
 	if err != nil {
 		return err
 	}
@@ -64,28 +52,36 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if r.Rebuild && (r.Since+r.Until+r.Customer+r.Account != "" || len(r.Type) > 0) {
-		return usageError{hinted{errors.New("--rebuild takes no slice"), "leave out --since, --until, --type, --customer and --account"}}
+		return misuse(errors.New("--rebuild takes no slice"), "leave out --since, --until, --type, --customer "+
+			"and --account")
 	}
 	check := daemon.Checker{Program: s.Name}
 	marks := r.MarkSettings.Check(&check)
 	if err := check.Err(); err != nil {
 		return err
 	}
-	nc, err := r.connect(s, nil)
+	p, err := r.reach(ctx, s, r.modeFlag)
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	slice.Mode = found(ctx, nc, mode)
-	log, err := openLog(ctx, nc)
+	defer p.nc.Close()
+	slice.Mode = p.mode
+	if r.Customer != "" {
+		c, err := p.customer(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		narrow(&slice, name, c)
+	}
+	log, err := openLog(ctx, p.js)
 	if err != nil {
 		return err
 	}
-	var done replayed
+	var done tell.Replayed
 	done.DryRun = r.DryRun
 	customers, err := r.collect(ctx, s, log, slice, marks, &done)
 	if ctx.Err() != nil {
-		return withHint(errors.New("interrupted while reading events: nobody is marked"), "say it again")
+		return tell.WithHint(errors.New("interrupted while reading events: no customer is marked"), "run it again")
 	}
 	if err != nil {
 		return explainLog(err)
@@ -101,11 +97,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	if err != nil || done.Events == nil || *done.Events > 0 {
 		return err
 	}
-	why, err := whyNone(ctx, log, slice)
-	if err == nil {
-		fmt.Fprintln(s.err, s.err.paint(faint, why))
-	}
-	return explainLog(err)
+	return whyNone(ctx, s.err, log, slice)
 }
 
 // named fails where nothing says what to replay: the whole log is asked for by name.
@@ -113,109 +105,61 @@ func (r replayCmd) named() error {
 	sliced := r.Since+r.Until+r.Customer+r.Account != "" || len(r.Type) > 0
 	switch {
 	case r.All && (sliced || r.Rebuild):
-		return usageError{hinted{errors.New("--all takes no slice"), "leave out --all, or all of --since, --until, --type, --customer, --account and --rebuild"}}
+		return misuse(errors.New("--all takes no slice"), "leave out --all, or all of --since, --until, --type, "+
+			"--customer, --account and --rebuild")
 	case !r.All && !sliced && !r.Rebuild && !r.DryRun:
-		return usageError{hinted{errors.New("which events?"), "choose with --since, --until, --type, --customer or --account; --all marks the customers of every event in the log; --dry-run counts"}}
+		return misuse(errors.New("no events are chosen"), "choose with --since, --until, --type, --customer or "+
+			"--account; --all marks the customers of every event in the log; --dry-run counts")
 	}
 	return nil
 }
 
 // collect finds the customers.
-func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slice audit.Slice, marks stripeevent.Types, done *replayed) (*audit.Customers, error) {
+func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slice audit.Slice,
+	marks stripeevent.Types, done *tell.Replayed) (*audit.Customers, error) {
 	if r.Rebuild {
 		return log.Missing(ctx, slice.Mode, marks)
 	}
-	var b *bar
+	var b *term.Bar
 	n, foreign, customers, err := log.Dirty(ctx, slice, func(n, of uint64) {
 		if b == nil {
-			b = newBar(s.err, int64(of), "reading events")
+			b = term.NewBar(s.err, int64(of), "reading events", "events")
 		}
-		b.set(int64(n))
+		b.Set(int64(n))
 	})
-	b.end()
-	noteForeign(s, foreign)
+	b.End()
+	tell.NoteForeign(s.err, foreign)
 	done.Events = &n
 	return customers, err
 }
 
 func markAll(ctx context.Context, s *session, log *audit.Log, customers *audit.Customers) (int, error) {
-	b := newBar(s.err, int64(customers.Len()), "marking customers")
-	n, err := log.Mark(ctx, customers, stripeevent.Bulk, stripeevent.TriggerReplay, func(n int) { b.set(int64(n)) })
-	b.end()
+	b := term.NewBar(s.err, int64(customers.Len()), "marking customers", "customers")
+	n, err := log.Mark(ctx, customers, stripeevent.Bulk, stripeevent.TriggerReplay, func(n int) { b.Set(int64(n)) })
+	b.End()
 	switch {
 	case err == nil:
 		return n, nil
 	case ctx.Err() != nil:
-		return n, withHint(fmt.Errorf("interrupted: %d of %s marked", n, count(customers.Len(), "customer")), "those are synced; say it again for the rest: marking twice is harmless")
+		return n, tell.WithHint(fmt.Errorf("interrupted: %d of %s "+
+			"marked", n, tell.Count(customers.Len(), "customer")), "those are synced; run it again for the "+
+			"rest: marking twice is harmless")
 	}
-	return n, withHint(fmt.Errorf("%d of %s marked: %w", n, count(customers.Len(), "customer"), err), "say it again: marking twice is harmless")
+	return n, tell.WithHint(fmt.Errorf("%d of %s marked: %w", n, tell.Count(customers.Len(), "customer"), err),
+		"run it again: marking twice is harmless")
 }
 
-// warnIfIdle says so if nobody is there to read whom a command has marked.
+// warnIfIdle warns if no syncer runs to read the customers that a command has marked.
 func warnIfIdle(ctx context.Context, s *session, log *audit.Log, m entitlement.Mode) {
 	if running := log.Running(ctx, m); running != nil && !*running {
-		s.err.note("No syncer of mode " + string(m) + " is running: whoever is marked waits until one is.")
+		s.err.Note("No syncer of mode " + string(m) + " is running: the marked customers wait until one runs.")
 	}
 }
 
-func (r replayCmd) report(s *session, done replayed, slice audit.Slice) error {
+func (r replayCmd) report(s *session, done tell.Replayed, slice audit.Slice) error {
 	if r.JSON {
-		b, err := json.Marshal(done)
-		if err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-		_, err = fmt.Fprintf(s.out, "%s\n", b)
-		return err
+		return s.encode(done)
 	}
-	found := count(done.Customers, "customer")
-	if done.Events != nil {
-		found += " in " + count(int(*done.Events), "event")
-	} else {
-		found += " without a snapshot"
-	}
-	fmt.Fprintf(s.out, "%s · %s\n", found, s.out.paint(faint, describe(slice)))
-	switch {
-	case done.Customers == 0:
-	case done.DryRun:
-		fmt.Fprintln(s.out, s.out.paint(faint, fmt.Sprintf("nothing was marked; without --dry-run, at least %s to Stripe follow", count(done.Customers, "request"))))
-	default:
-		fmt.Fprintf(s.out, "%s %s marked in the lane for bulk work: syncers of mode %s read them within STRIPE_RATE\n",
-			s.out.paint(grants, "✓"), count(done.Marked, "customer"), slice.Mode)
-	}
+	tell.Replay(s.out, done, slice)
 	return nil
-}
-
-// A bar shows progress on a terminal, with the rate and the time that remains; elsewhere nothing. A nil bar shows nothing.
-type bar struct{ *progressbar.ProgressBar }
-
-func newBar(out terminal, total int64, what string) *bar {
-	if out.fd < 0 || total == 0 {
-		return nil
-	}
-	return &bar{progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(max(10, out.width()-60)),
-		progressbar.OptionClearOnFinish(),
-	)}
-}
-
-// set shows n. What cannot be shown is not worth an error.
-func (b *bar) set(n int64) {
-	if b != nil {
-		_ = b.Set64(n)
-	}
-}
-
-// describe replaces what the bar says is being done.
-func (b *bar) describe(what string) {
-	if b != nil {
-		b.Describe(what)
-	}
-}
-
-func (b *bar) end() {
-	if b != nil {
-		_ = b.Finish()
-	}
 }

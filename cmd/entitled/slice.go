@@ -9,10 +9,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
+	"entitled/internal/named"
 	"entitled/internal/stripeevent"
+	"entitled/internal/tell"
+	"entitled/internal/term"
+	"entitled/internal/topology"
 )
 
 // sliceFlags say which part of the log of events is meant.
@@ -24,30 +27,46 @@ type sliceFlags struct {
 	Account  string   `placeholder:"ACCT" help:"One connected account, acct_…, or self for your own. Default: all."`
 }
 
-func (f sliceFlags) slice(run *session, m entitlement.Mode) (audit.Slice, error) {
-	s := audit.Slice{Mode: m, Account: f.Account, Types: f.Type}
+// slice reads the flags. The customers of the slice are those of the name, if one is given.
+func (f sliceFlags) slice(run *session) (s audit.Slice, name named.Name, err error) {
+	s = audit.Slice{Account: f.Account, Types: f.Type}
 	if f.Customer != "" {
-		c, err := run.customer(" --customer", f.Customer, f.Account, m)
-		if err != nil {
-			return s, err
-		}
-		s.Customer = c.ID
-		if c.Account != "" {
-			s.Account = c.Account
+		if name, err = run.name(" --customer", f.Customer, f.Account); err != nil {
+			return s, name, err
 		}
 	}
 	now := run.now()
 	var errs []error
-	var err error
-	s.Since, err = pastArg("--since", f.Since, now)
+	s.Since, err = tell.PastArg("--since", f.Since, now)
 	errs = append(errs, err)
-	s.Until, err = timeArg("--until", f.Until, now)
+	s.Until, err = tell.TimeArg("--until", f.Until, now)
 	errs = append(errs, err, checkTypes(f.Type), checkAccount(f.Account))
 	if !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until) {
-		errs = append(errs, withHint(fmt.Errorf("--until %s is not after --since %s", clock(s.Until), clock(s.Since)),
+		errs = append(errs, tell.WithHint(fmt.Errorf("--until %s is not after "+
+			"--since %s", tell.Clock(s.Until), tell.Clock(s.Since)),
 			"--until is where the slice ends: give a later time, or leave it out"))
 	}
-	return s, usageErrors(errs...)
+	return s, name, usageErrors(errs...)
+}
+
+func checkAccount(account string) error {
+	if err := named.CheckAccount(account); err != nil {
+		return tell.WithHint(err, "leave the account out for customers of your own")
+	}
+	return nil
+}
+
+// narrow restricts a slice to the customers of a name.
+func narrow(s *audit.Slice, n named.Name, customers ...stripeevent.Customer) {
+	if n.ID != "" {
+		s.Account = audit.Own
+	}
+	for _, c := range customers {
+		s.Customers = append(s.Customers, c.ID)
+		if c.Account != "" {
+			s.Account = c.Account
+		}
+	}
 }
 
 // checkTypes says what is wrong with --type. Each glob brings a hint of its own.
@@ -64,65 +83,24 @@ func checkTypes(globs []string) error {
 	}
 	var errs []error
 	for _, p := range bad.Problems {
-		errs = append(errs, withHint(errors.New("--type: "+p.Reason), p.Hint))
+		errs = append(errs, tell.WithHint(errors.New("--type: "+p.Reason), p.Hint))
 	}
 	return usageErrors(errs...)
 }
 
-// describe says which slice it is, in words.
-func describe(s audit.Slice) string {
-	parts := []string{string(s.Mode) + " mode"}
-	if s.Account != "" {
-		parts = append(parts, "account "+s.Account)
-	}
-	if s.Customer != "" {
-		parts = append(parts, s.Customer)
-	}
-	if len(s.Types) > 0 {
-		parts = append(parts, strings.Join(s.Types, ","))
-	}
-	if !s.Since.IsZero() {
-		parts = append(parts, "from "+s.Since.Format("2006-01-02 15:04:05 UTC"))
-	}
-	if !s.Until.IsZero() {
-		parts = append(parts, "until "+s.Until.Format("2006-01-02 15:04:05 UTC"))
-	}
-	return printable(strings.Join(parts, " · "))
-}
-
-// whyNone says of a slice without events what the log does hold, so that a slip in an id, a type or a mode does not read as if nothing had
-// happened.
-func whyNone(ctx context.Context, log *audit.Log, s audit.Slice) (string, error) {
-	of := string(s.Mode) + " mode"
-	switch {
-	case s.Customer != "":
-		of = s.Customer + " in " + of
-	case s.Account != "":
-		of = "account " + s.Account + " in " + of
-	}
+// whyNone prints of a slice without events what the log does hold, so that a slip in an id, a type or a
+// mode does not read as if nothing had happened.
+func whyNone(ctx context.Context, out term.Terminal, log *audit.Log, s audit.Slice) error {
 	first, last, err := log.Extent(ctx, s)
-	switch {
-	case err != nil:
-		return "", err
-	case first.IsZero():
-		return "the log holds no event of " + printable(of) + ", of any type or time", nil
-	}
-	return fmt.Sprintf("the log holds events of %s from %s to %s", printable(of), clock(first), clock(last)), nil
-}
-
-// noteForeign says that messages of the log were passed over.
-func noteForeign(s *session, n uint64) {
-	if n > 0 {
-		s.err.note(fmt.Sprintf("%s in the log passed over: no event has such a subject. Who else may publish to stripe.event.>?", count(int(n), "message")))
-	}
-}
-
-// openLog opens the memory of the pipeline behind nc.
-func openLog(ctx context.Context, nc *nats.Conn) (*audit.Log, error) {
-	js, err := jetstream.New(nc)
 	if err != nil {
-		return nil, fmt.Errorf("open JetStream: %w", err)
+		return explainLog(err)
 	}
+	fmt.Fprintln(out, out.Paint(term.Faint, tell.NoEvents(s, first, last)))
+	return nil
+}
+
+// openLog opens the memory of a pipeline.
+func openLog(ctx context.Context, js jetstream.JetStream) (*audit.Log, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	l, err := audit.Open(ctx, js)
@@ -137,10 +115,12 @@ func explainLog(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, audit.ErrNoPipeline):
-		return withHint(err, "is this the right NATS? `entitled topology` shows what is there; ingest and the syncer create the rest when they start")
+	case errors.Is(err, topology.ErrNoPipeline):
+		return tell.WithHint(err, "check that this is the right NATS: `entitled topology` shows its streams; "+
+			"ingest and the syncer create missing ones when they start")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
-		return withHint(err, "NATS did not answer, or this user may not read the streams: try the user ops, and `entitled doctor`")
+		return tell.WithHint(err, "NATS did not answer, or this user may not read the streams: use the user "+
+			"ops, and run `entitled doctor`")
 	}
 	return err
 }

@@ -10,11 +10,12 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// What is said of a reading of Stripe that fails depends on what Stripe said: to say it again mends no permission.
+// The hint after a failed reading of Stripe depends on Stripe's answer: running the command again
+// does not help where a permission is missing.
 func TestReadingOfStripeFails(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -28,19 +29,22 @@ func TestReadingOfStripeFails(t *testing.T) {
 			fmt.Fprint(w, `{"error":{"type":"invalid_request_error","message":"no"}}`) //nolint:errcheck // the test fails then
 		}))
 		t.Cleanup(refuses.Close)
-		env := map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": refuses.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}
+		env := map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": refuses.URL,
+			"STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}
 		code, _, errs := entitled(t, env, command)
-		if code != 1 || !strings.Contains(errs, "403") || !strings.Contains(errs, "hint: Stripe refused: check the key's permissions") {
+		if code != 1 || !strings.Contains(errs, "403") ||
+			!strings.Contains(errs, "hint: Stripe refused: check the key's permissions") {
 			t.Errorf("%s: exit code %d: %s", command, code, errs)
 		}
 	}
 }
 
-// An interruption is told as what it is, with how far it came.
+// The message of an interruption says so, and how far the command came.
 func TestReadingOfStripeIsInterrupted(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
-	if err := topology.Ensure(t.Context(), srv.JetStream(t), topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
+	if err := topology.Ensure(t.Context(), srv.JetStream(t),
+		topology.Syncer(topology.Options{}, entitlement.Test)); err != nil {
 		t.Fatal(err)
 	}
 	sim := stripesim.New(stripesim.Config{Seed: 1})
@@ -54,8 +58,9 @@ func TestReadingOfStripeIsInterrupted(t *testing.T) {
 			interrupt()
 		}
 	}()
-	p, _, errs := process(map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL, "STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}, "backfill")
-	if code := run(ctx, p); code != 1 || errs.String() != "entitled backfill: interrupted after 0 pages of 0 subscriptions\n  hint: start it again: it goes on where it was; with --restart it reads all anew\n" {
+	p, _, errs := process(map[string]string{"NATS_URL": srv.URL(), "STRIPE_API_BASE": web.URL,
+		"STRIPE_API_KEY": "sk_test_x", "STRIPE_RATE": "200"}, "backfill")
+	if code := run(ctx, p); code != 1 || errs.String() != "entitled backfill: interrupted after 0 pages of 0 subscriptions\n  hint: start it again: it continues there; --restart starts over\n" {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	held.Release()
@@ -66,7 +71,7 @@ func TestMoreReplicasThanServers(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
 	out, errs := m.run(t, 1, "topology", "apply", "--replicas", "3")
-	if strings.Contains(out, "nothing to do") || !strings.Contains(errs, "hint: REPLICAS says on how many servers") {
+	if strings.Contains(out, "nothing to do") || !strings.Contains(errs, "hint: REPLICAS must not exceed") {
 		t.Errorf("%s%s", out, errs)
 	}
 }

@@ -10,9 +10,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/daemon"
+	"entitled/internal/tell"
 )
 
-// What to do about a refusal depends on who refused, which a syncer says beside it.
+// The hint after a refusal depends on the program that refused, which the syncer's answer names.
 func TestSyncSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	m := newMemory(t)
@@ -28,34 +29,39 @@ func TestSyncSaysWhatToDo(t *testing.T) {
 		{"502", `{"stripe_status":500}`, "hint: Stripe has trouble: try again in a minute", "permissions"},
 		{"502", `{"stripe_status":200}`, "hint: Stripe has trouble: try again in a minute", "permissions"},
 		{"502", `{"stripe_status":409}`, "hint: Stripe has trouble: try again in a minute", "permissions"},
-		{"502", `{"stripe_status":0}`, "hint: Stripe did not answer: is STRIPE_API_BASE right, and within reach?", "permissions"},
+		{"502", `{"stripe_status":0}`, "hint: Stripe did not answer: check STRIPE_API_BASE and the network",
+			"permissions"},
 		{"502", `{"stripe_status":429}`, "hint: Stripe has had too many requests: try again", "permissions"},
 		{"502", `{"stripe_status":401}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},
 		{"502", `{"stripe_status":403}`, "hint: Stripe refused: check the key's permissions and mode, and the account", "again"},
 		{"502", ``, "hint: if Stripe refused, check the key's permissions and mode, and the account; if it had trouble, try again", ""},
 		{"404", ``, "hint: check the id, the mode and the account; nothing was written", "Stripe"},
-		{"503", ``, "hint: the syncer's log says more", "Stripe"},
+		{"503", ``, "hint: see the syncer's log", "Stripe"},
 		{"503", `{"nats":"full"}`, "hint: `entitled doctor` shows which server is full", "Stripe"},
 		{"503", `{"nats":"silent"}`, "hint: NATS does not store what the syncer writes", "Stripe"},
 	} {
 		code, data = tc.code, tc.data
 		_, errs := m.run(t, 1, "sync", "cus_Amelia")
-		if !strings.Contains(errs, "sync cus_Amelia: list subscriptions: as it was ("+tc.code+")\n  "+tc.want) || tc.not != "" && strings.Contains(errs, tc.not) {
+		if !strings.Contains(errs, "sync cus_Amelia: list subscriptions: as it was ("+tc.code+")\n  "+tc.want) ||
+			tc.not != "" && strings.Contains(errs, tc.not) {
 			t.Errorf("%s %s:\n%s", tc.code, tc.data, errs)
 		}
 	}
 }
 
-// TestFullStoreIsNamed: whatever a command was about to store, and whatever it says of that otherwise.
+// TestFullStoreIsNamed: whatever a command was about to store, and whatever it says of that
+// otherwise.
 func TestFullStoreIsNamed(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	s := newSession(daemon.Process{Name: "entitled", Getenv: func(string) string { return "" }, Stdout: &out, Stderr: &errs})
-	err := withHint(fmt.Errorf("mark cus_1: %w", &jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "insufficient resources"}), "try again")
+	s := newSession(daemon.Process{Name: "entitled", Getenv: func(string) string { return "" }, Stdout: &out,
+		Stderr: &errs})
+	err := tell.WithHint(fmt.Errorf("mark cus_1: %w",
+		&jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "insufficient resources"}), "try again")
 	if code := s.fail(err); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	want := "entitled: the store of a NATS server is full (`entitled doctor` says more): mark cus_1: nats: API error: code=503 err_code=10023 description=insufficient resources\n" +
+	want := "entitled: the store of a NATS server is full (see `entitled doctor`): mark cus_1: nats: API error: code=503 err_code=10023 description=insufficient resources\n" +
 		"  hint: `entitled doctor` shows which server is full: make room on its disk, or raise max_file_store in nats.conf, then restart it\n"
 	if errs.String() != want {
 		t.Errorf("printed %s", &errs)

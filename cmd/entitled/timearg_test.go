@@ -4,9 +4,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"entitled/internal/tell"
 )
 
-// What the tool prints, and what people type, is understood; a time of day is the latest that has passed.
+// Times are read as the tool prints them and as people type them. A time of day is the latest that
+// has passed.
 func TestTimes(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 25, 21, 36, 0, 500e6, time.FixedZone("CET", 3600)) // 20:36:00.5 UTC
@@ -42,21 +45,22 @@ func TestTimes(t *testing.T) {
 		"3d":                             at(20, 36, 0, 500e6).AddDate(0, 0, -3),
 		"1d12h":                          at(8, 36, 0, 500e6).AddDate(0, 0, -1),
 	} {
-		if got, err := timeArg("--at", text, now); err != nil || !got.Equal(want) || got.Location() != time.UTC {
+		if got, err := tell.TimeArg("--at", text, now); err != nil || !got.Equal(want) || got.Location() != time.UTC {
 			t.Errorf("%q is %v, want %v: %v", text, got, want, err)
 		}
 	}
 	for _, text := range []string{
-		"yesterday", "-2h", "-1d", "2h UTC", "24:00", "14:60", "2026-11-31", "2026-11-25 25:00", "2026-11-25T21:20:00Z UTC",
+		"yesterday", "-2h", "-1d", "2h UTC", "24:00", "14:60", "2026-11-31", "2026-11-25 25:00",
+		"2026-11-25T21:20:00Z UTC",
 		"65535d2562047h", "d", "1700000000", " 14:02",
 	} {
-		if got, err := timeArg("--at", text, now); err == nil {
+		if got, err := tell.TimeArg("--at", text, now); err == nil {
 			t.Errorf("%q is %v, want an error", text, got)
 		}
 	}
 }
 
-// What cannot be meant is refused with a hint at what is wrong, and not at something else.
+// A time that cannot be meant is refused, with a hint at its own mistake.
 func TestTimesRefused(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"STRIPE_API_KEY": "rk_test_x", "NATS_URL": "nats://127.0.0.1:1"}
@@ -66,15 +70,24 @@ func TestTimesRefused(t *testing.T) {
 		{"events --until nonsense", `--until "nonsense": neither`, forms},
 		{"explain cus_1 --at nonsense", `--at "nonsense": neither`, forms},
 		{"recover --since nonsense", `--since "nonsense": neither`, forms},
-		{"events --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead: it is 20", "hint: give a time that has passed\n"},
-		{"replay --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead", "hint: give a time that has passed\n"},
-		{"recover --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead", "hint: give a time that has passed\n"},
-		{"explain cus_1 --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead", "hint: give a time that has passed\n"},
-		{"explain cus_1 --at 2096-01-01", "--at 2096-01-01 00:00:00 UTC is ahead", "hint: give a time that has passed\n"},
-		{"events --since 2026-01-02 --until 2026-01-01", "--until 2026-01-01 00:00:00 UTC is not after --since 2026-01-02 00:00:00 UTC\n", "hint: --until is where the slice ends"},
-		{"events --type customer.[", `--type: event type "customer.[": '[' is no wildcard here` + "\n", "hint: only * is, and it matches dots too\n"},
+		{"events --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead: it is 20",
+			"hint: give a time that has passed\n"},
+		{"replay --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead",
+			"hint: give a time that has passed\n"},
+		{"recover --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead",
+			"hint: give a time that has passed\n"},
+		{"explain cus_1 --since 2096-01-01", "--since 2096-01-01 00:00:00 UTC is ahead",
+			"hint: give a time that has passed\n"},
+		{"explain cus_1 --at 2096-01-01", "--at 2096-01-01 00:00:00 UTC is ahead",
+			"hint: give a time that has passed\n"},
+		{"events --since 2026-01-02 --until 2026-01-01",
+			"--until 2026-01-01 00:00:00 UTC is not after --since 2026-01-02 00:00:00 UTC\n",
+			"hint: --until is where the slice ends"},
+		{"events --type customer.[", `--type: event type "customer.[": '[' is not a wildcard here` + "\n",
+			"hint: use *, which also matches dots\n"},
 		{"replay --type A,b. --since x", `--since "x": neither a time nor a duration; --type: event type "A": 'A' is upper case; --type: event type "b.": `, "; Stripe's types are lower case: \"a\"; as in customer.subscription.*\n"},
-		{"explain cus_1 --at 2h --check", "--at and --check exclude each other", "hint: Stripe can be asked how a customer stands now only"},
+		{"explain cus_1 --at 2h --check", "--at and --check exclude each other",
+			"hint: Stripe knows the current state only"},
 		{"explain cus_1 --at 2h --since 3h", "--at and --since exclude each other", "hint: --at shows one instant"},
 	} {
 		code, out, errs := entitled(t, env, strings.Fields(tc.args)...)

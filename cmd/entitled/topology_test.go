@@ -24,7 +24,8 @@ func TestTopology(t *testing.T) {
 	step("empty", 1)
 	js := srv.JetStream(t)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: "STRIPE_EVENTS", Subjects: []string{"stripe.event.>"}, MaxAge: time.Hour, Storage: jetstream.MemoryStorage,
+		Name: "STRIPE_EVENTS", Subjects: []string{"stripe.event.>"}, MaxAge: time.Hour,
+		Storage: jetstream.MemoryStorage,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func TestTopology(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), "STRIPE_EVENTS"); err != nil {
 		t.Fatal(err)
 	}
-	// What refers to the log is there: it may be in a backup.
+	// Data that refers to the log exists, so the log may be in a backup.
 	step("lost", 1, "--mode=test")
 	step("apply-lost", 1, "apply", "--mode=test")
 	step("apply", 0, "apply", "--mode=test", "--accept-loss")
@@ -44,7 +45,7 @@ func TestTopology(t *testing.T) {
 	step("longer", 1, "--events-max-age=180d")
 	step("apply-longer", 0, "apply", "--events-max-age=180d")
 	step("longer-applied", 0, "--events-max-age=180d")
-	// Who forgets the setting deletes nothing.
+	// Without the setting nothing is deleted.
 	step("forgotten", 1)
 	step("apply-forgotten", 1, "apply")
 	step("apply-shorter", 0, "apply", "--events-max-age=30d")

@@ -16,15 +16,17 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/daemon"
+	"entitled/internal/dev"
 	"entitled/internal/ingest"
 	"entitled/internal/natstest"
-	"entitled/internal/stripesim"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
+	"entitled/stripesim"
 )
 
-// A guarded is the nats.conf that is shipped on a server that asks for certificates, and the files of both sides.
+// A guarded is the nats.conf that is shipped on a server that asks for certificates, and the files
+// of both sides.
 type guarded struct {
 	dir string
 	srv *natstest.Server
@@ -118,8 +120,9 @@ func (g guarded) daemon(t *testing.T, name string, more map[string]string,
 	return svc.Ready
 }
 
-// Ingest, syncer, an app's client and the tool work with a server that asks for certificates, also after both sides got new
-// ones from a new CA and the server was reloaded: nothing of ours is started again.
+// Ingest, syncer, an app's client and the tool work with a server that asks for certificates, also
+// after both sides got new ones from a new CA and the server was reloaded: nothing of ours is
+// started again.
 func TestEverythingOverTLS(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -133,25 +136,27 @@ func TestEverythingOverTLS(t *testing.T) {
 		return l
 	}
 	door, api := listen(), listen()
-	sim := startSimulation(simulationConfig{seed: 1, listen: api})
+	sim := dev.StartSimulation(dev.SimulationConfig{Seed: 1, Listen: api})
 	t.Cleanup(func() {
-		if err := sim.stop(); err != nil {
+		if err := sim.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
 	if err := sim.DemoCatalog(); err != nil {
 		t.Fatal(err)
 	}
-	secret := sim.deliver("http://"+door.Addr().String()+ingest.Path, "")
+	secret := sim.Deliver("http://"+door.Addr().String()+ingest.Path, "")
 
-	in := g.daemon(t, "ingest", nil, func(s programSettings, c *daemon.Checker) func(context.Context, wiring.Host) error {
+	in := g.daemon(t, "ingest", nil, func(s programSettings, c *daemon.Checker) func(context.Context,
+		wiring.Host) error {
 		i := s.Ingest.Check(c)
 		i.Secrets, i.Shared = []string{secret}, s.Shared.Check(c)
 		return func(ctx context.Context, h wiring.Host) error { return i.Run(ctx, h, door) }
 	})
-	stripe := map[string]string{"STRIPE_API_BASE": sim.url}
-	out := g.daemon(t, "syncer", stripe, func(s programSettings, c *daemon.Checker) func(context.Context, wiring.Host) error {
-		y := s.Syncer.Check(c, simulatedKey)
+	stripe := map[string]string{"STRIPE_API_BASE": sim.URL}
+	out := g.daemon(t, "syncer", stripe, func(s programSettings, c *daemon.Checker) func(context.Context,
+		wiring.Host) error {
+		y := s.Syncer.Check(c, dev.SimulatedKey)
 		y.Shared = s.Shared.Check(c)
 		return y.Run
 	})
@@ -167,7 +172,8 @@ func TestEverythingOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	client, err := entitlement.Open(ctx, nc, entitlement.Test, &entitlement.Options{WaitForBucket: true}) // for the syncer to make the copy for apps
+	client, err := entitlement.Open(ctx, nc, entitlement.Test,
+		&entitlement.Options{WaitForBucket: true}) // for the syncer to make the copy for apps
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +182,8 @@ func TestEverythingOverTLS(t *testing.T) {
 	// works has a customer buy, who then has access, and the tool shows it.
 	works := func(customer string) {
 		t.Helper()
-		if _, err := sim.Checkout(stripesim.CheckoutParams{Customer: customer, Price: "price_pro_monthly"}); err != nil {
+		if _, err := sim.Checkout(stripesim.CheckoutParams{Customer: customer,
+			Price: "price_pro_monthly"}); err != nil {
 			t.Fatal(err)
 		}
 		natstest.Eventually(t, patience, func() error {
@@ -185,7 +192,8 @@ func TestEverythingOverTLS(t *testing.T) {
 			}
 			return nil
 		})
-		if code, out, errs := entitled(t, g.env("ops"), "get", customer); code != 0 || !strings.Contains(out, "access, active") {
+		if code, out, errs := entitled(t, g.env("ops"), "get", customer); code != 0 ||
+			!strings.Contains(out, "access, active") {
 			t.Errorf("exit code %d: %s%s", code, out, errs)
 		}
 	}

@@ -1,15 +1,15 @@
-// Command ingest takes Stripe's webhooks, verifies them and stores them in NATS JetStream. A webhook is answered with 2xx once it is
-// stored, never before; while NATS is away it is answered with 503, and Stripe sends it again.
+// Command ingest receives Stripe's webhooks, verifies them and stores them in NATS JetStream. It
+// answers 2xx only after a webhook is stored. While NATS is unreachable it answers 503, and Stripe
+// retries.
 //
-// It keeps no state and needs no key for Stripe's API: run as many as you like behind a load balancer. Its settings are flags and
-// environment variables, listed by --help. It stops in order on SIGINT and SIGTERM.
+// It has no state and needs no key of Stripe's API, so run any number of it behind a load balancer.
+// Its settings are flags and environment variables, listed by --help. It stops in order on SIGINT
+// and SIGTERM.
 package main
 
 import (
 	"context"
 	"os"
-
-	"github.com/nats-io/nats.go"
 
 	"entitled/internal/daemon"
 	"entitled/internal/ingest"
@@ -27,23 +27,10 @@ func run(ctx context.Context, p daemon.Process) error {
 	if err != nil {
 		return err
 	}
-	defer public.Close() //nolint:errcheck // closed by ingest.Run, unless something failed before
+	defer public.Close() //nolint:errcheck // ingest.Run closes it, unless something fails before
 	p.Log.Info("webhook listener is open", "addr", public.Addr().String(), "path", ingest.Path)
-
-	traces, err := cfg.tracing.Open(ctx, p.Log)
-	if err != nil {
-		return err
-	}
-	svc := daemon.Service{
-		Name:      p.Name,
-		NATS:      cfg.nats,
-		AdminAddr: cfg.admin,
-		Ready:     daemon.NewReadiness(p.Log, wiring.ReadyTopology),
-		Metrics:   daemon.NewRegistry(),
-		Traces:    traces,
-		Log:       p.Log,
-	}
-	return svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error {
-		return cfg.ingest.Run(ctx, wiring.Host{NATS: nc, Ready: svc.Ready.Set, Metrics: svc.Metrics, Traces: traces.Provider(), Log: svc.Log}, public)
+	return cfg.process.Run(ctx, p, func(ctx context.Context,
+		h wiring.Host) error {
+		return cfg.ingest.Run(ctx, h, public)
 	})
 }

@@ -28,7 +28,7 @@ import (
 
 const soon = 30 * time.Second
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) { daemontest.Main(m, main) }
 
@@ -41,9 +41,11 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{golden: "no-settings"},
 		{golden: "bad-settings", env: map[string]string{
-			"NATS_URL": "http://nats", "STRIPE_WEBHOOK_SECRETS": `sk_test_topsecret,"whsec_topsecret"`, "LISTEN_ADDR": "8080", "ADMIN_ADDR": ":http",
-			"MAX_BODY_BYTES": "1", "MAX_BODIES_BYTES": "1 KiB", "SIGNATURE_TOLERANCE": "5", "PUBLISH_TIMEOUT": "1h", "MARK_TYPES": "Invoice.Paid,,customer.>",
-			"REPLICAS": "0", "EVENTS_MAX_AGE": "ninety days",
+			"NATS_URL": "http://nats", "STRIPE_WEBHOOK_SECRETS": `sk_test_topsecret,"whsec_topsecret"`,
+			"LISTEN_ADDR": "8080", "ADMIN_ADDR": ":http",
+			"MAX_BODY_BYTES": "1", "MAX_BODIES_BYTES": "1 KiB", "SIGNATURE_TOLERANCE": "5", "PUBLISH_TIMEOUT": "1h",
+			"MARK_TYPES": "Invoice.Paid,,customer.>",
+			"REPLICAS":   "0", "EVENTS_MAX_AGE": "ninety days",
 		}},
 		{golden: "unknown-flag", args: []string{"--listen=:80"}},
 	} {
@@ -143,8 +145,8 @@ func sign(body string) string {
 	return fmt.Sprintf("t=%d,v1=%s", now, hex.EncodeToString(mac.Sum(nil)))
 }
 
-// With a collector in the environment the trace of a webhook arrives there, the last one at the stop; bad settings of
-// OpenTelemetry's are told of with the others.
+// With a collector in the environment, the trace of a webhook arrives there, the last one during
+// the stop. OpenTelemetry settings that are not valid are reported with the others.
 func TestTracesReachTheCollector(t *testing.T) {
 	t.Parallel()
 	var exported atomic.Value
@@ -154,7 +156,10 @@ func TestTracesReachTheCollector(t *testing.T) {
 	}))
 	defer collector.Close()
 	srv := natstest.Run(t)
-	env := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_RESOURCE_ATTRIBUTES": "deployment=test"}
+	env := map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+		"OTEL_RESOURCE_ATTRIBUTES": "deployment=test",
+	}
 	s := startWith(t, srv.URL(), env)
 	s.ready(t, http.StatusOK)
 	if got := s.send(t, "evt_traced"); got != `200 {"received":true}` {
@@ -165,19 +170,25 @@ func TestTracesReachTheCollector(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	got, _ := exported.Load().(string)
-	for _, want := range []string{"/v1/traces", "entitled-ingest", "deployment", "POST /webhooks/stripe", "publish STRIPE_EVENTS", "publish STRIPE_SYNC", "evt_traced"} {
+	for _, want := range []string{
+		"/v1/traces", "entitled-ingest", "deployment", "POST /webhooks/stripe", "publish STRIPE_EVENTS",
+		"publish STRIPE_SYNC", "evt_traced",
+	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q did not reach the collector: %q", want, got)
 		}
 	}
 
-	bad := daemontest.Start(t, map[string]string{"STRIPE_WEBHOOK_SECRETS": "", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"})
+	bad := daemontest.Start(t, map[string]string{
+		"STRIPE_WEBHOOK_SECRETS": "", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317",
+	})
 	if code := bad.Wait(); code != 2 || !strings.Contains(bad.Stderr(), "OTEL_EXPORTER_OTLP_ENDPOINT: ") {
 		t.Errorf("exit code %d, %s", code, bad.Stderr())
 	}
 }
 
-// Alone on an empty NATS, ingest makes what it needs, becomes ready, stores, and stops when asked.
+// With an empty NATS, ingest creates what it needs, becomes ready, stores webhooks, and stops when
+// asked.
 func TestAloneOnEmptyNATS(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -205,7 +216,7 @@ func TestAloneOnEmptyNATS(t *testing.T) {
 	if code := s.Wait(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
-	if took := time.Since(asked); took > 8*time.Second { // a drain that hangs is given up after 10 s
+	if took := time.Since(asked); took > 8*time.Second { // a drain that hangs ends after 10 s
 		t.Errorf("an idle ingest took %s to stop", took)
 	}
 	if strings.Contains(s.Stderr(), "topsecret") {
@@ -213,7 +224,7 @@ func TestAloneOnEmptyNATS(t *testing.T) {
 	}
 }
 
-// Without NATS webhooks are refused, not lost and not left unanswered; with it they are taken.
+// Without NATS webhooks are refused, neither lost nor left unanswered; with NATS they are stored.
 func TestNATSComesLater(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -248,13 +259,16 @@ func TestStopsWhileWaitingForNATS(t *testing.T) {
 	}
 }
 
-// A server with NATS's own max_payload, 1 MiB, cannot store a body of 1 MiB. That is said and is no reason to be unready.
+// A server with NATS's default max_payload, 1 MiB, cannot store a body of 1 MiB. Ingest logs that
+// and is ready.
 func TestMaxPayload(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
 	s := start(t, srv.URL())
 	s.ready(t, http.StatusOK)
-	if said := fmt.Sprint(s.Logged("the largest webhooks cannot be stored")["err"]); !strings.Contains(said, "max_payload: 10") {
+	if said := fmt.Sprint(s.Logged(
+		"cannot store the largest webhooks, whose senders get 503")["err"]); !strings.Contains(said,
+		"max_payload: 10") {
 		t.Errorf("said %q, want the setting of NATS", said)
 	}
 }
@@ -285,7 +299,9 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer taken.Close() //nolint:errcheck
 	for _, setting := range []string{"LISTEN_ADDR", "ADMIN_ADDR"} {
-		env := map[string]string{"STRIPE_WEBHOOK_SECRETS": secret, "LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0"}
+		env := map[string]string{
+			"STRIPE_WEBHOOK_SECRETS": secret, "LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0",
+		}
 		env[setting] = taken.Addr().String()
 		p := daemontest.Start(t, env)
 		if code := p.Wait(); code != 1 {
@@ -297,7 +313,7 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-// A webhook that is under way holds up the stop; a second signal does not wait for it.
+// A webhook in progress delays the stop; a second signal does not wait for it.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -309,8 +325,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close() //nolint:errcheck
-	// The answer to Expect proves that the handler runs and waits for the body.
-	fmt.Fprintf(c, "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: %s\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n", sign(""))
+	// The answer to Expect proves that the handler is running and waits for the body.
+	fmt.Fprintf(c,
+		"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: %s\r\nContent-Length: 10\r\nExpect: "+
+			"100-continue\r\n\r\n", sign(""))
 	if err := c.SetReadDeadline(time.Now().Add(soon)); err != nil {
 		t.Fatal(err)
 	}

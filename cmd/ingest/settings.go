@@ -19,10 +19,9 @@ type settings struct {
 }
 
 type config struct {
-	listen, admin string
-	tracing       daemon.Tracing
-	nats          daemon.NATS
-	ingest        ingestd.Ingest
+	listen  string
+	process wiring.Process
+	ingest  ingestd.Ingest
 }
 
 func parse(p daemon.Process) (config, error) {
@@ -34,11 +33,13 @@ func parse(p daemon.Process) (config, error) {
 	// Checked in the order in which --help lists them.
 	secrets := ingestd.Secrets(c, s.Secrets)
 	cfg := config{
-		listen:  c.Addr("LISTEN_ADDR", s.Listen),
-		admin:   c.Addr("ADMIN_ADDR", s.Admin),
-		nats:    s.NATS.Check(c),
-		tracing: c.Tracing(p.Getenv, "entitled-"+p.Name),
-		ingest:  s.Ingest.Check(c),
+		listen: c.Addr("LISTEN_ADDR", s.Listen),
+		process: wiring.Process{
+			Admin:   c.Addr("ADMIN_ADDR", s.Admin),
+			NATS:    s.NATS.Check(c),
+			Tracing: c.Tracing(p.Getenv, "entitled-"+p.Name),
+		},
+		ingest: s.Ingest.Check(c),
 	}
 	cfg.ingest.Secrets, cfg.ingest.Shared = secrets, s.Shared.Check(c)
 	if err := c.Err(); err != nil {

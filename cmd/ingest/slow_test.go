@@ -25,10 +25,10 @@ var (
 	slowFor     = flag.Duration("slow-for", time.Second, "how long TestSlowSenders goes on")
 )
 
-// Connections without the signing secret send most of a body each, and then nothing; those that are cut off come again after 2 s. Real
-// webhooks are stored all the same. What ingest takes of memory, with GOMEMLIMIT as docker-compose.yml sets it, and how long real
-// webhooks take is logged: run it with -v, and
-// -slow 1000 -slow-pause 500ms -slow-for 20s for figures.
+// Connections without the signing secret send most of a body each, and then nothing; those that are
+// cut off come again after 2 s. Real webhooks are stored all the same. What ingest takes of memory,
+// with GOMEMLIMIT as docker-compose.yml sets it, and how long real webhooks take is logged: run it
+// with -v, and -slow 1000 -slow-pause 500ms -slow-for 20s for figures.
 func TestSlowSenders(t *testing.T) {
 	srv := natstest.Run(t, natstest.SyncAlways)
 	s := startWith(t, srv.URL(), map[string]string{"GOMEMLIMIT": "128MiB"})
@@ -67,11 +67,13 @@ func TestSlowSenders(t *testing.T) {
 	close(done)
 	attack.Wait()
 	slices.Sort(took)
-	t.Logf("%d connections, %d MiB sent, %d came again; %d real webhooks, p50 %v, p99 %v, longest %v; memory: %s", *slowSenders, sent.Load()>>20,
+	t.Logf("%d connections, %d MiB sent, %d came again; %d real webhooks, p50 %v, p99 %v, longest %v; memory: %s",
+		*slowSenders, sent.Load()>>20,
 		again.Load(), len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1], memory)
 }
 
-// hold sends the beginning of a body and keeps the connection until the other side ends it, or done is closed.
+// hold sends the beginning of a body and keeps the connection until the other side ends it, or done
+// is closed.
 func hold(host string, most []byte, done <-chan struct{}) (sent int64, err error) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -86,7 +88,9 @@ func hold(host string, most []byte, done <-chan struct{}) (sent int64, err error
 		}
 		_ = c.Close()
 	}()
-	_, _ = fmt.Fprintf(c, "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: %s\r\nContent-Length: 1048576\r\n\r\n", sign("another body"))
+	_, _ = fmt.Fprintf(c,
+		"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: %s\r\nContent-Length: 1048576\r\n\r\n",
+		sign("another body"))
 	for piece := range slices.Chunk(most, 64<<10) {
 		n, err := c.Write(piece)
 		sent += int64(n)

@@ -38,7 +38,8 @@ func TestHelp(t *testing.T) {
 func start(t *testing.T, natsURL string) (p *daemontest.Program, readyz string) {
 	t.Helper()
 	p = daemontest.Start(t, map[string]string{
-		"NATS_URL": natsURL, "STRIPE_API_KEY": "rk_test_topsecret", "STRIPE_API_BASE": "http://127.0.0.1:1", "ADMIN_ADDR": "127.0.0.1:0",
+		"NATS_URL": natsURL, "STRIPE_API_KEY": "rk_test_topsecret", "STRIPE_API_BASE": "http://127.0.0.1:1",
+		"ADMIN_ADDR": "127.0.0.1:0",
 	})
 	return p, fmt.Sprintf("http://%v/readyz", p.Logged("admin listener is open")["addr"])
 }
@@ -50,7 +51,7 @@ func stop(t *testing.T, p *daemontest.Program) {
 	if code := p.Wait(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
-	if took := time.Since(asked); took > 8*time.Second { // a drain that hangs is given up after 10 s
+	if took := time.Since(asked); took > 8*time.Second { // a drain that hangs ends after 10 s
 		t.Errorf("an idle syncer took %s to stop", took)
 	}
 	if strings.Contains(p.Stderr(), "topsecret") {
@@ -76,7 +77,7 @@ func TestStopsWhileWaitingForNATS(t *testing.T) {
 	stop(t, p)
 }
 
-// Alone on an empty NATS, a syncer makes what it needs, and stops when asked.
+// With an empty NATS, a syncer creates what it needs, and stops when asked.
 func TestAloneOnEmptyNATS(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)

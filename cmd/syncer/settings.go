@@ -18,9 +18,7 @@ type settings struct {
 }
 
 type config struct {
-	admin   string
-	tracing daemon.Tracing
-	nats    daemon.NATS
+	process wiring.Process
 	syncer  syncerd.Syncer
 }
 
@@ -33,10 +31,12 @@ func parse(p daemon.Process) (config, error) {
 	// Checked in the order in which --help lists them.
 	key := c.Secret("STRIPE_API_KEY", s.Key, syncerd.KeyHint)
 	cfg := config{
-		syncer:  s.Syncer.Check(c, key),
-		admin:   c.Addr("ADMIN_ADDR", s.Admin),
-		nats:    s.NATS.Check(c),
-		tracing: c.Tracing(p.Getenv, "entitled-"+p.Name),
+		syncer: s.Syncer.Check(c, key),
+		process: wiring.Process{
+			Admin:   c.Addr("ADMIN_ADDR", s.Admin),
+			NATS:    s.NATS.Check(c),
+			Tracing: c.Tracing(p.Getenv, "entitled-"+p.Name),
+		},
 	}
 	cfg.syncer.Shared = s.Shared.Check(c)
 	if err := c.Err(); err != nil {

@@ -15,7 +15,7 @@ import (
 	"entitled/internal/daemon/daemontest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func parseWith(env map[string]string) (config, string, error) {
 	var log bytes.Buffer
@@ -34,13 +34,20 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{"no-settings", nil},
 		{"bad-settings", map[string]string{
-			"STRIPE_API_KEY": "whsec_topsecret", "STRIPE_API_BASE": "api.stripe.com", "STRIPE_RATE": "fast", "FEATURES": "on",
-			"PAST_DUE_GRACE": "72", "ADMIN_ADDR": "8082", "NATS_URL": "nats://", "MARK_TYPES": "invoice paid", "COVERAGE_EVERY": "1ms",
-			"REPLICAS": "6", "EVENTS_MAX_AGE": "1m",
+			"STRIPE_API_KEY": "whsec_topsecret", "STRIPE_API_BASE": "api.stripe.com", "STRIPE_RATE": "fast",
+			"ADMIN_ADDR": "8082", "NATS_URL": "nats://", "MARK_TYPES": "invoice paid",
+			"COVERAGE_EVERY": "1ms",
+			"REPLICAS":       "6", "EVENTS_MAX_AGE": "1m",
+		}},
+		{"replaced", map[string]string{
+			"STRIPE_API_KEY": "rk_test_topsecret", "FEATURES": "entitlements", "PAST_DUE_GRACE": "336h",
+			"ADOPT_POLICY": "false",
 		}},
 		{"publishable-key", map[string]string{"STRIPE_API_KEY": "pk_live_topsecret"}},
 		{"no-key", map[string]string{"STRIPE_API_KEY": "topsecret"}},
-		{"live-key-in-clear", map[string]string{"STRIPE_API_KEY": "sk_live_topsecret", "STRIPE_API_BASE": "http://stripe.internal:12111"}},
+		{"live-key-in-clear", map[string]string{
+			"STRIPE_API_KEY": "sk_live_topsecret", "STRIPE_API_BASE": "http://stripe.internal:12111",
+		}},
 	} {
 		t.Run(tc.golden, func(t *testing.T) {
 			t.Parallel()
@@ -61,8 +68,6 @@ func TestSettings(t *testing.T) {
 	type meaning struct {
 		Mode, Base string
 		Rate       float64
-		Features   bool
-		Grace      time.Duration
 		Coverage   time.Duration
 	}
 	const stripe = "https://api.stripe.com"
@@ -72,14 +77,17 @@ func TestSettings(t *testing.T) {
 		want meaning
 	}{
 		{"defaults in test mode", map[string]string{"STRIPE_API_KEY": "rk_test_topsecret"},
-			meaning{"test", stripe, 10, false, 72 * time.Hour, 5 * time.Minute}},
+			meaning{"test", stripe, 10, 5 * time.Minute}},
 		{"defaults in live mode", map[string]string{"STRIPE_API_KEY": " sk_live_topsecret\n"},
-			meaning{"live", stripe, 20, false, 72 * time.Hour, 5 * time.Minute}},
-		{"all set", map[string]string{"STRIPE_API_KEY": "sk_test_topsecret", "STRIPE_API_BASE": "http://simulator:12111", "STRIPE_RATE": "25",
-			"FEATURES": "entitlements", "PAST_DUE_GRACE": "0", "COVERAGE_EVERY": "1d"},
-			meaning{"test", "http://simulator:12111", 25, true, 0, 24 * time.Hour}},
-		{"a live key on loopback", map[string]string{"STRIPE_API_KEY": "sk_live_topsecret", "STRIPE_API_BASE": "http://[::1]:12111"},
-			meaning{"live", "http://[::1]:12111", 20, false, 72 * time.Hour, 5 * time.Minute}},
+			meaning{"live", stripe, 20, 5 * time.Minute}},
+		{"all set", map[string]string{"STRIPE_API_KEY": "sk_test_topsecret",
+			"STRIPE_API_BASE": "http://simulator:12111", "STRIPE_RATE": "25",
+			"FEATURES": "", "COVERAGE_EVERY": "1d"},
+			meaning{"test", "http://simulator:12111", 25, 24 * time.Hour}},
+		{"a live key on loopback", map[string]string{
+			"STRIPE_API_KEY": "sk_live_topsecret", "STRIPE_API_BASE": "http://[::1]:12111",
+		},
+			meaning{"live", "http://[::1]:12111", 20, 5 * time.Minute}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,7 +96,7 @@ func TestSettings(t *testing.T) {
 				t.Fatal(err)
 			}
 			y := cfg.syncer
-			got := meaning{"test", y.Stripe.Base, y.Rate, y.Stripe.Features, y.Policy.PastDueGrace, y.CoverageEvery}
+			got := meaning{"test", y.Stripe.Base, y.Rate, y.CoverageEvery}
 			if strings.Contains(log, "mode=live") {
 				got.Mode = "live"
 			}

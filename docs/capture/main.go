@@ -1,9 +1,10 @@
-// Command capture runs a command as on a terminal and draws what it prints as an SVG picture, colours included.
+// Command capture runs a command as on a terminal and draws its output as an SVG picture, with
+// colors.
 //
 //	go run ./docs/capture -columns 100 out.svg go run ./cmd/entitled dev --for 10s
 //
-// The command learns the width from COLUMNS and that colours are wanted from CLICOLOR_FORCE. What it does to the cursor
-// is not followed, only colours are: it must print line by line.
+// The command learns the width from COLUMNS and that colours are wanted from CLICOLOR_FORCE. The
+// picture follows colours, and not movements of the cursor: it must print line by line.
 package main
 
 import (
@@ -53,12 +54,12 @@ const (
 	margin   = 18.0
 )
 
-// The colours of a dark terminal, by the parameter that selects them; "" is for plain text.
+// The colors of a dark terminal, by the parameter that selects them; "" is plain text.
 var palette = map[string]string{
 	"": "#d6deeb", "1": "#ffffff", "2": "#8a99ad", "31": "#ff7b72", "32": "#7ee787", "33": "#e3b341",
 }
 
-// A run is text of one colour within a line.
+// A run is text of one color within a line.
 type run struct {
 	column int
 	text   string
@@ -93,14 +94,16 @@ func runs(text string) []run {
 	}
 }
 
-// draw makes the picture. Each word has its own place, so that no font can shift the columns.
+// draw makes the picture. Each word is positioned by itself, so that no font can shift the columns.
 func draw(text string, width int) []byte {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	w, h := float64(width)*cell+2*margin, float64(len(lines))*line+2*margin
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f">`+"\n", w, h, w, h)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f">`+"\n",
+		w, h, w, h)
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" rx="10" fill="#0d1520"/>`+"\n")
-	fmt.Fprintf(&b, `<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%.0f">`+"\n", fontSize)
+	fmt.Fprintf(&b,
+		`<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%.0f">`+"\n", fontSize)
 	for i, l := range lines {
 		for _, r := range runs(l) {
 			weight := ""
@@ -108,8 +111,10 @@ func draw(text string, width int) []byte {
 				weight = ` font-weight="600"`
 			}
 			for _, word := range words(r) {
-				fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" textLength="%.1f" lengthAdjust="spacingAndGlyphs" fill="%s"%s>%s</text>`+"\n",
-					margin+float64(word.column)*cell, margin+float64(i)*line+fontSize, float64(utf8.RuneCountInString(word.text))*cell,
+				fmt.Fprintf(&b,
+					`<text x="%.1f" y="%.1f" textLength="%.1f" lengthAdjust="spacingAndGlyphs" fill="%s"%s>%s</text>`+"\n",
+					margin+float64(word.column)*cell, margin+float64(i)*line+fontSize,
+					float64(utf8.RuneCountInString(word.text))*cell,
 					cmp.Or(palette[r.style], palette[""]), weight, escape.Replace(word.text))
 			}
 		}
@@ -118,7 +123,7 @@ func draw(text string, width int) []byte {
 	return b.Bytes()
 }
 
-// words splits a run where there is more than one space, which SVG would fold.
+// words splits a run at multiple spaces, which SVG would collapse.
 func words(r run) []run {
 	var list []run
 	for r.text != "" {

@@ -2,27 +2,34 @@ package audit
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"entitled/internal/streams"
 )
 
-// Extent is when the first and the last event of the slice's mode, account and customer were stored, whatever their types: what tells a
-// slice in which nothing happened from one that is spelt wrong. Both are zero if the log has none.
+// Extent returns when the first and the last event of the slice's mode, account and customers were
+// stored, whatever their types. It distinguishes a slice without events from a misspelled one. Both
+// are zero if there is none.
 func (l *Log) Extent(ctx context.Context, s Slice) (first, last time.Time, err error) {
-	subject := Slice{Mode: s.Mode, Account: s.Account, Customer: s.Customer}.filters()[0]
-	m, err := l.events.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
-	if err == nil {
-		first = m.Time.UTC()
-		m, err = l.events.GetLastMsgForSubject(ctx, subject)
+	s.Types = nil
+	for _, subject := range s.filters() {
+		oldest, err := streams.First(ctx, l.events, 1, subject)
+		if err != nil {
+			return time.Time{}, time.Time{}, err
+		}
+		newest, err := streams.Last(ctx, l.events, subject)
+		if err != nil {
+			return time.Time{}, time.Time{}, err
+		}
+		if oldest == nil || newest == nil { // none, or forgotten in the meantime
+			continue
+		}
+		if at := oldest.Time.UTC(); first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if at := newest.Time.UTC(); at.After(last) {
+			last = at
+		}
 	}
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound): // or forgotten in between
-		return time.Time{}, time.Time{}, nil
-	case err != nil:
-		return time.Time{}, time.Time{}, fmt.Errorf("read %s: %w", subject, err)
-	}
-	return first, m.Time.UTC(), nil
+	return first, last, nil
 }

@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
-	"entitled/internal/audit"
+	"entitled/internal/forget"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/internal/sweep"
 	"entitled/internal/syncer"
-	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 func (r *rig) operator() *syncer.Operator {
@@ -42,8 +44,50 @@ func (r *rig) inBucket(c stripeevent.Customer) bool {
 	return err == nil
 }
 
-// Who is forgotten without ever having had a snapshot is as safe from what was read of Stripe before as one who had one: the bucket says that
-// something was taken away.
+// Nothing of a forgotten customer is left but that it was forgotten; its neighbour is untouched.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	stop := r.start()
+	c, sub := r.buy()
+	neighbour, _ := r.buy()
+	r.settle()
+	r.refuse(c)
+	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	stop()
+	r.mark(c, stripeevent.TriggerReplay)
+	had, err := forget.Count(t.Context(), r.js, c)
+	if err != nil || had.Events == 0 || had.Records < 2 || had.Markers != 2 || had.Entries < 2 {
+		t.Fatalf("remembered %+v (%v), want events, records, a marker with the check, the snapshot with the failure",
+			had, err)
+	}
+	erased, err := forget.Erase(t.Context(), r.js, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(had, erased); d != "" {
+		t.Errorf("erased (-remembered +erased):\n%s", d)
+	}
+	if left, err := forget.Count(t.Context(), r.js, c); err != nil || !left.Zero() {
+		t.Errorf("left %+v (%v), want nothing", left, err)
+	}
+	s := r.story(c)
+	if list := syncs(s); len(s.Steps) != 1 || len(list) != 1 || !list[0].Forgotten || s.Now.Snapshot != nil {
+		t.Errorf("story %+v, want that it was forgotten and no more", s)
+	}
+	if view := s.ViewAt(time.Now().Add(-time.Hour)); view.Known {
+		t.Errorf("view of before: %+v, want unknown", view)
+	}
+	if left, err := forget.Count(t.Context(), r.js, neighbour); err != nil || left.Events == 0 || left.Entries == 0 {
+		t.Errorf("neighbour: %+v (%v), want all of it", left, err)
+	}
+}
+
+// Forgetting a customer without a snapshot leaves a removal in the bucket, as for one with a
+// snapshot. So an earlier reading of Stripe cannot be written afterwards.
 func TestForgottenWithoutASnapshot(t *testing.T) {
 	t.Parallel()
 	for name, used := range map[string]bool{"of an empty bucket": false, "of a bucket in use": true} {
@@ -52,10 +96,11 @@ func TestForgottenWithoutASnapshot(t *testing.T) {
 			r := newRig(t)
 			if used {
 				// Puts its policy in force, which a bucket that others filled has none of.
-				if _, err := r.operator().Backfill(t.Context(), syncer.SweepOptions{}); err != nil {
+				if _, err := r.operator().Backfill(t.Context(), sweep.Options{}); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := r.bucket(entitlement.Bucket(entitlement.Test)).Put(t.Context(), "cus_other", []byte("{}")); err != nil {
+				if _, err := r.bucket(entitlement.Bucket(entitlement.Test)).Put(t.Context(), "cus_other",
+					[]byte("{}")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -63,9 +108,9 @@ func TestForgottenWithoutASnapshot(t *testing.T) {
 			other, _ := r.buy()
 			r.drain()
 			held := r.sim.Hold(func(*stripesim.Request) bool { return true })
-			done := make(chan syncer.SweepReport, 1)
+			done := make(chan sweep.Report, 1)
 			go func() { // done receives
-				report, err := r.operator().Backfill(t.Context(), syncer.SweepOptions{})
+				report, err := r.operator().Backfill(t.Context(), sweep.Options{})
 				if err != nil {
 					t.Errorf("backfill: %v", err)
 				}
@@ -77,7 +122,8 @@ func TestForgottenWithoutASnapshot(t *testing.T) {
 			if err := r.sim.Silent().DeleteCustomer(c.ID); err != nil {
 				t.Fatal(err)
 			}
-			if erased, err := r.log.Forget(t.Context(), c); err != nil || erased.Entries != 0 || erased.Markers == 0 {
+			if erased, err := forget.Erase(t.Context(), r.js, c); err != nil || erased.Entries != 0 ||
+				erased.Markers == 0 {
 				t.Fatalf("forgot %+v (%v), want a marker and no entry", erased, err)
 			}
 			held.Release()
@@ -101,8 +147,9 @@ func (r *rig) drain() {
 	}
 }
 
-// An interrupted backfill keeps what it read. Nothing of it is left of who was deleted and forgotten, who does not come back when the backfill
-// is started again; nor is it, if no more than that is known of the customer, taken for nothing. Of others, it stays.
+// An interrupted backfill keeps what it read. Nothing of it is left of who was deleted and
+// forgotten, who does not come back when the backfill is started again; nor is it, if no more than
+// that is known of the customer, taken for nothing. Of others, it stays.
 func TestForgottenWithPagesKept(t *testing.T) {
 	t.Parallel()
 	for name, account := range map[string]string{"one's own": "", "of a connected account": "acct_1"} {
@@ -124,19 +171,19 @@ func TestForgottenWithPagesKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			stranger := stripeevent.Customer{Mode: entitlement.Test, Account: account, ID: "cus_stranger"}
-			if _, err := r.log.Forget(t.Context(), stranger); err != nil {
+			if _, err := forget.Erase(t.Context(), r.js, stranger); err != nil {
 				t.Fatal(err)
 			}
-			if had, err := r.log.Remembered(t.Context(), c); err != nil || had != (audit.Erased{Pages: 1}) {
+			if had, err := forget.Count(t.Context(), r.js, c); err != nil || had != (forget.Amounts{Pages: 1}) {
 				t.Errorf("remembered %+v (%v), want the page", had, err)
 			}
-			if erased, err := r.log.Forget(t.Context(), c); err != nil || erased != (audit.Erased{Pages: 1}) {
+			if erased, err := forget.Erase(t.Context(), r.js, c); err != nil || erased != (forget.Amounts{Pages: 1}) {
 				t.Errorf("forgot %+v (%v), want the page", erased, err)
 			}
-			if left, err := r.log.Remembered(t.Context(), c); err != nil || !left.Zero() {
+			if left, err := forget.Count(t.Context(), r.js, c); err != nil || !left.Zero() {
 				t.Errorf("left %+v (%v), want nothing", left, err)
 			}
-			report, err := r.operator().Backfill(t.Context(), syncer.SweepOptions{Account: account})
+			report, err := r.operator().Backfill(t.Context(), sweep.Options{Account: account})
 			if err != nil || report.Resumed != 0 || report.Created != 1 {
 				t.Errorf("backfill %+v, %v; want it to start over, and to create the other", report, err)
 			}
@@ -147,14 +194,16 @@ func TestForgottenWithPagesKept(t *testing.T) {
 	}
 }
 
-// customerOf has a customer subscribe to Pro, with nobody told.
+// customerOf creates a customer that subscribes to Pro, without webhooks.
 func (r *rig) customerOf(a *stripesim.Account) string {
 	r.Helper()
 	id, err := a.CreateCustomer(stripesim.CustomerParams{Metadata: map[string]string{"name": "C"}})
 	if err != nil {
 		r.Fatal(err)
 	}
-	_, err = a.CreateSubscription(stripesim.SubscriptionParams{Customer: id, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}})
+	_, err = a.CreateSubscription(stripesim.SubscriptionParams{
+		Customer: id, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}},
+	})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -166,7 +215,7 @@ func (r *rig) interruptedBackfill(account string) {
 	r.Helper()
 	ctx, kill := context.WithCancel(r.Context())
 	defer kill()
-	_, err := r.operator().Backfill(ctx, syncer.SweepOptions{Account: account, Progress: func(p syncer.SweepReport) {
+	_, err := r.operator().Backfill(ctx, sweep.Options{Account: account, Progress: func(p sweep.Report) {
 		if p.Pages > 0 {
 			kill()
 		}
@@ -176,12 +225,14 @@ func (r *rig) interruptedBackfill(account string) {
 	}
 }
 
-// A customer that was forgotten without ever having had a snapshot is written once it is synced again.
+// A customer that was forgotten without ever having had a snapshot is written once it is synced
+// again.
 func TestForgottenAndBack(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]func(*rig, stripeevent.Customer){
 		"with a backfill": func(r *rig, _ stripeevent.Customer) {
-			if report, err := r.operator().Backfill(r.Context(), syncer.SweepOptions{}); err != nil || report.Created != 1 {
+			if report, err := r.operator().Backfill(r.Context(), sweep.Options{}); err != nil ||
+				report.Created != 1 {
 				r.Errorf("backfill: %+v, %v", report, err)
 			}
 		},
@@ -196,7 +247,7 @@ func TestForgottenAndBack(t *testing.T) {
 			r := newRig(t)
 			c, _ := r.buy()
 			r.drain()
-			if _, err := r.log.Forget(t.Context(), c); err != nil {
+			if _, err := forget.Erase(t.Context(), r.js, c); err != nil {
 				t.Fatal(err)
 			}
 			back(r, c)
@@ -204,26 +255,5 @@ func TestForgottenAndBack(t *testing.T) {
 				t.Error("it is not back, and Stripe has it")
 			}
 		})
-	}
-}
-
-// A NATS that was restarted without a syncer has no bucket in memory: all else is there to be read, and to be forgotten.
-func TestWithoutThePace(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	r.post("evt_1", "", "cus_a", "invoice.paid")
-	if err := r.js.DeleteKeyValue(t.Context(), topology.PaceBucket); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if r.log, err = audit.Open(t.Context(), r.js); err != nil {
-		t.Fatal(err)
-	}
-	c := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_a"}
-	if s := r.story(c); len(s.Steps) != 1 {
-		t.Errorf("story %+v, want the event", s)
-	}
-	if erased, err := r.log.Forget(t.Context(), c); err != nil || erased != (audit.Erased{Events: 1}) {
-		t.Errorf("forgot %+v: %v", erased, err)
 	}
 }

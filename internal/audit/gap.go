@@ -4,37 +4,40 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
 )
 
-// A Gap is a time in which the bucket lost the snapshot of a customer whom nobody had forgotten: somebody emptied the bucket, removed the
-// entry, or put something in its place that is no snapshot. When it went is not recorded. Until then apps were told what it says, and no
-// access from then on.
+// A Gap is a time in which the bucket lacked the snapshot of a customer that was not forgotten: the
+// bucket was purged, the entry was removed, or replaced by something that is not a snapshot. The
+// time of the loss is not recorded. Before it apps saw the snapshot, and after it no access.
 type Gap struct {
-	// After is when the last write before was recorded: the snapshot was there then. Record and Revision are that write's.
+	// After is when the last earlier write was recorded: the snapshot existed then. Record and
+	// Revision are those of that write.
 	After    time.Time `json:"after"`
 	Record   uint64    `json:"record"`
 	Revision uint64    `json:"revision"`
-	// Access and Status are the snapshot's as of then; null and empty where no record that is kept has it.
+	// Access and Status are those of the snapshot at that time; null and empty if no remaining
+	// record has it.
 	Access *bool  `json:"access"`
 	Status string `json:"status,omitempty"`
-	// Until is when the sync was recorded that wrote a snapshot again; null while it is gone.
+	// Until is when the sync was recorded that wrote a snapshot again; null while it is missing.
 	Until *time.Time `json:"until"`
 
 	ended *Sync // that sync
 }
 
-// gaps are those that the records prove, in order: a write that found no snapshot, though a write before had made one. With gone, the bucket has
-// none now, and the last gap is not over.
+// gaps returns the gaps that the records prove, in order: a write that found no snapshot although
+// an earlier write had created one. If gone is true, the bucket has none now, and the last gap has
+// not ended.
 func gaps(syncs []*Sync, gone bool) []*Gap {
-	before := make(map[*Sync]*Sync) // the records, by those that followed
+	before := make(map[*Sync]*Sync) // each record's predecessor
 	for i := 1; i < len(syncs); i++ {
 		before[syncs[i]] = syncs[i-1]
 	}
 	var list []*Gap
-	var next *Gap // begins with the last write, if it begins
-	var last *syncer.Record
+	var next *Gap // would begin with the last write
+	var last *record.Record
 	var snapshot *entitlement.Snapshot
 	for _, y := range writes(syncs) {
 		if y.Forgotten {
@@ -62,28 +65,31 @@ func gaps(syncs []*Sync, gone bool) []*Gap {
 	return list
 }
 
-// foundNone says that the sync found no snapshot in the bucket. before is the record before it, nil for none.
+// foundNone reports whether the sync found no snapshot in the bucket. before is the preceding
+// record, nil for none.
 func (s *Sync) foundNone(before *Sync) bool {
-	// One that was killed between a write and its record leaves the record later, and does not know then what it had found: it records no
-	// changes, and takes the snapshot for a first one where the last record is of a failure.
+	// A sync that was killed between its write and its record stores the record later, without
+	// knowing what it had found: it records no changes, and takes the snapshot for the first one if
+	// the last record is of a failure.
 	sweep := s.Record.Trigger == stripeevent.TriggerSweep || s.Record.Trigger == stripeevent.TriggerBackfill
 	switch s.Record.Outcome {
-	case syncer.Created:
+	case record.Created:
 		return !sweep || before == nil || before.Succeeded()
-	case syncer.Deleted:
+	case record.Deleted:
 		return !sweep && len(s.Record.Changed) == 0
 	}
 	return false
 }
 
-// sameWrite says that a record was stored twice, as when its PubAck was lost. Revisions alone begin anew with a bucket that was created anew.
-func sameWrite(a, b *syncer.Record) bool { return a.Revision == b.Revision && a.AsOf.Equal(b.AsOf) }
+// sameWrite reports whether a record was stored twice, as after a lost PubAck. Revisions alone do
+// not tell, since they restart in a recreated bucket.
+func sameWrite(a, b *record.Record) bool { return a.Revision == b.Revision && a.AsOf.Equal(b.AsOf) }
 
-// gone says that the bucket has nothing of the customer.
+// gone reports whether the bucket has nothing of the customer.
 func (s *Story) gone() bool { return s.Now.Snapshot == nil && s.Now.Unreadable == "" }
 
-// Gone is the gap that is not over: the snapshot is missing from the bucket now. It is nil where the snapshot is there, never was, or was
-// forgotten.
+// Gone returns the gap that has not ended: the snapshot is missing from the bucket now. It is nil
+// if the snapshot exists, never existed, or was forgotten.
 func (s *Story) Gone() *Gap {
 	list := gaps(s.syncs(), s.gone())
 	if n := len(list); n > 0 && list[n-1].Until == nil {
@@ -92,7 +98,7 @@ func (s *Story) Gone() *Gap {
 	return nil
 }
 
-// gapAt is the gap that an instant is in, nil for none.
+// gapAt returns the gap that contains an instant, nil for none.
 func (s *Story) gapAt(at time.Time) *Gap {
 	for _, g := range gaps(s.syncs(), s.gone()) {
 		if at.After(g.After) && (g.Until == nil || at.Before(*g.Until)) {
@@ -102,5 +108,6 @@ func (s *Story) gapAt(at time.Time) *Gap {
 	return nil
 }
 
-// over says that at an instant in the gap the snapshot had gone for certain: the bucket has been looked at, and it was not there.
+// over reports whether at an instant in the gap the snapshot was certainly missing, because the
+// bucket had been checked without finding it.
 func (g *Gap) over(at, looked time.Time) bool { return g.Until == nil && !at.Before(looked) }

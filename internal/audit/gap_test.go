@@ -6,11 +6,11 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
 )
 
-// Two first snapshots in a row prove that the bucket was emptied in between. When is not known, and so is not told.
+// Two first snapshots in a row prove that the bucket was emptied in between. The time is unknown.
 func TestStandingAroundAGap(t *testing.T) {
 	t.Parallel()
 	p := newPast()
@@ -19,14 +19,20 @@ func TestStandingAroundAGap(t *testing.T) {
 	p.write(30, "active", -1, false)
 	s := p.story(40, 0)
 	st := s.Standing()
-	if g := st.Vanished; st.How != audit.BySync || st.First || st.Was != "" || g == nil || !g.After.Equal(p.at(10)) || g.Revision != 1 || g.Status != "active" || g.Access == nil || !*g.Access ||
+	if g := st.Vanished; st.How != audit.BySync || st.First || st.Was != "" || g == nil || !g.After.Equal(p.at(10)) ||
+		g.Revision != 1 || g.Status != "active" || g.Access == nil || !*g.Access ||
 		g.Until == nil || !g.Until.Equal(p.at(30)) {
-		t.Errorf("standing %+v, after %+v: want access since the sync that found the snapshot gone, which was not the first", st, g)
+		t.Errorf("standing %+v, after %+v: want access since the sync that found the snapshot gone, which was not the "+
+			"first", st, g)
 	}
-	for n, want := range map[int]struct{ known, access, gap bool }{5: {true, false, false}, 10: {true, true, false}, 15: {false, false, true}, 25: {false, false, true}, 30: {true, true, false}} {
-		st, told := s.StandingAt(p.at(n)), s.Told(p.at(n))
-		if told.Known != want.known || told.Allowed != want.access || (told.Vanished != nil) != want.gap || want.gap && told.Snapshot != nil {
-			t.Errorf("told at tick %d: %+v, want %+v", n, told, want)
+	for n, want := range map[int]struct{ known, access, gap bool }{
+		5: {true, false, false}, 10: {true, true, false}, 15: {false, false, true}, 25: {false, false, true},
+		30: {true, true, false},
+	} {
+		st, view := s.StandingAt(p.at(n)), s.ViewAt(p.at(n))
+		if view.Known != want.known || view.Allowed != want.access || (view.Vanished != nil) != want.gap ||
+			want.gap && view.Snapshot != nil {
+			t.Errorf("view at tick %d: %+v, want %+v", n, view, want)
 		}
 		if st.Known != want.known || st.Access != want.access || want.gap && st.Vanished == nil {
 			t.Errorf("standing at tick %d: %+v, want %+v", n, st, want)
@@ -34,7 +40,7 @@ func TestStandingAroundAGap(t *testing.T) {
 	}
 }
 
-// What gave no access gave none when it had gone.
+// A snapshot without access gave none while it had vanished, too.
 func TestToldInAGapOfNoAccess(t *testing.T) {
 	t.Parallel()
 	p := newPast()
@@ -42,12 +48,14 @@ func TestToldInAGapOfNoAccess(t *testing.T) {
 	p.remove(20)
 	p.write(30, "active", -1, false)
 	s := p.story(40, 0)
-	if told, st := s.Told(p.at(15)), s.StandingAt(p.at(15)); !told.Known || told.Allowed || told.Vanished == nil || !st.Known || st.Access {
-		t.Errorf("told %+v, standing %+v: want no access for certain", told, st)
+	if view, st := s.ViewAt(p.at(15)), s.StandingAt(p.at(15)); !view.Known || view.Allowed || view.Vanished == nil ||
+		!st.Known || st.Access {
+		t.Errorf("view %+v, standing %+v: want no access for certain", view, st)
 	}
 }
 
-// A snapshot that is missing now is told of, and denied from the instant at which the bucket was looked at.
+// A snapshot that is missing now is reported, and denied from the instant at which the bucket was
+// looked at.
 func TestGone(t *testing.T) {
 	t.Parallel()
 	p := newPast()
@@ -60,13 +68,15 @@ func TestGone(t *testing.T) {
 	if st := s.Standing(); !st.Known || st.Access || st.Vanished == nil || st.Revision != 1 {
 		t.Errorf("standing %+v, want no access, of a snapshot that vanished", st)
 	}
-	if told := s.Told(s.Now.At); !told.Known || told.Allowed || told.Snapshot != nil {
-		t.Errorf("told now: %+v, want none", told)
+	if view := s.ViewAt(s.Now.At); !view.Known || view.Allowed || view.Snapshot != nil {
+		t.Errorf("view now: %+v, want none", view)
 	}
-	if told := s.Told(p.at(15)); told.Known || told.Allowed {
-		t.Errorf("told in between: %+v, want unknown", told)
+	if view := s.ViewAt(p.at(15)); view.Known || view.Allowed {
+		t.Errorf("view in between: %+v, want unknown", view)
 	}
-	for name, is := range map[string]func(*past){"nothing": func(*past) {}, "forgotten": func(p *past) { p.write(10, "active", -1, false); p.forget(20) }, "there": func(p *past) { p.write(10, "active", -1, false) }} {
+	for name, is := range map[string]func(*past){"nothing": func(*past) {},
+		"forgotten": func(p *past) { p.write(10, "active", -1, false); p.forget(20) },
+		"there":     func(p *past) { p.write(10, "active", -1, false) }} {
 		p := newPast()
 		is(p)
 		if s := p.story(40, 0); s.Gone() != nil || s.Waits() {
@@ -75,17 +85,20 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// What only looks like a first snapshot proves nothing: a sweep that went on after it was killed, and a record that was stored twice.
+// A record that only looks like a first snapshot proves no gap: one of a sweep that resumed after
+// it was killed, and one that was stored twice.
 func TestNoGap(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(p *past, last *audit.Sync){
 		"a sweep after a failure": func(p *past, last *audit.Sync) {
-			failed := &audit.Sync{StoredAt: p.at(20), Record: syncer.Record{Trigger: stripeevent.TriggerWake, Outcome: syncer.Failed}}
+			failed := &audit.Sync{
+				StoredAt: p.at(20), Record: record.Record{Trigger: stripeevent.TriggerWake, Outcome: record.Failed},
+			}
 			p.writes[1], p.lost[1] = failed, false
 			last.Record.Trigger = stripeevent.TriggerBackfill
 		},
 		"a sweep that found a deleted customer": func(_ *past, last *audit.Sync) {
-			last.Record.Outcome, last.Record.Trigger = syncer.Deleted, stripeevent.TriggerSweep
+			last.Record.Outcome, last.Record.Trigger = record.Deleted, stripeevent.TriggerSweep
 		},
 		"stored twice": func(p *past, last *audit.Sync) { last.Record = p.writes[0].Record },
 	} {
@@ -124,13 +137,15 @@ func TestStoryOfAVanishedSnapshot(t *testing.T) {
 	s = r.story(c)
 	list := syncs(s)
 	last := list[len(list)-1]
-	if last.Vanished == nil || last.Vanished.Until == nil || !last.Vanished.Until.Equal(last.StoredAt) || s.Gone() != nil {
+	if last.Vanished == nil || last.Vanished.Until == nil || !last.Vanished.Until.Equal(last.StoredAt) ||
+		s.Gone() != nil {
 		t.Errorf("last sync %+v: want that it found the snapshot vanished", last)
 	}
-	if st := s.Standing(); !st.Access || st.First || st.Vanished == nil || st.Record != last.Seq || !st.Since.Equal(last.StoredAt) {
+	if st := s.Standing(); !st.Access || st.First || st.Vanished == nil || st.Record != last.Seq ||
+		!st.Since.Equal(last.StoredAt) {
 		t.Errorf("standing %+v, want access since the replay", st)
 	}
-	if told := s.Told(between); told.Known || told.Vanished == nil {
-		t.Errorf("told in between: %+v, want unknown", told)
+	if view := s.ViewAt(between); view.Known || view.Vanished == nil {
+		t.Errorf("view in between: %+v, want unknown", view)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/forget"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
@@ -30,7 +30,8 @@ func (r *rig) post(id, account, customer, typ string) {
 	if customer != "" {
 		object = fmt.Sprintf(`{"customer":%q}`, customer)
 	}
-	body := fmt.Sprintf(`{"id":%q,"object":"event","type":%q,%s"livemode":false,"data":{"object":%s}}`, id, typ, account, object)
+	body := fmt.Sprintf(`{"id":%q,"object":"event","type":%q,%s"livemode":false,"data":{"object":%s}}`,
+		id, typ, account, object)
 	if err := store(r.Context(), r.js, []byte(body), false); err != nil {
 		r.Fatal(err)
 	}
@@ -40,7 +41,8 @@ func (r *rig) ids(s audit.Slice, o audit.EventsOptions) []string {
 	r.Helper()
 	list := []string{}
 	s.Mode = entitlement.Test
-	if err := r.log.Events(r.Context(), s, o, func(e *audit.Event) error { list = append(list, e.ID); return nil }); err != nil {
+	if err := r.log.Events(r.Context(), s, o,
+		func(e *audit.Event) error { list = append(list, e.ID); return nil }); err != nil {
 		r.Fatal(err)
 	}
 	return list
@@ -61,15 +63,16 @@ func TestSlices(t *testing.T) {
 		want  string
 	}{
 		{"all", audit.Slice{}, "evt_1 evt_2 evt_3 evt_4 evt_5"},
-		{"customer", audit.Slice{Customer: "cus_a"}, "evt_1 evt_3 evt_5"},
-		{"own customer", audit.Slice{Customer: "cus_a", Account: audit.Own}, "evt_1 evt_5"},
+		{"customer", audit.Slice{Customers: []string{"cus_a"}}, "evt_1 evt_3 evt_5"},
+		{"own customer", audit.Slice{Customers: []string{"cus_a"}, Account: audit.Own}, "evt_1 evt_5"},
 		{"account", audit.Slice{Account: "acct_1"}, "evt_3"},
 		{"type", audit.Slice{Types: []string{"invoice.paid"}}, "evt_1"},
-		{"types that overlap", audit.Slice{Types: []string{"customer.*", "customer.subscription.*", "invoice.paid"}}, "evt_1 evt_2 evt_5"},
+		{"types that overlap", audit.Slice{Types: []string{"customer.*", "customer.subscription.*", "invoice.paid"}},
+			"evt_1 evt_2 evt_5"},
 		{"glob inside", audit.Slice{Types: []string{"*.updated", "invoice.paid"}}, "evt_1 evt_2 evt_4"},
 		{"since", audit.Slice{Since: between}, "evt_3 evt_4 evt_5"},
 		{"until", audit.Slice{Until: between}, "evt_1 evt_2"},
-		{"nobody", audit.Slice{Customer: "cus_x"}, ""},
+		{"no customer", audit.Slice{Customers: []string{"cus_x"}}, ""},
 	} {
 		if got := strings.Join(r.ids(tc.slice, audit.EventsOptions{}), " "); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
@@ -86,9 +89,10 @@ func TestSlices(t *testing.T) {
 		first, last string // "" for none
 	}{
 		{"all", audit.Slice{}, "evt_1", "evt_5"},
-		{"of whatever types and times", audit.Slice{Customer: "cus_a", Types: []string{"invoice.void"}, Until: between}, "evt_1", "evt_5"},
+		{"of whatever types and times", audit.Slice{Customers: []string{"cus_a"}, Types: []string{"invoice.void"}, Until: between},
+			"evt_1", "evt_5"},
 		{"account", audit.Slice{Account: "acct_1"}, "evt_3", "evt_3"},
-		{"nobody", audit.Slice{Customer: "cus_x"}, "", ""},
+		{"no customer", audit.Slice{Customers: []string{"cus_x"}}, "", ""},
 		{"another mode", audit.Slice{Mode: entitlement.Live}, "", ""},
 	} {
 		if tc.slice.Mode == "" {
@@ -96,10 +100,12 @@ func TestSlices(t *testing.T) {
 		}
 		first, last, err := r.log.Extent(t.Context(), tc.slice)
 		if err != nil || !first.Equal(stored[tc.first]) || !last.Equal(stored[tc.last]) {
-			t.Errorf("extent of %s: %v to %v (%v), want %v to %v", tc.name, first, last, err, stored[tc.first], stored[tc.last])
+			t.Errorf("extent of %s: %v to %v (%v), want %v to %v",
+				tc.name, first, last, err, stored[tc.first], stored[tc.last])
 		}
 	}
-	err := r.log.Events(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"Invoice"}}, audit.EventsOptions{}, func(*audit.Event) error { return nil })
+	err := r.log.Events(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"Invoice"}},
+		audit.EventsOptions{}, func(*audit.Event) error { return nil })
 	if err == nil {
 		t.Error("a bad glob is taken")
 	}
@@ -112,14 +118,15 @@ func TestFollowGoesOn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got []string
-	err := r.log.Events(ctx, audit.Slice{Mode: entitlement.Test}, audit.EventsOptions{Follow: true}, func(e *audit.Event) error {
-		if got = append(got, e.ID); len(got) == 1 {
-			r.post("evt_2", "", "cus_b", "invoice.paid")
-		} else {
-			cancel()
-		}
-		return nil
-	})
+	err := r.log.Events(ctx, audit.Slice{Mode: entitlement.Test}, audit.EventsOptions{Follow: true},
+		func(e *audit.Event) error {
+			if got = append(got, e.ID); len(got) == 1 {
+				r.post("evt_2", "", "cus_b", "invoice.paid")
+			} else {
+				cancel()
+			}
+			return nil
+		})
 	if d := cmp.Diff([]string{"evt_1", "evt_2"}, got); d != "" || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
@@ -137,16 +144,18 @@ func TestDamageShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	var intact []bool
-	err = r.log.Events(t.Context(), audit.Slice{Mode: entitlement.Test}, audit.EventsOptions{Bodies: true}, func(e *audit.Event) error {
-		intact = append(intact, e.Intact())
-		return nil
-	})
+	err = r.log.Events(t.Context(), audit.Slice{Mode: entitlement.Test}, audit.EventsOptions{Bodies: true},
+		func(e *audit.Event) error {
+			intact = append(intact, e.Intact())
+			return nil
+		})
 	if d := cmp.Diff([]bool{true, false}, intact); d != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
 }
 
-// Replay marks each customer of a slice once; rebuild those without an entry, and nobody who was forgotten.
+// Replay marks each customer of a slice once; rebuild those without an entry, and none that was
+// forgotten.
 func TestReplayAndRebuild(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -155,7 +164,8 @@ func TestReplayAndRebuild(t *testing.T) {
 	second, _ := r.buy()
 	r.settle()
 	stop()
-	n, _, dirty, err := r.log.Dirty(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"invoice.paid"}}, nil)
+	n, _, dirty, err := r.log.Dirty(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"invoice.paid"}},
+		nil)
 	if err != nil || n != 2 || dirty.Len() != 2 {
 		t.Fatalf("%d events, %d customers (%v), want 2 and 2", n, dirty.Len(), err)
 	}
@@ -177,14 +187,15 @@ func TestReplayAndRebuild(t *testing.T) {
 	if err := bucket.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.log.Forget(t.Context(), second); err != nil {
+	if _, err := forget.Erase(t.Context(), r.js, second); err != nil {
 		t.Fatal(err)
 	}
 	set, err := r.log.Missing(t.Context(), entitlement.Test, marks())
 	if err != nil || set.Len() != 1 {
 		t.Fatalf("%d missing (%v), want the one that was not forgotten", set.Len(), err)
 	}
-	if marked, err := r.log.Mark(t.Context(), set, stripeevent.Bulk, stripeevent.TriggerReplay, nil); marked != 1 || err != nil {
+	if marked, err := r.log.Mark(t.Context(), set, stripeevent.Bulk, stripeevent.TriggerReplay, nil); marked != 1 ||
+		err != nil {
 		t.Fatalf("marked %d (%v), want 1", marked, err)
 	}
 	r.start()
@@ -222,153 +233,22 @@ func TestMarkStops(t *testing.T) {
 	}
 }
 
-// Nothing of a forgotten customer is left but that it was forgotten; its neighbour is untouched.
-func TestForget(t *testing.T) {
+// A NATS that was restarted without a syncer has no bucket stripe_pace, because it is in memory.
+// The history is still read.
+func TestStoryWithoutThePace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	stop := r.start()
-	c, sub := r.buy()
-	neighbour, _ := r.buy()
-	r.settle()
-	r.refuse(c)
-	if err := r.sim.CancelAtPeriodEnd(sub); err != nil {
+	r.post("evt_1", "", "cus_a", "invoice.paid")
+	if err := r.js.DeleteKeyValue(t.Context(), topology.PaceBucket); err != nil {
 		t.Fatal(err)
 	}
-	r.settle()
-	stop()
-	r.mark(c, stripeevent.TriggerReplay)
-	had, err := r.log.Remembered(t.Context(), c)
-	if err != nil || had.Events == 0 || had.Records < 2 || had.Markers != 2 || had.Entries < 2 {
-		t.Fatalf("remembered %+v (%v), want events, records, a marker with the check, the snapshot with the failure", had, err)
-	}
-	erased, err := r.log.Forget(t.Context(), c)
-	if err != nil {
+	var err error
+	if r.log, err = audit.Open(t.Context(), r.js); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(had, erased); d != "" {
-		t.Errorf("erased (-remembered +erased):\n%s", d)
-	}
-	if left, err := r.log.Remembered(t.Context(), c); err != nil || !left.Zero() {
-		t.Errorf("left %+v (%v), want nothing", left, err)
-	}
-	s := r.story(c)
-	if list := syncs(s); len(s.Steps) != 1 || len(list) != 1 || !list[0].Forgotten || s.Now.Snapshot != nil {
-		t.Errorf("story %+v, want that it was forgotten and no more", s)
-	}
-	if told := s.Told(time.Now().Add(-time.Hour)); told.Known {
-		t.Errorf("told of before: %+v, want unknown", told)
-	}
-	if left, err := r.log.Remembered(t.Context(), neighbour); err != nil || left.Events == 0 || left.Entries == 0 {
-		t.Errorf("neighbour: %+v (%v), want all of it", left, err)
-	}
-}
-
-// The record that a customer was forgotten is its oldest and says when that was last, for recovery goes by it. A claim of the pace, which is of
-// no mode, is nothing to be forgotten.
-func TestForgetAgain(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
 	c := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_a"}
-	pace, err := r.js.KeyValue(t.Context(), topology.PaceBucket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := pace.Put(t.Context(), c.Key(), []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	if had, err := r.log.Remembered(t.Context(), c); err != nil || !had.Zero() {
-		t.Errorf("remembered of a claim: %+v, %v", had, err)
-	}
-	var began time.Time
-	for i := range 2 {
-		r.post(fmt.Sprintf("evt_%d", i), "", c.ID, "invoice.paid")
-		began = time.Now()
-		if erased, err := r.log.Forget(t.Context(), c); err != nil || erased != (audit.Erased{Events: 1}) {
-			t.Errorf("forgot %+v: %v", erased, err)
-		}
-	}
-	if at := r.forgotten(c); at.Before(began.Truncate(time.Second)) || at.After(time.Now()) {
-		t.Errorf("the oldest record says %s, want the second time, from %s on", at, began)
-	}
-	if _, err := pace.Get(t.Context(), c.Key()); !errors.Is(err, jetstream.ErrKeyNotFound) {
-		t.Errorf("the claim: %v", err)
-	}
-}
-
-// forgotten is when the customer was forgotten, as its oldest record says, zero if it does not.
-func (r *rig) forgotten(c stripeevent.Customer) time.Time {
-	r.Helper()
-	synced, err := r.js.Stream(r.Context(), topology.SyncedStream)
-	if err != nil {
-		r.Fatal(err)
-	}
-	m, err := synced.GetMsg(r.Context(), 1, jetstream.WithGetMsgSubject(stripeevent.SyncedSubject(c)))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return time.Time{}
-	}
-	if err != nil {
-		r.Fatal(err)
-	}
-	at, _ := time.Parse(time.RFC3339, m.Header.Get(stripeevent.ForgottenHeader))
-	return at
-}
-
-// A fuse ends a context when it has been asked for its end so often: it interrupts what asks at each of its steps in turn.
-type fuse struct {
-	context.Context
-	left atomic.Int32
-	blow context.CancelFunc
-}
-
-func (f *fuse) Done() <-chan struct{} {
-	if f.left.Add(-1) == 0 {
-		f.blow()
-	}
-	return f.Context.Done()
-}
-
-// Wherever forgetting is interrupted, either the events are left, so that who says it again is not told that there is nothing, or the
-// oldest record says that the customer was forgotten. Without that, recovery brings back what was erased.
-func TestForgetInterrupted(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	bucket, err := r.js.KeyValue(t.Context(), entitlement.Bucket(entitlement.Test))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for step := int32(1); ; step++ {
-		c := stripeevent.Customer{Mode: entitlement.Test, ID: fmt.Sprintf("cus_%d", step)}
-		before := &nats.Msg{Subject: stripeevent.SyncedSubject(c), Data: []byte("{}"), Header: nats.Header{stripeevent.ForgottenHeader: {"2026-01-01T00:00:00Z"}}}
-		if _, err := r.js.PublishMsg(t.Context(), before); err != nil {
-			t.Fatal(err)
-		}
-		r.post(fmt.Sprintf("evt_%d", step), "", c.ID, "invoice.paid")
-		r.mark(c, stripeevent.TriggerReplay)
-		if _, err := bucket.Put(t.Context(), c.Key(), []byte("{}")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.js.Publish(t.Context(), stripeevent.SyncedSubject(c), []byte("{}")); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now().Truncate(time.Second)
-		ctx, cancel := context.WithCancel(t.Context())
-		f := &fuse{Context: ctx, blow: cancel}
-		f.left.Store(step)
-		_, interrupted := r.log.Forget(f, c)
-		cancel()
-		left, err := r.log.Remembered(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if at := r.forgotten(c); left.Events == 0 && at.Before(began) {
-			t.Errorf("interrupted at step %d (%v): %+v is left of the customer, and its oldest record says forgotten at %s", step, interrupted, left, at)
-		}
-		if _, err := r.log.Forget(t.Context(), c); err != nil || r.forgotten(c).Before(began) {
-			t.Errorf("said again after step %d: %v, and the oldest record says forgotten at %s", step, err, r.forgotten(c))
-		}
-		if interrupted == nil {
-			return
-		}
+	if s := r.story(c); len(s.Steps) != 1 {
+		t.Errorf("story %+v, want the event", s)
 	}
 }
 
@@ -378,7 +258,7 @@ func TestNoPipeline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := audit.Open(t.Context(), js); !errors.Is(err, audit.ErrNoPipeline) {
+	if _, err := audit.Open(t.Context(), js); !errors.Is(err, topology.ErrNoPipeline) {
 		t.Errorf("%v, want ErrNoPipeline", err)
 	}
 }

@@ -10,20 +10,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
 
-// Customers is a set of customers of one mode. It holds about 100 bytes each. The zero value is empty; it is not safe for concurrent use.
+// Customers is a set of customers of one mode. It needs about 100 bytes per customer. The zero
+// value is empty. It is not safe for concurrent use.
 type Customers struct {
 	mode entitlement.Mode
 	keys map[string]struct{}
 }
 
-// Len is how many there are.
+// Len returns the number of customers.
 func (s *Customers) Len() int { return len(s.keys) }
 
-// Add adds one; one that names no customer is left out.
+// Add adds a customer. It ignores one without an id.
 func (s *Customers) Add(c stripeevent.Customer) {
 	if c.ID == "" {
 		return
@@ -31,7 +33,7 @@ func (s *Customers) Add(c stripeevent.Customer) {
 	if s.keys == nil {
 		s.mode, s.keys = c.Mode, make(map[string]struct{})
 	}
-	// A key of its own: that of a message would keep the message's subject.
+	// A copy, because the key of a message would keep the message's subject in memory.
 	s.keys[strings.Clone(c.Key())] = struct{}{}
 }
 
@@ -47,9 +49,11 @@ func (s *Customers) each(f func(stripeevent.Customer) bool) {
 	}
 }
 
-// Dirty counts the events of a slice, and beside them the messages that are none, and collects their customers. seen, if not nil, is told
-// after every event how many there were, and of how many.
-func (l *Log) Dirty(ctx context.Context, s Slice, seen func(n, of uint64)) (events, foreign uint64, customers *Customers, err error) {
+// Dirty counts the events of a slice, counts separately the messages that are not events, and
+// collects the customers. seen, if not nil, is called after every event with the number so far and
+// the total.
+func (l *Log) Dirty(ctx context.Context, s Slice,
+	seen func(n, of uint64)) (events, foreign uint64, customers *Customers, err error) {
 	customers = &Customers{}
 	var of uint64
 	o := EventsOptions{Total: func(n uint64) { of = n }, Foreign: func(uint64) { foreign++ }}
@@ -64,54 +68,60 @@ func (l *Log) Dirty(ctx context.Context, s Slice, seen func(n, of uint64)) (even
 	return events, foreign, customers, err
 }
 
-// Missing collects the customers of a mode that a record, or an event of a type that marks, names and that have no entry in the
-// bucket, but for those that were forgotten last. It knows of nobody whose last event and sync are older than EVENTS_MAX_AGE.
+// Missing collects the customers of a mode that are named by a record, or by an event whose type
+// marks, and have no entry in the bucket, unless they were forgotten last. It cannot find customers
+// whose last event and sync are older than EVENTS_MAX_AGE.
 func (l *Log) Missing(ctx context.Context, m entitlement.Mode, marks stripeevent.Types) (*Customers, error) {
 	customers := &Customers{}
-	r := reading{stream: topology.SyncedStream, filters: []string{"stripe.synced." + string(m) + ".>"}, headersOnly: true, lastPerSubject: true}
-	err := l.read(ctx, r, func(msg jetstream.Msg, _ *jetstream.MsgMetadata) (bool, error) {
-		c, err := stripeevent.ParseSyncedSubject(msg.Subject())
-		if err == nil && msg.Headers().Get(stripeevent.ForgottenHeader) == "" {
-			customers.Add(c)
-		}
-		return true, nil
-	})
-	if err != nil {
-		return nil, err
+	newest := streams.Reading{
+		Stream: topology.SyncedStream, Subjects: []string{"stripe.synced." + string(m) + ".>"}, Newest: true,
+		HeadersOnly: true,
 	}
-	r = reading{stream: topology.EventsStream, filters: Slice{Mode: m}.filters(), headersOnly: true, lastPerSubject: true}
-	err = l.read(ctx, r, func(msg jetstream.Msg, _ *jetstream.MsgMetadata) (bool, error) {
-		// Events of somebody who was forgotten came afterwards: what was there before was erased.
-		if c, typ, err := stripeevent.ParseEventSubject(msg.Subject()); err == nil && marks.Marks(typ) {
+	for msg, err := range streams.Messages(ctx, l.js, newest) {
+		if err != nil {
+			return nil, err
+		}
+		c, err := stripeevent.ParseSyncedSubject(msg.Subject)
+		if err == nil && msg.Header.Get(stripeevent.ForgottenHeader) == "" {
 			customers.Add(c)
 		}
-		return true, nil
-	})
-	if err != nil {
-		return nil, err
+	}
+	newest.Stream, newest.Subjects = topology.EventsStream, Slice{Mode: m}.filters()
+	for msg, err := range streams.Messages(ctx, l.js, newest) {
+		if err != nil {
+			return nil, err
+		}
+		// Events of a forgotten customer arrived afterwards: the earlier ones were erased.
+		if c, typ, err := stripeevent.ParseEventSubject(msg.Subject); err == nil && marks.Marks(typ) {
+			customers.Add(c)
+		}
 	}
 	kv, err := l.entitlements(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	err = entries(ctx, kv, ">", func(e jetstream.KeyValueEntry) error {
-		customers.remove(e.Key())
-		return nil
-	}, jetstream.MetaOnly())
-	return customers, err
+	for item, err := range streams.Keys(ctx, l.js, kv.Bucket()) {
+		if err != nil {
+			return nil, err
+		}
+		customers.remove(item.Key)
+	}
+	return customers, nil
 }
 
 const (
-	// ahead bounds the markers that no PubAck has come for.
+	// ahead bounds the markers without a PubAck.
 	ahead = 1000
-	// ackWithin bounds the wait for one.
+	// ackWithin bounds the wait for a PubAck.
 	ackWithin = 10 * time.Second
 )
 
-// Mark stores a marker with the trigger for each customer, in a lane: in the bulk lane, what webhooks mark goes first. It returns how many are
-// stored for certain; all of them unless there is an error, which ctx's end is too. Marking again is harmless. progress, if
-// not nil, is told how many are.
-func (l *Log) Mark(ctx context.Context, customers *Customers, lane stripeevent.Lane, trigger string, progress func(marked int)) (marked int, err error) {
+// Mark stores a marker with the trigger for each customer in a lane; markers of webhooks have
+// priority over the bulk lane. It returns how many are certainly stored: all of them unless there
+// is an error, which the end of ctx is too. Marking again is harmless. progress, if not nil, is
+// called with the number so far.
+func (l *Log) Mark(ctx context.Context, customers *Customers, lane stripeevent.Lane, trigger string,
+	progress func(marked int)) (marked int, err error) {
 	body := stripeevent.EncodeMarker(entitlement.Cause{Trigger: trigger})
 	js, err := jetstream.New(l.js.Conn(), jetstream.WithPublishAsyncTimeout(ackWithin))
 	if err != nil {
@@ -151,7 +161,7 @@ func (l *Log) Mark(ctx context.Context, customers *Customers, lane stripeevent.L
 	return marked, err
 }
 
-// A future is a marker's PubAck to come. It comes, or an error does, within ackWithin.
+// A future is a marker's future PubAck. It, or an error, arrives within ackWithin.
 type future struct {
 	jetstream.PubAckFuture
 	customer stripeevent.Customer

@@ -10,33 +10,41 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
+	"entitled/internal/plans"
+	"entitled/internal/record"
+	"entitled/internal/reduce"
+	"entitled/internal/streams"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
+	"entitled/internal/topology"
 )
 
-// Present is how a customer stands.
+// Present is the present state of a customer.
 type Present struct {
 	At time.Time `json:"at"`
-	// Snapshot is the bucket's, nil for none or for one that cannot be read; Unreadable then says why.
+	// Snapshot is the bucket's, nil for none or for one that cannot be read; Unreadable then says
+	// why.
 	Snapshot   *entitlement.Snapshot `json:"snapshot"`
 	Revision   uint64                `json:"revision,omitempty"`
 	Unreadable string                `json:"unreadable,omitempty"`
-	// Newer says that a later version of this program wrote it: then the syncers leave it as it is, too, until they are as new.
+	// Newer says that a later version of this program wrote it: then the syncers leave it as it is,
+	// too, until they are as new.
 	Newer bool `json:"newer,omitempty"`
 	// NextLook is when the customer is looked at by itself; nil for never.
 	NextLook *time.Time `json:"next_look"`
-	// Markers are pending: one a lane at most.
+	// Markers are the pending ones, at most one per lane.
 	Markers []Marker `json:"markers"`
-	// Failure is there while syncs fail; the customer is parked if ParkedAt is set.
-	Failure *syncer.Failure `json:"failure"`
-	// Running says whether a syncer of the mode answers; nil where nobody asked, see [Log.Running], or none can tell.
+	// Failure is set while syncs fail; the customer is parked if ParkedAt is set.
+	Failure *record.Failure `json:"failure"`
+	// Running reports whether a syncer of the mode answers; nil if that was not requested, see
+	// [Log.Running], or is unknown.
 	Running *bool `json:"syncer_running,omitempty"`
-	// Fresh is a reading of Stripe, if one was asked for.
+	// Fresh is a reading of Stripe, if one was requested.
 	Fresh *Fresh `json:"fresh,omitempty"`
 }
 
-// A Marker is pending.
+// A Marker is a pending marker.
 type Marker struct {
 	Lane     stripeevent.Lane  `json:"lane"`
 	Seq      uint64            `json:"seq"`
@@ -44,11 +52,11 @@ type Marker struct {
 	Cause    entitlement.Cause `json:"cause"`
 }
 
-// Fresh is what a reading of Stripe says, beside the bucket.
+// Fresh is a reading of Stripe, compared with the bucket.
 type Fresh struct {
 	AsOf     time.Time             `json:"as_of"`
 	Snapshot *entitlement.Snapshot `json:"snapshot"`
-	// Changes lead from the bucket's snapshot to this one.
+	// Changes are the differences from the bucket's snapshot to this one.
 	Changes    []Change `json:"changes"`
 	Requests   int      `json:"stripe_requests"`
 	RequestIDs []string `json:"stripe_request_ids"`
@@ -56,8 +64,8 @@ type Fresh struct {
 
 func (l *Log) present(ctx context.Context, c stripeevent.Customer, now time.Time) (Present, error) {
 	p := Present{At: now.UTC(), Markers: []Marker{}}
-	for _, lane := range lanes() {
-		m, err := last(ctx, l.sync, stripeevent.SyncSubject(lane, c))
+	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
+		m, err := streams.Last(ctx, l.sync, stripeevent.SyncSubject(lane, c))
 		if err != nil {
 			return p, fmt.Errorf("look for a marker of %s: %w", c, err)
 		}
@@ -65,7 +73,7 @@ func (l *Log) present(ctx context.Context, c stripeevent.Customer, now time.Time
 			p.Markers = append(p.Markers, Marker{lane, m.Sequence, m.Time.UTC(), stripeevent.DecodeMarker(m.Data)})
 		}
 	}
-	m, err := last(ctx, l.sync, stripeevent.WakeSubject(c))
+	m, err := streams.Last(ctx, l.sync, stripeevent.WakeSubject(c))
 	if err != nil {
 		return p, fmt.Errorf("look for the next check of %s: %w", c, err)
 	}
@@ -81,22 +89,22 @@ func (l *Log) present(ctx context.Context, c stripeevent.Customer, now time.Time
 	return p, l.snapshot(ctx, c, &p)
 }
 
-func (l *Log) failure(ctx context.Context, c stripeevent.Customer) (*syncer.Failure, error) {
+func (l *Log) failure(ctx context.Context, c stripeevent.Customer) (*record.Failure, error) {
 	data, _, err := entry(ctx, l.state, stripeevent.ParkedKey(c))
 	if data == nil || err != nil {
 		return nil, err
 	}
-	var f syncer.Failure
+	var f record.Failure
 	if json.Unmarshal(data, &f) != nil {
-		return nil, nil // none of a syncer's, which count anew over it
+		return nil, nil // not written by a syncer: syncers count from 0
 	}
 	return &f, nil
 }
 
 func (l *Log) snapshot(ctx context.Context, c stripeevent.Customer, p *Present) error {
 	kv, err := l.entitlements(ctx, c.Mode)
-	if errors.Is(err, ErrNoPipeline) {
-		return nil // no syncer of this mode yet: there is none
+	if errors.Is(err, topology.ErrNoPipeline) {
+		return nil // no syncer of this mode has run yet
 	}
 	if err != nil {
 		return err
@@ -109,11 +117,11 @@ func (l *Log) snapshot(ctx context.Context, c stripeevent.Customer, p *Present) 
 	return nil
 }
 
-// lookAgain reads the snapshot as a syncer does, from the bucket's leader.
+// lookAgain reads the snapshot from the bucket's leader, as a syncer does.
 func (l *Log) lookAgain(ctx context.Context, c stripeevent.Customer, p *Present) error {
-	i, err := syncer.Inspect(ctx, l.js, c.Mode)
+	i, err := inspect.Open(ctx, l.js, c.Mode)
 	if err != nil {
-		return l.snapshot(ctx, c, p) // something is missing here; what is there can be read all the same
+		return l.snapshot(ctx, c, p) // without a leader, an existing snapshot can still be read
 	}
 	data, revision, err := i.Snapshot(ctx, c.Key())
 	if err != nil {
@@ -123,7 +131,7 @@ func (l *Log) lookAgain(ctx context.Context, c stripeevent.Customer, p *Present)
 	return nil
 }
 
-// found takes in an entry of the bucket; no data is none.
+// found takes an entry of the bucket; no data means none.
 func (p *Present) found(data []byte, revision uint64) {
 	if data == nil {
 		return
@@ -137,11 +145,15 @@ func (p *Present) found(data []byte, revision uint64) {
 	p.Snapshot = &s
 }
 
-// Compare puts a reading of Stripe, made at asOf, beside the bucket. It writes nothing.
-func (p *Present) Compare(read stripeapi.State, trace stripeapi.Trace, policy syncer.Policy, asOf time.Time) {
-	s := syncer.Reduce(read, policy, asOf)
+// Compare compares a reading of Stripe, made at asOf, with the bucket. It writes nothing.
+func (p *Present) Compare(read stripeapi.State, trace stripeapi.Trace, d *plans.Document, asOf time.Time) {
+	s := reduce.Reduce(read, asOf)
+	plans.Decide(&s, d)
 	if p.Snapshot != nil {
-		s = syncer.Without(s, p.Snapshot.Omitted)
+		s = reduce.Without(s, p.Snapshot.Omitted)
 	}
-	p.Fresh = &Fresh{AsOf: asOf.UTC(), Snapshot: &s, Changes: Changes(p.Snapshot, &s), Requests: trace.Requests, RequestIDs: trace.RequestIDs}
+	p.Fresh = &Fresh{
+		AsOf: asOf.UTC(), Snapshot: &s, Changes: Changes(p.Snapshot, &s), Requests: trace.Requests,
+		RequestIDs: trace.RequestIDs,
+	}
 }

@@ -5,13 +5,14 @@ import (
 	"encoding/binary"
 )
 
-// Remembered is how many of the latest events a [Repeats] knows: a repeat further behind the original is not noticed. Stripe repeats
-// within 3 days.
+// Remembered is the number of the latest events that a [Repeats] remembers: it does not notice a
+// repeat further behind the original. Stripe repeats events within 3 days.
 const Remembered = 1 << 20
 
-// Repeats notices events that were stored more than once, which happens when Stripe repeats one outside the stream's
-// window for duplicates. It holds 16 bytes an event and at most about 50 MB; it knows an event by 64 bits of a hash. The zero value is ready for use. It is not
-// safe for concurrent use.
+// Repeats detects events that were stored more than once, because Stripe repeated them outside the
+// stream's deduplication window. It needs 16 bytes per event and about 50 MB at most, and
+// identifies an event by a 64-bit hash. The zero value is ready to use. It is not safe for
+// concurrent use.
 type Repeats struct {
 	known map[uint64]struct{}
 	ring  []uint64
@@ -19,7 +20,8 @@ type Repeats struct {
 	limit int // 0: Remembered
 }
 
-// Seen remembers the event and reports whether it was remembered already. An event without an id is none that was seen.
+// Seen remembers the event and reports whether it was already remembered. An event without an id is
+// never remembered.
 func (r *Repeats) Seen(e *Event) bool {
 	if e.ID == "" {
 		return false

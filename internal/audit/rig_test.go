@@ -19,18 +19,20 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/inspect"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
-// A rig is a pipeline: a simulated Stripe whose webhooks are stored as ingest stores them, a nats-server and a syncer.
+// A rig is a pipeline: a simulated Stripe whose webhooks are stored as ingest stores them, a
+// nats-server and a syncer.
 type rig struct {
 	*testing.T
 	srv  *natstest.Server
@@ -51,6 +53,14 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	if err := topology.Ensure(t.Context(), r.js, topology.All(topology.Options{})); err != nil {
+		t.Fatal(err)
+	}
+	// A listing says everything then, although the simulator's products have features.
+	documents, err := r.js.KeyValue(t.Context(), topology.PlansBucket)
+	if err == nil {
+		_, err = documents.PutString(t.Context(), "test", `{"number":1,"stripe_entitlements":false,"connect":true}`)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if r.log, err = audit.Open(t.Context(), r.js); err != nil {
@@ -101,7 +111,10 @@ func store(ctx context.Context, js jetstream.JetStream, body []byte, mark bool) 
 	}
 	_, err = js.PublishMsg(ctx, &nats.Msg{
 		Subject: stripeevent.EventSubject(e.Owner(), e.Type), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {stripeevent.MsgID(e.Account, e.ID)}, stripeevent.DigestHeader: {stripeevent.BodyDigest(body)}},
+		Header: nats.Header{
+			jetstream.MsgIDHeader:    {stripeevent.MsgID(e.Account, e.ID)},
+			stripeevent.DigestHeader: {stripeevent.BodyDigest(body)},
+		},
 	})
 	if t := marks(); err != nil || !mark || e.Customer == "" || !t.Marks(e.Type) {
 		return err
@@ -123,7 +136,8 @@ func (r *rig) syncer() *syncer.Syncer {
 	r.Helper()
 	s, err := syncer.New(syncer.Config{
 		NATS: r.srv.Conn(r.T), Stripe: stripeapi.Config{Key: "sk_test_rig", Base: r.url}, Rate: 1000,
-		Policy: syncer.Policy{PastDueGrace: 72 * time.Hour}, Marks: marks(), CoverageEvery: time.Hour, Log: slog.New(slog.DiscardHandler),
+		Marks: marks(), CoverageEvery: time.Hour,
+		Timing: natstest.Timing, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		r.Fatal(err)
@@ -131,8 +145,8 @@ func (r *rig) syncer() *syncer.Syncer {
 	return s
 }
 
-// start runs a syncer until stop is called or the test ends. It waits for the jobs of its beginning: later, they would find what a test
-// means to be lost.
+// start runs a syncer until stop is called or the test ends. It waits for the jobs of its
+// beginning: later, they would find what a test means to be lost.
 func (r *rig) start() (stop func()) {
 	r.Helper()
 	s := r.syncer()
@@ -151,14 +165,17 @@ func (r *rig) start() (stop func()) {
 		if err != nil {
 			return err
 		}
-		for _, job := range syncer.JobNames() {
-			// The message of a job that is to run at once comes behind its schedule, and before the next job's.
-			if _, err := stream.GetLastMsgForSubject(r.Context(), stripeevent.CronSubject(entitlement.Test, job)); err != nil {
+		for _, job := range inspect.JobNames() {
+			// The message of a job that is to run at once comes behind its schedule, and before the
+			// next job's.
+			if _, err := stream.GetLastMsgForSubject(r.Context(),
+				stripeevent.CronSubject(entitlement.Test, job)); err != nil {
 				return fmt.Errorf("schedule of %s: %w", job, err)
 			}
 		}
-		for _, job := range syncer.JobNames() {
-			if _, err := stream.GetLastMsgForSubject(r.Context(), stripeevent.JobSubject(entitlement.Test, job)); !errors.Is(err, jetstream.ErrMsgNotFound) {
+		for _, job := range inspect.JobNames() {
+			if _, err := stream.GetLastMsgForSubject(r.Context(),
+				stripeevent.JobSubject(entitlement.Test, job)); !errors.Is(err, jetstream.ErrMsgNotFound) {
 				return fmt.Errorf("job %s is due or under way: %w", job, err)
 			}
 		}

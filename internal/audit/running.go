@@ -8,18 +8,18 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"entitled/entitlement"
-	"entitled/internal/syncer"
+	"entitled/internal/stripeevent"
 )
 
-// runningWithin bounds the question. Where no syncer is, the server says so at once.
+// runningWithin bounds the request. If there is no syncer, the server answers at once.
 const runningWithin = time.Second
 
-// Running says whether a syncer of the mode is there: the micro service of one answers. It is nil where that cannot be told, as for a user
-// who may not ask.
+// Running reports whether a syncer of the mode answers as a micro service. It is nil if that is
+// unknown, as for a user that may not send the request.
 func (l *Log) Running(ctx context.Context, m entitlement.Mode) *bool {
 	ctx, cancel := context.WithTimeout(ctx, runningWithin)
 	defer cancel()
-	_, err := l.js.Conn().RequestWithContext(ctx, syncer.PingSubject(m), nil)
+	_, err := l.js.Conn().RequestWithContext(ctx, stripeevent.PingSubject(m), nil)
 	running := err == nil
 	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
 		return nil

@@ -9,20 +9,21 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// A Slice is a part of the log of events: those that fit in every respect that is set.
+// A Slice selects the events that match all fields that are set.
 type Slice struct {
 	Mode entitlement.Mode
-	// Account is a connected account's id, [Own] for one's own account, "" for any.
+	// Account is a connected account's id, [Own] for the platform's own account, "" for any.
 	Account string
-	// Customer is a customer's id, "" for any and for events that name none.
-	Customer string
-	// Types are globs of event types, as in MARK_TYPES; none stands for all.
+	// Customers are the ids of customers; none selects all, and the events without one.
+	Customers []string
+	// Types are globs of event types, as in MARK_TYPES; none selects all.
 	Types []string
-	// Since and Until bound when the event was stored, by the clock of NATS; Until itself is left out. Zero does not bound.
+	// Since (inclusive) and Until (exclusive) bound the time of storing, by the clock of NATS. Zero
+	// means no bound.
 	Since, Until time.Time
 }
 
-// Own stands for one's own account in a [Slice].
+// Own selects the platform's own account in a [Slice].
 const Own = "self"
 
 // types compiles the globs.
@@ -37,27 +38,39 @@ func (s Slice) types() (stripeevent.Types, error) {
 	return t, nil
 }
 
-// filters are the subjects that the server looks up; they may let through more types than the globs.
+// filters returns the server's subject filters; they may match more types than the globs.
 func (s Slice) filters() []string {
-	prefix := "stripe.event." + string(s.Mode) + "." + idFilter(s.Account) + "." + idFilter(s.Customer) + "."
-	var list []string
-	for _, glob := range s.Types {
-		list = merge(list, prefix+typeFilter(glob))
+	customers, types := []string{"*"}, []string{">"}
+	if len(s.Customers) > 0 {
+		customers = nil
+		for _, id := range s.Customers {
+			customers = append(customers, entitlement.Key("", id))
+		}
 	}
-	if list == nil {
-		return []string{prefix + ">"}
+	if len(s.Types) > 0 {
+		types = nil
+		for _, glob := range s.Types {
+			types = append(types, typeFilter(glob))
+		}
+	}
+	var list []string
+	for _, customer := range customers {
+		for _, typ := range types {
+			list = merge(list, "stripe.event."+string(s.Mode)+"."+accountFilter(s.Account)+"."+customer+"."+typ)
+		}
 	}
 	return list
 }
 
-func idFilter(id string) string {
-	if id == "" {
+func accountFilter(account string) string {
+	if account == "" {
 		return "*"
 	}
-	return entitlement.Key("", id)
+	return entitlement.Key("", account)
 }
 
-// typeFilter covers a glob: exactly for a type and for one whose only star is a whole last part.
+// typeFilter returns a filter that covers a glob: exactly for a type, and for a glob whose only
+// star is a whole last part.
 func typeFilter(glob string) string {
 	head, tail, star := strings.Cut(strings.TrimSpace(glob), "*")
 	switch {
@@ -69,7 +82,7 @@ func typeFilter(glob string) string {
 	return ">"
 }
 
-// merge adds a filter to others; the server refuses filters that overlap.
+// merge adds a filter to others. The server refuses overlapping filters.
 func merge(list []string, filter string) []string {
 	out := list[:0:0]
 	for _, f := range list {

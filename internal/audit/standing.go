@@ -6,82 +6,91 @@ import (
 	"time"
 
 	"entitled/entitlement"
-	"entitled/internal/syncer"
+	"entitled/internal/record"
 )
 
-// A Standing answers what people ask first: has the customer access, since when, and what gave or took it. All of it is read off the
-// records and the bucket; what they do not tell is said to be unknown.
+// A Standing answers the first questions about a customer: does it have access, since when, and
+// what granted or removed it. It is derived from the records and the bucket; anything that they do
+// not show is reported as unknown.
 type Standing struct {
 	At time.Time `json:"at"`
-	// Known is false where nothing that is kept tells what an app was told.
+	// Known is false if nothing remaining shows what apps saw.
 	Known  bool `json:"known"`
 	Access bool `json:"access"`
-	// Status is that of the snapshot, "deleted" of a customer that is no more, empty without a snapshot.
+	// Status is that of the snapshot, "deleted" for a deleted customer, empty without a snapshot.
 	Status string `json:"status,omitempty"`
-	// How access came to be as it is.
+	// How says how access came to be as it is.
 	How How `json:"how"`
-	// Since is when access changed; nil where that is not known. AtLeastSince is then how far back it is known to have been the same:
-	// the time of a record, or, without one, when the reading of Stripe began whose content it was.
+	// Since is when access changed; nil if unknown. AtLeastSince is then how far back it is known
+	// to have been the same: the time of a record or, without one, of the start of the reading that
+	// saw this content.
 	Since        *time.Time `json:"since"`
 	AtLeastSince *time.Time `json:"at_least_since,omitempty"`
-	// Was and Became are the status before and after the sync that changed access; Was is empty where that is not recorded, where
-	// First says that there was no snapshot before, and where it had vanished.
+	// Was and Became are the status before and after the sync that changed access. Was is empty if
+	// it is not recorded, if First reports that there was no earlier snapshot, and if that had
+	// vanished.
 	Was    string `json:"was,omitempty"`
 	Became string `json:"became,omitempty"`
 	First  bool   `json:"first,omitempty"`
-	// Vanished is there where access is what it is because the snapshot had vanished from the bucket: until the sync that wrote it again,
-	// or to this day. Where the instant is within the gap, Known is false unless there was no access with the snapshot either.
+	// Vanished is set if access follows from a gap: the snapshot vanished from the bucket, until
+	// the sync that wrote it again, or until now. For an instant within the gap, Known is false
+	// unless the snapshot gave no access either.
 	Vanished *Gap `json:"vanished,omitempty"`
-	// Record is the sequence in STRIPE_SYNCED of the record that this is read off; 0 for none.
+	// Record is the sequence in STRIPE_SYNCED of the record behind this; 0 for none.
 	Record   uint64 `json:"record,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
-	// Cause is what led to the sync: not what changed the customer at Stripe. The event is the one that was marked last before it.
+	// Cause is what led to the sync, which is not necessarily what changed the customer at Stripe.
+	// Its event is the one of the last marker before it.
 	Cause entitlement.Cause `json:"cause,omitzero"`
-	// Events are the types of the events that came with the change, each once: those that mark, that no sync before had covered, and
-	// that had come soon after this one. Stripe tells of one change in several, and the first to come starts the sync.
+	// Events are the distinct types of the events that came with the change: those that mark, that
+	// no earlier sync had covered, and that arrived soon after this one. Stripe reports one change
+	// in several events, and the first to arrive starts the sync.
 	Events []string `json:"events,omitempty"`
-	// ToldBy is the one of these events that tells of the change, where one does. Stripe attaches a payment method before it
-	// creates the subscription, and a sync that the first event led to may see what the second tells of.
-	ToldBy *Telling `json:"told_by,omitempty"`
-	// Unannounced says that no event that had arrived told of the change.
+	// AnnouncedBy is the one of these events that reports the change, if one does. Stripe attaches a
+	// payment method before it creates the subscription, and the sync of the first event may see
+	// the change that the second reports.
+	AnnouncedBy *Announcement `json:"told_by,omitempty"`
+	// Unannounced reports that no event that had arrived reported the change.
 	Unannounced bool `json:"unannounced,omitempty"`
 }
 
-// A Telling is an event that tells of a change of access.
-type Telling struct {
+// A Announcement is an event that reports a change of access.
+type Announcement struct {
 	Event string `json:"event"`
 	Type  string `json:"type"`
 }
 
-// How is what made access what it is.
+// How says what made access what it is.
 type How string
 
 const (
-	// BySync: the record of a sync says that it changed access.
+	// BySync: the record of a sync changed access.
 	BySync How = "sync"
-	// ByItself: the time came that the snapshot had named as the end of access.
+	// ByItself: the end of access in the snapshot was reached.
 	ByItself How = "ended"
 	// Forgotten: the customer was forgotten by hand.
 	Forgotten How = "forgotten"
-	// Never: the records begin with the first snapshot, or there is none, and none had access.
+	// Never: there never was access, from the first snapshot on, or there is no snapshot.
 	Never How = "never"
-	// Unrecorded: access changed between two records, or between the last one and the bucket, as where the snapshot vanished.
+	// Unrecorded: access changed between two records, or between the last one and the bucket, as
+	// when the snapshot vanished.
 	Unrecorded How = "unrecorded"
-	// Unkept: no record that is kept changed it, and they do not reach back to the first.
+	// Unkept: no remaining record changed it, and they do not reach back to the first.
 	Unkept How = "unkept"
-	// Unreadable: the bucket holds something that is no snapshot.
+	// Unreadable: the bucket has an entry that is not a snapshot.
 	Unreadable How = "unreadable"
 )
 
-// A write is a sync that wrote the snapshot, or the record that all was forgotten.
+// A write is a sync that wrote the snapshot, or the record that everything was forgotten.
 type write struct {
 	*Sync
-	// at is when it was recorded, or when a later write was, if that was recorded before.
+	// at is when it was recorded, or when a later write was recorded, if that was earlier.
 	at time.Time
 }
 
-// writes are the syncs that wrote, in the order in which they did. Two that end at once may be recorded in the other order. Then the
-// revision tells, and so does the fetch: revisions alone begin anew with a bucket that was created anew.
+// writes returns the syncs that wrote, in the order of their writes. Two that end at once may be
+// recorded in the opposite order. Their revisions and fetches together show it: revisions alone
+// restart in a recreated bucket.
 func writes(syncs []*Sync) []write {
 	var list []write
 	for _, y := range syncs {
@@ -101,7 +110,7 @@ func writes(syncs []*Sync) []write {
 	return list
 }
 
-// overtook says that a was recorded before b, but written after it.
+// overtook reports whether a was recorded before b but written after it.
 func overtook(a, b *Sync) bool {
 	return !a.Forgotten && a.Record.Revision > b.Record.Revision && a.Record.AsOf.After(b.Record.AsOf)
 }
@@ -116,11 +125,11 @@ func (s *Story) syncs() []*Sync {
 	return list
 }
 
-// Standing is how the customer stands now: access is that of the bucket, which is what apps go by.
+// Standing returns the present state: access is that of the bucket, which apps use.
 func (s *Story) Standing() Standing {
 	now := s.Now
 	w := s.walk(now.At, func(y write) bool {
-		// The bucket is read a little later than the instant that it counts for.
+		// The bucket is read slightly later than the instant that it stands for.
 		return !y.at.After(now.At) || now.Revision != 0 && !y.Forgotten && y.Record.Revision <= now.Revision
 	})
 	switch p, gone := now.Snapshot, s.Gone(); {
@@ -129,7 +138,7 @@ func (s *Story) Standing() Standing {
 	case gone != nil:
 		return missing(now.At, gone)
 	case p == nil && w.wrote:
-		// It is being forgotten, and the record of that came after this instant.
+		// The customer is being forgotten, and the record of that is later than this instant.
 		return Standing{At: now.At, Known: true, How: Unrecorded, Record: w.seq, Revision: w.revision}
 	case p == nil, w.snapshot != nil && w.snapshot.Equal(p):
 	case w.Known:
@@ -141,12 +150,12 @@ func (s *Story) Standing() Standing {
 	return w.Standing
 }
 
-// missing is how a customer stands whose snapshot is gone from the bucket.
+// missing returns the state of a customer whose snapshot is missing from the bucket.
 func missing(at time.Time, g *Gap) Standing {
 	return Standing{At: at.UTC(), Known: true, How: Unrecorded, Record: g.Record, Revision: g.Revision, Vanished: g}
 }
 
-// StandingAt is how the customer stood at an instant, as [Story.Told] has it.
+// StandingAt returns the state at an instant, consistent with [Story.ViewAt].
 func (s *Story) StandingAt(at time.Time) Standing {
 	w := s.walk(at, func(y write) bool { return !y.at.After(at) })
 	if g := s.gapAt(at); g != nil {
@@ -157,7 +166,7 @@ func (s *Story) StandingAt(at time.Time) Standing {
 		return w.Standing
 	}
 	if !w.Known {
-		switch t := s.Told(at); {
+		switch t := s.ViewAt(at); {
 		case t.Known && t.Snapshot != nil:
 			w.found(t.Snapshot)
 		case t.Known:
@@ -168,18 +177,19 @@ func (s *Story) StandingAt(at time.Time) Standing {
 	return w.Standing
 }
 
-// A walk goes through the writes of a customer and keeps track of access. While Known, access is what the snapshot allows.
+// A walk follows the writes of a customer and tracks access. While Known, access is that of the
+// snapshot.
 type walk struct {
 	Standing
-	wrote         bool                  // there is a write that no forgetting followed
+	wrote         bool                  // there is a write since the customer was last forgotten
 	snapshot      *entitlement.Snapshot // the last one recorded; nil for none
 	seq, revision uint64                // of the last write, 0 for none
-	gaps          map[*Sync]*Gap        // those that are over, by the syncs that ended them
-	events        []*Heard              // those that mark
-	covered       uint64                // events up to this sequence are covered by a write so far
+	gaps          map[*Sync]*Gap        // the ended gaps, by the syncs that ended them
+	events        []*Heard              // the events that mark
+	covered       uint64                // the writes so far cover events up to this sequence
 }
 
-// walk goes through the writes up to the first that does not count.
+// walk follows the writes up to the first that does not count.
 func (s *Story) walk(at time.Time, counts func(write) bool) *walk {
 	w := &walk{Standing: Standing{At: at.UTC(), How: Unkept}, gaps: map[*Sync]*Gap{}}
 	for _, g := range gaps(s.syncs(), false) {
@@ -203,7 +213,7 @@ func (s *Story) walk(at time.Time, counts func(write) bool) *walk {
 	return w
 }
 
-// pass lets time go by: access may end by itself.
+// pass advances the time: access may end by itself.
 func (w *walk) pass(at time.Time) {
 	if w.snapshot == nil || !w.Access || w.snapshot.Allowed(at) {
 		return
@@ -224,7 +234,7 @@ func (w *walk) atLeastSince(t time.Time) {
 	w.Since, w.AtLeastSince = nil, &t
 }
 
-// write takes one record into account.
+// write follows one record.
 func (w *walk) write(y write) {
 	r, next, gap := &y.Record, y.Record.Snapshot, w.gaps[y.Sync]
 	switch {
@@ -236,13 +246,13 @@ func (w *walk) write(y write) {
 		return
 	case next == nil:
 		w.pass(y.at)
-	case r.Outcome == syncer.Unchanged && w.Known && w.missing(y):
+	case r.Outcome == record.Unchanged && w.Known && w.missing(y):
 		w.unrecorded(next, y.Seq, r.Revision)
 	case gap != nil:
 		w.restore(y, gap)
 	default:
-		// A first one, but not if there was a write before: what that had made was there.
-		first := !w.wrote && (r.Outcome == syncer.Created || r.Outcome == syncer.Deleted && len(r.Changed) == 0)
+		// It is a first snapshot, unless there was an earlier write.
+		first := !w.wrote && (r.Outcome == record.Created || r.Outcome == record.Deleted && len(r.Changed) == 0)
 		w.pass(y.at)
 		w.before(y, first)
 		w.after(y, first)
@@ -250,11 +260,12 @@ func (w *walk) write(y write) {
 	w.wrote, w.seq, w.revision, w.covered = true, y.Seq, r.Revision, max(w.covered, r.EventsSeq)
 }
 
-// together is how far apart the events of one change come, unless something delays them.
+// together is the greatest distance between the events of one change, unless something delays them.
 const together = 2 * time.Second
 
-// told are the types of the events that came with a write, and the one that tells most of what it changed: of equals the last.
-func (w *walk) told(y write) (types []string, by *Telling) {
+// announcement returns the types of the events that came with a write, and the event that best
+// reports its change, the last of equal ones.
+func (w *walk) announcement(y write) (types []string, by *Announcement) {
 	best := 0
 	for _, e := range w.events {
 		if e.Seq <= w.covered || e.Seq > y.Record.EventsSeq && e.StoredAt.After(y.at.Add(together)) {
@@ -263,15 +274,15 @@ func (w *walk) told(y write) (types []string, by *Telling) {
 		if !slices.Contains(types, e.Type) {
 			types = append(types, e.Type)
 		}
-		if n := w.tells(e.Type, y.Record.Snapshot.Deleted); n > 0 && n >= best {
-			best, by = n, &Telling{Event: e.ID, Type: e.Type}
+		if n := w.rates(e.Type, y.Record.Snapshot.Deleted); n > 0 && n >= best {
+			best, by = n, &Announcement{Event: e.ID, Type: e.Type}
 		}
 	}
 	return types, by
 }
 
-// tells says how much an event of the type tells of the change of access just taken into account: 0 for nothing.
-func (w *walk) tells(typ string, deleted bool) int {
+// rates returns how well an event of this type reports the last change of access: 0 for not at all.
+func (w *walk) rates(typ string, deleted bool) int {
 	expected := "customer.subscription.updated"
 	switch {
 	case deleted:
@@ -290,7 +301,8 @@ func (w *walk) tells(typ string, deleted bool) int {
 	return 0
 }
 
-// missing says that there was a write between the last one recorded and this one: it does not lead from the one content to the other.
+// missing reports that there was an unrecorded write between the last one and this one, since it
+// does not lead from the one content to the other.
 func (w *walk) missing(y write) bool {
 	var paths []string
 	for _, d := range entitlement.Diff(w.snapshot, y.Record.Snapshot) {
@@ -299,7 +311,7 @@ func (w *walk) missing(y write) bool {
 	return !slices.Equal(paths, y.Record.Changed)
 }
 
-// before settles how access stood when the write came.
+// before updates access to the state just before the write.
 func (w *walk) before(y write, first bool) {
 	next := y.Record.Snapshot
 	flipped, moved := slices.Contains(y.Record.Changed, "access"), slices.Contains(y.Record.Changed, "access_until")
@@ -313,16 +325,17 @@ func (w *walk) before(y write, first bool) {
 	case !w.Known:
 	case first, !w.missing(y):
 		return
-	case w.snapshot != nil && !flipped && !moved && w.snapshot.Access == next.Access && same(w.snapshot.AccessUntil, next.AccessUntil):
+	case w.snapshot != nil && !flipped && !moved && w.snapshot.Access == next.Access &&
+		same(w.snapshot.AccessUntil, next.AccessUntil):
 		return
 	default:
 		how = Unrecorded
 	}
-	// Only what changed is known of the content before.
+	// Of the earlier content only the changed fields are known.
 	w.reset(how)
 	w.Known, w.Status = true, ""
 	if flipped && !next.Access && !moved {
-		w.Access = true // and it had no end
+		w.Access = true // without an end
 		return
 	}
 	w.Access = next.Allowed(y.at) && !flipped
@@ -330,7 +343,7 @@ func (w *walk) before(y write, first bool) {
 	w.Record, w.Revision = y.Seq, y.Record.Revision
 }
 
-// restore takes into account a write that found the snapshot vanished: there was no access just before it, whatever there was until then.
+// restore follows a write that found the snapshot vanished: there was no access just before it.
 func (w *walk) restore(y write, g *Gap) {
 	lost := w.Access || !w.Known
 	w.Known, w.Access, w.Status = true, false, ""
@@ -346,13 +359,13 @@ func (w *walk) restore(y write, g *Gap) {
 	}
 }
 
-// within settles what is known of an instant in a gap, after the last write before it.
+// within derives what is known at an instant in a gap, after the last write before it.
 func (w *walk) within(g *Gap, at time.Time) {
 	if w.Known && !w.Access {
-		return // there was none with the snapshot, and none without
+		return // no access with the snapshot, and none without
 	}
 	w.pass(at)
-	end := w.Since // if it ended by itself, had it not vanished before
+	end := w.Since // when it ended by itself, unless the snapshot vanished earlier
 	known := w.Known && !w.Access
 	w.reset(Unrecorded)
 	w.Known, w.Access, w.Status, w.Vanished = known, false, "", g
@@ -362,7 +375,7 @@ func (w *walk) within(g *Gap, at time.Time) {
 	}
 }
 
-// after settles how access stands since the write.
+// after updates access to the state since the write.
 func (w *walk) after(y write, first bool) {
 	r, next := &y.Record, y.Record.Snapshot
 	if allowed := next.Allowed(y.at); allowed != w.Access {
@@ -372,12 +385,12 @@ func (w *walk) after(y write, first bool) {
 		w.since(y.at)
 		w.Record, w.Revision = y.Seq, r.Revision
 		w.Cause = entitlement.Cause{Trigger: r.Trigger, Event: r.Event, Type: r.Type}
-		w.Events, w.ToldBy = w.told(y)
+		w.Events, w.AnnouncedBy = w.announcement(y)
 	}
 	w.snapshot, w.Status = next, statusOf(next)
 }
 
-// unrecorded sets a snapshot that a sync without a record wrote, soon after the reading that it is dated by.
+// unrecorded sets a snapshot of a sync without a record, which wrote it soon after its as_of.
 func (w *walk) unrecorded(next *entitlement.Snapshot, seq, revision uint64) {
 	w.pass(next.ChangedAt)
 	if allowed := next.Allowed(next.ChangedAt); allowed != w.Access {
@@ -390,7 +403,7 @@ func (w *walk) unrecorded(next *entitlement.Snapshot, seq, revision uint64) {
 	w.seq, w.revision = seq, revision
 }
 
-// found sets a snapshot that has been the same since before the records that are kept.
+// found sets a snapshot that has been the same since before the remaining records.
 func (w *walk) found(p *entitlement.Snapshot) {
 	w.reset(Unkept)
 	w.Known, w.Access = true, p.Allowed(p.ChangedAt)
@@ -399,7 +412,7 @@ func (w *walk) found(p *entitlement.Snapshot) {
 	w.seq, w.revision = 0, 0
 }
 
-// reset forgets how access came to be as it is, but not how it is.
+// reset forgets how access came to be as it is, but keeps access.
 func (w *walk) reset(how How) {
 	w.Standing = Standing{At: w.At, Known: w.Known, Access: w.Access, Status: w.Status, How: how}
 }

@@ -10,11 +10,11 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
 )
 
-// A webhook that never comes: the change is found by a request, and told as found without an event.
+// A webhook that never comes: the change is found by a request, and the story says that no event announced it.
 func TestStoryOfALostWebhook(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -34,7 +34,7 @@ func TestStoryOfALostWebhook(t *testing.T) {
 	list := syncs(s)
 	last := list[len(list)-1]
 	if !last.Unannounced || last.Record.Trigger != stripeevent.TriggerRequest || len(last.Changes) == 0 {
-		t.Errorf("last sync %+v: want a change found by a request that no event told of", last)
+		t.Errorf("last sync %+v: want a change found by a request and announced by no event", last)
 	}
 	for _, y := range list[:len(list)-1] {
 		if y.Unannounced {
@@ -44,22 +44,24 @@ func TestStoryOfALostWebhook(t *testing.T) {
 	if n := len(s.Uncovered()); n != 0 {
 		t.Errorf("%d events uncovered, want none", n)
 	}
-	if st := s.Standing(); st.How != audit.BySync || st.Access || st.Record != last.Seq || !st.Since.Equal(last.StoredAt) || !st.Unannounced ||
+	if st := s.Standing(); st.How != audit.BySync || st.Access || st.Record != last.Seq ||
+		!st.Since.Equal(last.StoredAt) || !st.Unannounced ||
 		st.Cause.Trigger != stripeevent.TriggerRequest || st.Was != "active" || st.Became != "canceled" {
-		t.Errorf("standing %+v, want access lost by the last sync, which a request led to and no event told of", st)
+		t.Errorf("standing %+v, want access lost by the last sync, which a request led to and no event announced", st)
 	}
-	if told := s.Told(before); !told.Known || !told.Allowed || told.Snapshot == nil {
-		t.Errorf("told at %s: %+v, want access", before, told)
+	if view := s.ViewAt(before); !view.Known || !view.Allowed || view.Snapshot == nil {
+		t.Errorf("view at %s: %+v, want access", before, view)
 	}
-	if told := s.Told(time.Now()); !told.Known || told.Allowed {
-		t.Errorf("told now: %+v, want no access", told)
+	if view := s.ViewAt(time.Now()); !view.Known || view.Allowed {
+		t.Errorf("view now: %+v, want no access", view)
 	}
-	if told := s.Told(before.Add(-time.Hour)); !told.Known || told.Snapshot != nil {
-		t.Errorf("told an hour before: %+v, want nothing, for certain", told)
+	if view := s.ViewAt(before.Add(-time.Hour)); !view.Known || view.Snapshot != nil {
+		t.Errorf("view an hour before: %+v, want nothing, for certain", view)
 	}
 }
 
-// A cancellation that a webhook tells of: the answer names the sync that saw it, and the events that came with it.
+// A cancellation that a webhook announces: the answer names the sync that saw it, and the events
+// that came with it.
 func TestStoryOfACancellation(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -71,10 +73,12 @@ func TestStoryOfACancellation(t *testing.T) {
 	}
 	r.settle()
 	st := r.story(c).Standing()
-	if !st.Known || st.Access || st.How != audit.BySync || st.Unannounced || st.Cause.Trigger != stripeevent.TriggerWebhook || st.Cause.Event == "" {
+	if !st.Known || st.Access || st.How != audit.BySync || st.Unannounced ||
+		st.Cause.Trigger != stripeevent.TriggerWebhook || st.Cause.Event == "" {
 		t.Errorf("standing %+v, want access lost by the sync of a webhook", st)
 	}
-	if !slices.Contains(st.Events, "customer.subscription.deleted") || slices.Contains(st.Events, "customer.subscription.created") {
+	if !slices.Contains(st.Events, "customer.subscription.deleted") ||
+		slices.Contains(st.Events, "customer.subscription.created") {
 		t.Errorf("with events %v, want customer.subscription.deleted among them, and none of the purchase", st.Events)
 	}
 }
@@ -96,8 +100,10 @@ func TestStoryOfALostMarker(t *testing.T) {
 	if len(lost) != 1 || lost[0].Type != "customer.subscription.updated" {
 		t.Fatalf("uncovered: %+v, want the update", lost)
 	}
-	if s, err := r.log.Story(t.Context(), c, marks(), lost[0].StoredAt.Add(time.Second)); err != nil || len(s.Uncovered()) != 0 {
-		t.Errorf("a second after the event: %d uncovered (%v), want none: its marker may be on its way", len(s.Uncovered()), err)
+	if s, err := r.log.Story(t.Context(), c, marks(), lost[0].StoredAt.Add(time.Second)); err != nil ||
+		len(s.Uncovered()) != 0 {
+		t.Errorf("a second after the event: %d uncovered (%v), want none: its marker may be on its way",
+			len(s.Uncovered()), err)
 	}
 	r.mark(c, stripeevent.TriggerReplay)
 	r.settle()
@@ -105,11 +111,13 @@ func TestStoryOfALostMarker(t *testing.T) {
 	list := syncs(s)
 	last := list[len(list)-1]
 	if len(s.Uncovered()) != 0 || len(last.Covers) != 1 || last.Covers[0] != lost[0].Seq || last.Unannounced {
-		t.Errorf("after the replay: %d uncovered, last sync %+v; want it to cover event %d", len(s.Uncovered()), last, lost[0].Seq)
+		t.Errorf("after the replay: %d uncovered, last sync %+v; want it to cover event %d",
+			len(s.Uncovered()), last, lost[0].Seq)
 	}
 }
 
-// A customer that Stripe refuses is parked beside others that succeed, is listed, and comes back when redriven.
+// A customer that Stripe refuses is parked beside others that succeed, is listed, and comes back
+// when redriven.
 func TestStoryOfAParkedCustomer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -132,10 +140,11 @@ func TestStoryOfAParkedCustomer(t *testing.T) {
 	s = r.story(c)
 	list := syncs(s)
 	refused, last := list[len(list)-2], list[len(list)-1]
-	if refused.Record.Outcome != syncer.Parked || len(refused.Covers) != 0 {
+	if refused.Record.Outcome != record.Parked || len(refused.Covers) != 0 {
 		t.Errorf("sync before the last: %+v, want parked, covering nothing", refused)
 	}
-	if last.Record.Outcome != syncer.Changed || last.Record.Trigger != stripeevent.TriggerRedrive || len(last.Covers) == 0 || last.Unannounced {
+	if last.Record.Outcome != record.Changed || last.Record.Trigger != stripeevent.TriggerRedrive ||
+		len(last.Covers) == 0 || last.Unannounced {
 		t.Errorf("last sync: %+v, want changed by the redrive, covering the event", last)
 	}
 	if s.Now.Failure != nil {
@@ -202,10 +211,12 @@ func TestStoryOfARace(t *testing.T) {
 
 	list := syncs(r.story(c))
 	last, request := list[len(list)-1], list[len(list)-2]
-	if request.Record.Trigger != stripeevent.TriggerRequest || request.Record.Outcome != syncer.Changed || len(request.Covers) == 0 {
-		t.Errorf("sync before the last: %+v, want the request's, which changed the snapshot and covers the event", request)
+	if request.Record.Trigger != stripeevent.TriggerRequest || request.Record.Outcome != record.Changed ||
+		len(request.Covers) == 0 {
+		t.Errorf("sync before the last: %+v, want the request's, which changed the snapshot and covers the event",
+			request)
 	}
-	if last.Record.Conflicts != 1 || last.Record.Outcome != syncer.Unchanged || last.Record.StripeRequests != 2 {
+	if last.Record.Conflicts != 1 || last.Record.Outcome != record.Unchanged || last.Record.StripeRequests != 2 {
 		t.Errorf("last sync: %+v, want one conflict, two requests and nothing changed", last)
 	}
 }
@@ -229,7 +240,7 @@ func TestRunning(t *testing.T) {
 	}
 }
 
-// What a marker waited for after a failure is another try.
+// After a failure a marker waits for another try.
 func TestStoryOfARetry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -239,10 +250,10 @@ func TestStoryOfARetry(t *testing.T) {
 		if y.Retry != failed {
 			t.Errorf("sync %d, %s: retry %t, want %t", y.Seq, y.Record.Outcome, y.Retry, failed)
 		}
-		failed = y.Record.Outcome == syncer.Failed
+		failed = y.Record.Outcome == record.Failed
 	}
 	if list := syncs(r.story(c)); !list[len(list)-1].Retry {
-		t.Error("the last sync is not told as a retry")
+		t.Error("the last sync does not count as a retry")
 	}
 }
 
@@ -253,12 +264,16 @@ func (r *rig) fail(c stripeevent.Customer) {
 			return next
 		}
 		r.stripe.Store(nil)
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+		return http.HandlerFunc(func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+		})
 	}
 	r.stripe.Store(&hook)
 }
 
-// troubled has a customer change whose reading spoil keeps from succeeding, beside another whose syncs succeed.
+// troubled has a customer change whose reading spoil keeps from succeeding, beside another whose
+// syncs succeed.
 func (r *rig) troubled(spoil func(stripeevent.Customer)) stripeevent.Customer {
 	r.Helper()
 	r.start()
@@ -274,8 +289,8 @@ func (r *rig) troubled(spoil func(stripeevent.Customer)) stripeevent.Customer {
 	return c
 }
 
-// A record that cannot be read is a step of the story and covers nothing; the rest is told as it would be without it, but for what an app was
-// told from then on, which is unsure.
+// A record that cannot be read is a step of the story and covers nothing; the rest is as it
+// would be without it, except that an app's view is unsure from then on.
 func TestStoryWithAnUnreadableRecord(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -284,8 +299,8 @@ func TestStoryWithAnUnreadableRecord(t *testing.T) {
 	r.settle()
 	stop()
 	before := r.story(c)
-	if told := before.Told(time.Now()); told.Unreadable != 0 {
-		t.Errorf("told: %+v, want nothing unreadable", told)
+	if view := before.ViewAt(time.Now()); view.Unreadable != 0 {
+		t.Errorf("view: %+v, want nothing unreadable", view)
 	}
 	r.door.blind.Store(true)
 	if err := r.sim.Cancel(sub); err != nil {
@@ -312,11 +327,11 @@ func TestStoryWithAnUnreadableRecord(t *testing.T) {
 	if !cmp.Equal(was, is) {
 		t.Errorf("standing (-before +with it):\n%s", cmp.Diff(was, is))
 	}
-	told := s.Told(time.Now())
-	if !told.Known || !told.Allowed || told.Unreadable != bad[1].Seq || told.Failing != nil {
-		t.Errorf("told: %+v, want access, unsure for record %d", told, bad[1].Seq)
+	view := s.ViewAt(time.Now())
+	if !view.Known || !view.Allowed || view.Unreadable != bad[1].Seq || view.Failing != nil {
+		t.Errorf("view: %+v, want access, unsure for record %d", view, bad[1].Seq)
 	}
-	if told := s.Told(asked); told.Unreadable != 0 {
-		t.Errorf("told before: %+v", told)
+	if view := s.ViewAt(asked); view.Unreadable != 0 {
+		t.Errorf("view before: %+v", view)
 	}
 }

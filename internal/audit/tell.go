@@ -5,14 +5,14 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
 )
 
-// underWay is how long after an event its marker may be on its way, or its sync's record.
+// underWay is how long after an event its marker, or the record of its sync, may be on its way.
 const underWay = 5 * time.Second
 
-// tell puts events and syncs of one customer, each in the order of its stream, into one story. It is pure.
+// tell merges the events and syncs of a customer, each in stream order, into one story. It is pure.
 func tell(c stripeevent.Customer, events []*Heard, syncs []*Sync, now Present) *Story {
 	follow(syncs)
 	retries(syncs)
@@ -24,12 +24,12 @@ func tell(c stripeevent.Customer, events []*Heard, syncs []*Sync, now Present) *
 	for _, y := range syncs {
 		s.Steps = append(s.Steps, Step{Sync: y})
 	}
-	// One server gave both their times. An event comes before what it led to.
+	// One server assigned both times. An event sorts before its sync.
 	slices.SortStableFunc(s.Steps, func(a, b Step) int { return a.At().Compare(b.At()) })
 	return s
 }
 
-// follow finds what each sync changed, and which found that the snapshot had vanished.
+// follow finds what each sync changed, and which syncs found that the snapshot had vanished.
 func follow(syncs []*Sync) {
 	for _, g := range gaps(syncs, false) {
 		g.ended.Vanished = g
@@ -42,7 +42,7 @@ func follow(syncs []*Sync) {
 		}
 		s.Before = before
 		if next := s.Record.Snapshot; next != nil {
-			if before != nil || s.Record.Outcome == syncer.Created {
+			if before != nil || s.Record.Outcome == record.Created {
 				s.Changes = Changes(before, next)
 			}
 			before = next
@@ -50,7 +50,8 @@ func follow(syncs []*Sync) {
 	}
 }
 
-// retries finds the syncs whose marker came back after a failure. The time tells a marker from that of a stream that was made anew.
+// retries finds the syncs whose marker was redelivered after a failure. The time distinguishes
+// markers of a recreated stream with equal sequences.
 func retries(syncs []*Sync) {
 	type marker struct {
 		seq      uint64
@@ -63,18 +64,18 @@ func retries(syncs []*Sync) {
 		}
 		m := marker{s.Record.MarkerSeq, s.Record.ReceivedAt.UnixNano()}
 		s.Retry = failed[m]
-		failed[m] = failed[m] || s.Record.Outcome == syncer.Failed
+		failed[m] = failed[m] || s.Record.Outcome == record.Failed
 	}
 }
 
-// cover gives every event that marks its fate, and says which changes no event had told of.
+// cover sets the fate of every event that marks, and finds the changes that no event had reported.
 func cover(events []*Heard, syncs []*Sync, now Present) {
-	next := 0 // the first event that no sync so far covers
+	next := 0 // the first event not covered so far
 	for _, s := range syncs {
 		if !s.Succeeded() {
 			continue
 		}
-		told := false
+		announced := false
 		for ; next < len(events) && events[next].Seq <= s.Record.EventsSeq; next++ {
 			e := events[next]
 			if e.Fate == Kept {
@@ -82,18 +83,19 @@ func cover(events []*Heard, syncs []*Sync, now Present) {
 			}
 			e.Fate, e.CoveredBy = Covered, s.Seq
 			s.Covers = append(s.Covers, e.Seq)
-			told = true
+			announced = true
 		}
-		changed := s.Record.Outcome == syncer.Changed || s.Record.Outcome == syncer.Deleted
-		// The marker's own event may have been stored, and covered, long before: Stripe repeats.
-		s.Unannounced = changed && !told && !s.Forgotten && s.Record.Trigger != stripeevent.TriggerWebhook
+		changed := s.Record.Outcome == record.Changed || s.Record.Outcome == record.Deleted
+		// The marker's own event may have been stored and covered long before, because Stripe
+		// repeats events.
+		s.Unannounced = changed && !announced && !s.Forgotten && s.Record.Trigger != stripeevent.TriggerWebhook
 	}
 	parked := now.Failure != nil && now.Failure.ParkedAt != nil
 	for _, e := range events[next:] {
 		switch {
 		case e.Fate == Kept:
 		case parked && len(now.Markers) == 0 && !e.StoredAt.After(triedAt(syncs, now)):
-			e.Fate = SetAside // however young: its marker is gone
+			e.Fate = SetAside // however young, since its marker is gone
 		case len(now.Markers) > 0 || now.At.Sub(e.StoredAt) < underWay:
 			e.Fate = Waiting
 		case parked:
@@ -104,22 +106,24 @@ func cover(events []*Heard, syncs []*Sync, now Present) {
 	}
 }
 
-// triedAt is when a parked customer was tried last, by the clock that dates events if there is a record of it.
+// triedAt returns when a parked customer was last tried, by the clock of the events if there is a
+// record of it.
 func triedAt(syncs []*Sync, now Present) time.Time {
 	for _, s := range slices.Backward(syncs) {
-		if s.Record.Outcome == syncer.Parked {
+		if s.Record.Outcome == record.Parked {
 			return s.StoredAt
 		}
 	}
 	return now.Failure.LastAt
 }
 
-// Uncovered are the events that nothing covers or will.
+// Uncovered returns the events that nothing covers or will cover.
 func (s *Story) Uncovered() []*Heard {
 	return s.withFate(Uncovered)
 }
 
-// Waiting are the events that a sync is still to cover: their marker is pending, or so young that it may be on its way.
+// Waiting returns the events that a sync will cover: their marker is pending, or so young that it
+// may be on its way.
 func (s *Story) Waiting() []*Heard {
 	return s.withFate(Waiting)
 }
@@ -134,54 +138,58 @@ func (s *Story) withFate(f Fate) []*Heard {
 	return list
 }
 
-// Waits says that something is left for a syncer to do.
+// Waits reports whether a syncer still has work for the customer.
 func (s *Story) Waits() bool {
 	return len(s.Now.Markers) > 0 || len(s.Waiting()) > 0 || len(s.Uncovered()) > 0 || s.Gone() != nil
 }
 
-// Empty says that nothing is known of the customer.
+// Empty reports whether nothing is known of the customer.
 func (s *Story) Empty() bool {
 	return len(s.Steps) == 0 && s.gone() && len(s.Now.Markers) == 0 && s.Now.Failure == nil && s.Now.NextLook == nil
 }
 
-// Told is what an app would have been told at an instant.
-type Told struct {
+// View is what an app would have seen at an instant.
+type View struct {
 	At time.Time `json:"at"`
-	// Known is false where the records do not reach back so far.
+	// Known is false if the records do not reach back so far.
 	Known bool `json:"known"`
-	// Snapshot is the one that stood in the bucket; nil for none, which denies.
+	// Snapshot was the one in the bucket; nil for none, which denies access.
 	Snapshot *entitlement.Snapshot `json:"snapshot"`
 	// Allowed is the access at that instant.
 	Allowed bool `json:"allowed"`
-	// AsOf is when Stripe had been read last.
+	// AsOf is when Stripe had last been read.
 	AsOf time.Time `json:"as_of,omitzero"`
-	// Revision is of the last write before, and Sync the record that made the content.
+	// Revision is that of the last earlier write, Sync the record that created the content.
 	Revision uint64 `json:"revision,omitempty"`
-	// Underway are the events that mark, and that Stripe had generated and no sync had covered yet: they may not have arrived.
+	// Underway are the events that mark, that Stripe had generated, and that no sync had covered
+	// yet. They may not have arrived.
 	Underway []*Heard `json:"underway,omitempty"`
-	// Failing is the customer's last sync before, if that had failed.
+	// Failing is the customer's last earlier sync, if it had failed.
 	Failing *Sync `json:"failing,omitempty"`
-	// Sync is the one that made the content; nil where the records do not reach back to it.
+	// Sync is the one that created the content; nil if the records do not reach back to it.
 	Sync *Sync `json:"-"`
-	// Vanished is there where the instant is in a time in which the snapshot vanished from the bucket. Known is then false, unless the
-	// snapshot gave no access either or was gone for certain.
+	// Vanished is set if the snapshot vanished from the bucket in a time that contains the instant.
+	// Known is then false, unless the snapshot gave no access either or was certainly missing.
 	Vanished *Gap `json:"vanished,omitempty"`
-	// Unreadable is the sequence of a record since the last write that cannot be read: what an app was told may be what that sync wrote. 0 for none.
+	// Unreadable is the sequence of an unreadable record since the last write, whose snapshot apps
+	// may have seen; 0 for none.
 	Unreadable uint64 `json:"unreadable,omitempty"`
 }
 
-// settled is how long after its reading a snapshot was written for certain, be it by a backfill of many millions.
+// settled is the time after its reading within which a snapshot was certainly written, even by a
+// backfill of many millions.
 const settled = 24 * time.Hour
 
-// Told says what an app would have been told at an instant: the last snapshot recorded before it, with access as of then.
-func (s *Story) Told(at time.Time) Told {
-	t := Told{At: at.UTC(), Known: true}
-	var oldest *Sync   // of those that wrote
-	var last time.Time // when the last of them did before the instant
+// ViewAt returns what an app would have seen at an instant: the last snapshot recorded before it,
+// with access at that time.
+func (s *Story) ViewAt(at time.Time) View {
+	t := View{At: at.UTC(), Known: true}
+	var oldest *Sync   // the first that wrote
+	var last time.Time // when the last one before the instant wrote
 	later := false     // the content changed after the instant
 	for _, y := range writes(s.syncs()) {
 		if y.Forgotten {
-			// What stood before it cannot be told any more; what follows starts from nothing.
+			// The state before it is unknown now; the following starts from nothing.
 			t.Known, t.Snapshot, t.Sync, oldest, later = !y.at.After(at), nil, nil, y.Sync, false
 			t.AsOf, t.Revision = time.Time{}, 0
 			last = y.at
@@ -202,18 +210,19 @@ func (s *Story) Told(at time.Time) Told {
 	now := s.Now.Snapshot
 	switch {
 	case t.Snapshot != nil || oldest != nil && oldest.Forgotten:
-	case !later && now != nil && (t.Revision != 0 && !now.ChangedAt.After(t.AsOf) || !now.ChangedAt.IsZero() && !now.ChangedAt.Add(settled).After(at)):
-		// It has not changed since, as far back as the records go, or says itself since when.
+	case !later && now != nil && (t.Revision != 0 && !now.ChangedAt.After(t.AsOf) ||
+		!now.ChangedAt.IsZero() && !now.ChangedAt.Add(settled).After(at)):
+		// It has not changed since, as far back as the records go, or has its own changed_at.
 		t.Snapshot = now
 		if t.AsOf.IsZero() {
 			t.AsOf = now.ChangedAt
 		}
 	case oldest == nil:
-		// The records of a snapshot that is there are gone.
+		// The records of an existing snapshot are gone.
 		t.Known = now == nil
 	default:
-		// The first record made the first snapshot, or it did not and those before are gone.
-		t.Known = t.Revision == 0 && oldest.Record.Outcome == syncer.Created
+		// Either the first record created the first snapshot, or earlier records are gone.
+		t.Known = t.Revision == 0 && oldest.Record.Outcome == record.Created
 	}
 	if t.Vanished = s.gapAt(at); t.Vanished != nil {
 		switch {
@@ -235,9 +244,9 @@ func (s *Story) Told(at time.Time) Told {
 	return t
 }
 
-// underway finds what was to come at the instant.
-func (s *Story) underway(t *Told) {
-	ended := make(map[uint64]time.Time) // the syncs, by their records
+// underway finds the events that were still to be covered at the instant.
+func (s *Story) underway(t *View) {
+	ended := make(map[uint64]time.Time) // when the syncs ended, by their records
 	for _, step := range s.Steps {
 		if y := step.Sync; y != nil {
 			ended[y.Seq] = y.StoredAt

@@ -18,17 +18,19 @@ import (
 )
 
 const (
-	// ahead bounds what the client holds of a bucket ahead of the file, in bytes: more than the largest entry.
+	// ahead bounds the bytes that the client buffers of a bucket; it exceeds the largest entry.
 	ahead = 8 << 20
-	// lookAgain is how soon the leader is asked again where a reader waits for entries that may never come.
+	// lookAgain is the interval at which a reader that waits for entries asks the leader for the
+	// end of the bucket.
 	lookAgain = 100 * time.Millisecond
-	// enough is how often the end is asked for and read up to while a bucket is written without a pause. A key that is
-	// missing after that was written again each time within the milliseconds between its write and its reading.
+	// enough bounds how often the end is requested and read up to while a bucket is written without
+	// a pause. A key that is missing after that was written again, each time, within the
+	// milliseconds between its write and its reading.
 	enough = 20
 )
 
-// bucket reads a bucket to its end. A snapshot of the server would lack the keys that are written meanwhile:
-// their old entry is gone by then, and the new one is behind the snapshot's end.
+// bucket reads a bucket to its end. A snapshot by the server would lack keys that are written
+// meanwhile: their old entry is gone by then, and the new one is after the snapshot's end.
 func (t *taker) bucket(w *watch, s source) error {
 	stream, err := t.mgr.LoadStream(s.stream)
 	if err != nil {
@@ -48,14 +50,14 @@ func (t *taker) bucket(w *watch, s source) error {
 	return err
 }
 
-// record writes what an ordered consumer brings until it has all that the leader has.
+// record writes the deliveries of an ordered consumer until it has everything that the leader has.
 func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recorder) error {
 	end, err := lastEntry(stream, s)
 	if err != nil || end == 0 {
 		return err
 	}
-	// Without a bound nats.go makes the consumer again for ever, past the end of the context and of the
-	// connection.
+	// Without a limit nats.go recreates the consumer forever, even after the context or the
+	// connection has ended.
 	cons, err := t.js.OrderedConsumer(w, s.stream, jetstream.OrderedConsumerConfig{MaxResetAttempts: 10})
 	if err != nil {
 		return err
@@ -89,8 +91,9 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 		if !caughtUp || !silent && rounds > 0 && at < end {
 			continue
 		}
-		// That nothing was pending does not tell what was written a moment before; the end of the stream, asked
-		// for now, does. Each entry that is there now and is not beyond at was there when it was its turn.
+		// That nothing was pending says nothing about the entries written just before; the end of
+		// the stream, requested now, does. Each entry that exists now and is not after that end
+		// existed when it was due.
 		if end, err = t.lastSeq(w, s, stream, silent); err != nil {
 			return err
 		}
@@ -112,8 +115,8 @@ func (t *taker) entry(s source, msg jetstream.Msg, rec *backup.Recorder) error {
 	return nil
 }
 
-// lastSeq is the end of a stream by its leader: its last sequence or, where nothing has come for a while and the
-// last entries may have been removed, that of the last entry.
+// lastSeq returns the end of a stream according to its leader: its last sequence or, if nothing has
+// arrived for a while and the last entries may have been removed, that of the last entry.
 func (t *taker) lastSeq(ctx context.Context, s source, stream *jsm.Stream, silent bool) (uint64, error) {
 	if silent {
 		return lastEntry(stream, s)
@@ -125,7 +128,8 @@ func (t *taker) lastSeq(ctx context.Context, s source, stream *jsm.Stream, silen
 	return found.CachedInfo().State.LastSeq, nil
 }
 
-// next is the next message; the error is context.DeadlineExceeded if there is none for now and soon is set.
+// next returns the next message. If soon is true and there is none now, the error is
+// context.DeadlineExceeded.
 func next(ctx context.Context, it jetstream.MessagesContext, soon bool) (jetstream.Msg, error) {
 	if soon {
 		var end context.CancelFunc
@@ -135,10 +139,11 @@ func next(ctx context.Context, it jetstream.MessagesContext, soon bool) (jetstre
 	return it.Next(jetstream.NextContext(ctx))
 }
 
-// lastEntry is the sequence of the last entry that the leader has, 0 if it has none.
+// lastEntry returns the sequence of the leader's last entry, 0 if there is none.
 func lastEntry(stream *jsm.Stream, s source) (uint64, error) {
 	m, err := stream.ReadLastMessageForSubject("$KV." + s.bucket + ".>")
-	if e, ok := errors.AsType[api.ApiError](err); ok && e.NatsErrorCode() == uint16(jetstream.JSErrCodeMessageNotFound) {
+	if e, ok := errors.AsType[api.ApiError](err); ok &&
+		e.NatsErrorCode() == uint16(jetstream.JSErrCodeMessageNotFound) {
 		return 0, nil
 	}
 	if err != nil {

@@ -20,11 +20,13 @@ import (
 	"entitled/internal/audit"
 	"entitled/internal/ingest"
 	"entitled/internal/natstest"
+	"entitled/internal/plans"
+	"entitled/internal/reduce"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 const (
@@ -34,12 +36,11 @@ const (
 	secret             = "whsec_backup"
 )
 
-// A company is a simulated Stripe with the programs that follow it, on whatever NATS there is.
+// A company is a simulated Stripe with the programs that follow it, on a NATS that can be replaced.
 type company struct {
 	t      *testing.T
 	sim    *stripesim.Sim
 	stripe stripeapi.Config
-	policy syncer.Policy
 	marks  stripeevent.Types
 	door   atomic.Pointer[http.Handler]
 	// prices has the price that new customers buy, subs all subscriptions.
@@ -57,7 +58,7 @@ type servers interface {
 func newCompany(t *testing.T) *company {
 	t.Helper()
 	c := &company{
-		t: t, policy: syncer.Policy{PastDueGrace: 72 * time.Hour},
+		t:      t,
 		prices: map[*stripesim.Account]string{}, subs: map[*stripesim.Account][]string{},
 	}
 	c.sim = stripesim.New(stripesim.Config{Seed: 1, RetryFactor: 1e6})
@@ -78,7 +79,9 @@ func newCompany(t *testing.T) *company {
 	}))
 	t.Cleanup(web.Close)
 	for _, connect := range []bool{false, true} {
-		c.sim.AddWebhookEndpoint(stripesim.WebhookEndpoint{URL: web.URL + "/webhooks/stripe", Secrets: []string{secret}, Connect: connect})
+		c.sim.AddWebhookEndpoint(stripesim.WebhookEndpoint{
+			URL: web.URL + "/webhooks/stripe", Secrets: []string{secret}, Connect: connect,
+		})
 	}
 	return c
 }
@@ -92,14 +95,17 @@ func (c *company) run(on servers, replicas int) (stop func()) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	in, err := ingest.New(ingest.Config{Publisher: publisher, Secrets: []string{secret}, Types: c.marks, PublishTimeout: timeout})
+	in, err := ingest.New(ingest.Config{
+		Publisher: publisher, Secrets: []string{secret}, Types: c.marks, PublishTimeout: timeout,
+	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	handler := in.Handler()
 	c.door.Store(&handler)
 	s, err := syncer.New(syncer.Config{
-		NATS: on.Conn(c.t), Stripe: c.stripe, Rate: 1000, Policy: c.policy, Marks: c.marks, CoverageEvery: time.Hour, Topology: options,
+		NATS: on.Conn(c.t), Stripe: c.stripe, Rate: 1000, Marks: c.marks, CoverageEvery: time.Hour,
+		Topology: options, Timing: natstest.Timing,
 		Log: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
@@ -126,7 +132,7 @@ func (c *company) must(err error) {
 	}
 }
 
-// found makes the catalog and the first customers of an account.
+// found creates the catalog and the first customers of an account.
 func (c *company) found(a *stripesim.Account, customers int) {
 	c.t.Helper()
 	product, err := a.CreateProduct(stripesim.ProductParams{Name: "Pro"})
@@ -138,12 +144,14 @@ func (c *company) found(a *stripesim.Account, customers int) {
 	}
 }
 
-// join makes a customer with a subscription.
+// join creates a customer with a subscription.
 func (c *company) join(a *stripesim.Account) {
 	c.t.Helper()
 	id, err := a.CreateCustomer(stripesim.CustomerParams{})
 	c.must(err)
-	sub, err := a.CreateSubscription(stripesim.SubscriptionParams{Customer: id, Items: []stripesim.ItemParams{{Price: c.prices[a]}}})
+	sub, err := a.CreateSubscription(stripesim.SubscriptionParams{
+		Customer: id, Items: []stripesim.ItemParams{{Price: c.prices[a]}},
+	})
 	c.must(err)
 	c.subs[a] = append(c.subs[a], sub)
 }
@@ -151,7 +159,8 @@ func (c *company) join(a *stripesim.Account) {
 // change changes a subscription, with one event.
 func (c *company) change(a *stripesim.Account, i int) {
 	c.t.Helper()
-	if err := a.UpdateSubscription(c.subs[a][i], map[string]string{"change": fmt.Sprint(c.changes.Add(1))}); err != nil {
+	if err := a.UpdateSubscription(c.subs[a][i],
+		map[string]string{"change": fmt.Sprint(c.changes.Add(1))}); err != nil {
 		c.t.Error(err)
 	}
 }
@@ -164,7 +173,7 @@ func (c *company) quiet() {
 	c.must(c.sim.Quiet(ctx))
 }
 
-// settled waits until every snapshot is Stripe's truth.
+// settled waits until every snapshot equals Stripe's state.
 func (c *company) settled(js jetstream.JetStream) {
 	c.t.Helper()
 	client, err := stripeapi.New(c.stripe)
@@ -172,9 +181,11 @@ func (c *company) settled(js jetstream.JetStream) {
 	truth := map[string]entitlement.Snapshot{}
 	for _, info := range c.sim.Customers() {
 		account := info.Account
-		state, _, err := client.Fetch(c.t.Context(), account, info.ID, func(context.Context) error { return nil })
+		state, _, err := client.Entitlements(true).Fetch(c.t.Context(), account, info.ID, func(context.Context) error { return nil })
 		c.must(err)
-		truth[entitlement.Key(account, info.ID)] = syncer.Reduce(state, c.policy, time.Now())
+		s := reduce.Reduce(state, time.Now())
+		plans.Decide(&s, nil)
+		truth[entitlement.Key(account, info.ID)] = s
 	}
 	natstest.Eventually(c.t, 2*patience, func() error {
 		kv, err := js.KeyValue(c.t.Context(), entitlement.Bucket(entitlement.Test))
@@ -184,7 +195,7 @@ func (c *company) settled(js jetstream.JetStream) {
 		for key, want := range truth {
 			e, err := kv.Get(c.t.Context(), key)
 			if errors.Is(err, jetstream.ErrKeyNotFound) && want.Deleted {
-				continue // never seen before it was deleted
+				continue // deleted before it was ever synced
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)
@@ -196,7 +207,7 @@ func (c *company) settled(js jetstream.JetStream) {
 			if want.ChangedAt, want.Cause = has.ChangedAt, has.Cause; !want.Equal(&has) {
 				return fmt.Errorf("snapshot of %s is\n%s\nwant\n%s", key, has.Encode(), want.Encode())
 			}
-			delete(truth, key) // it stays so: nothing happens at Stripe any more
+			delete(truth, key) // final: nothing changes at Stripe any more
 		}
 		return nil
 	})
@@ -210,7 +221,7 @@ func (c *company) logged(js jetstream.JetStream) {
 		for _, a := range c.sim.Accounts() {
 			listed += len(a.Events())
 		}
-		// Cheaper than to read it each time.
+		// Cheaper than reading it each time.
 		if n := stream(c.t, js, topology.EventsStream).CachedInfo().State.Msgs; n < uint64(listed) {
 			return fmt.Errorf("the log has %d events, Stripe lists %d", n, listed)
 		}
@@ -226,7 +237,7 @@ func (c *company) logged(js jetstream.JetStream) {
 	})
 }
 
-// eventIDs are those of the events in the log.
+// eventIDs returns the ids of the events in the log.
 func (c *company) eventIDs(js jetstream.JetStream) map[string]bool {
 	c.t.Helper()
 	ids := map[string]bool{}
@@ -237,8 +248,8 @@ func (c *company) eventIDs(js jetstream.JetStream) map[string]bool {
 	return ids
 }
 
-// told returns how many syncs explain shows that wrote the customer, and the first of them.
-func (c *company) told(js jetstream.JetStream, customer stripeevent.Customer) (writes int, first time.Time) {
+// writes returns how many syncs that wrote the customer explain shows, and the first of them.
+func (c *company) writes(js jetstream.JetStream, customer stripeevent.Customer) (writes int, first time.Time) {
 	c.t.Helper()
 	log, err := audit.Open(c.t.Context(), js)
 	c.must(err)

@@ -11,8 +11,8 @@ import (
 	"entitled/internal/natstest"
 )
 
-// Whatever happens to a file of a backup, it is not taken for a whole one: neither by Verify nor by Restore,
-// which then changes nothing.
+// A backup with a changed file does not pass: Verify fails, and Restore fails without changing
+// anything.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -40,8 +40,11 @@ func TestDamage(t *testing.T) {
 		damages := map[string]func(string) error{
 			"cut in half":      func(p string) error { return os.Truncate(p, int64(len(data)/2)) },
 			"one byte shorter": func(p string) error { return os.Truncate(p, int64(len(data)-1)) },
-			"one byte longer":  func(p string) error { return os.WriteFile(p, append(data[:len(data):len(data)], '\n'), 0o600) },
-			"emptied":          func(p string) error { return os.Truncate(p, 0) },
+			"one byte longer": func(p string) error {
+				return os.WriteFile(p, append(data[:len(data):len(data)], '\n'),
+					0o600)
+			},
+			"emptied": func(p string) error { return os.Truncate(p, 0) },
 		}
 		for _, at := range []int{0, len(data) / 3, len(data) - 2} {
 			damages["flipped at byte "+string(rune('0'+at*9/len(data)))] = func(p string) error {
@@ -73,8 +76,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A backup that was interrupted is none, and is taken again in the same directory. Its files are for their owner
-// alone.
+// An interrupted backup does not count as one, and can be taken again in the same directory. Only
+// the owner can read its files.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -82,10 +85,11 @@ func TestInterrupted(t *testing.T) {
 	fill(t, srv.JetStream(t), 20)
 	dir := filepath.Join(t.TempDir(), "new")
 	for _, s := range sources() {
-		if s.bucket == plansBucket || strings.HasSuffix(s.bucket, "_live") {
+		if strings.HasSuffix(s.bucket, "_live") {
 			continue
 		}
-		if _, err := Take(t.Context(), srv.Conn(t), dir, Options{after: stopAt(s.stream)}); !errors.Is(err, errStopHere) {
+		if _, err := Take(t.Context(), srv.Conn(t), dir, Options{after: stopAt(s.stream)}); !errors.Is(err,
+			errStopHere) {
 			t.Fatalf("stopped after %s: %v", s, err)
 		}
 		if _, err := Verify(dir, nil); !errors.Is(err, ErrUnfinished) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// A file is written once. Its owner alone can read it, and it is on the disk when Close has returned nil.
+// A file is written once. Only its owner can read it, and it is on disk when Close returns nil.
 type file struct {
 	*os.File
 	wrote func()
@@ -31,7 +31,7 @@ func (f *file) Write(p []byte) (int, error) {
 	return f.File.Write(p)
 }
 
-// Close can be called again, and then returns the same.
+// Close may be called again, and returns the same result.
 func (f *file) Close() error {
 	f.once.Do(func() { f.err = errors.Join(f.Sync(), f.File.Close()) })
 	return f.err
@@ -45,10 +45,10 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// ErrNotEmpty says that a directory for a backup has something else in it, or a backup already.
+// ErrNotEmpty means that the directory for a backup has other files, or already a backup.
 var ErrNotEmpty = errors.New("not empty")
 
-// begin makes the directory ready: it may be missing, empty, or hold a backup that was interrupted, which is
+// begin prepares the directory. It may be missing or empty, or have an interrupted backup, which is
 // removed.
 func begin(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -68,7 +68,7 @@ func begin(dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString("This backup is not whole while this file is here.\n")
+	_, err = f.WriteString("This backup is incomplete while this file exists.\n")
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -83,13 +83,13 @@ func begin(dir string) error {
 	return syncDir(dir)
 }
 
-// ours reports whether a backup that was interrupted may have left a file or directory of that name.
+// ours reports whether an interrupted backup may have left a file or directory with this name.
 func ours(name string) bool {
 	if name == unfinishedFile || name == manifestFile+".part" {
 		return true
 	}
 	return slices.ContainsFunc(sources(), func(s source) bool {
-		// What the recorder of a bucket writes has another name until it is whole.
+		// The recorder of a bucket uses another name until it is complete.
 		return name == s.stream || strings.HasPrefix(name, "."+s.stream+".backup-")
 	})
 }

@@ -17,22 +17,22 @@ import (
 
 const (
 	manifestFile = "manifest.json"
-	// unfinishedFile is there until the manifest is.
+	// unfinishedFile exists until the manifest does.
 	unfinishedFile = "unfinished"
 	format         = 1
 )
 
 var (
-	// ErrUnfinished says that a directory holds no whole backup: there is no manifest.
+	// ErrUnfinished means that a directory has no complete backup: there is no manifest.
 	ErrUnfinished = errors.New("not a whole backup")
-	// ErrDamaged says that a file of a backup is not as it was written.
+	// ErrDamaged means that a file of a backup is not as it was written.
 	ErrDamaged = errors.New("damaged")
 )
 
-// A Manifest says what is in a backup.
+// A Manifest describes the content of a backup.
 type Manifest struct {
 	Format int `json:"format"`
-	// Started and Ended are by the clock of the machine that took it.
+	// Started and Ended are times of the machine that took it.
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"`
 	// Server is the version of the NATS server, Cluster the name of its cluster.
@@ -40,33 +40,34 @@ type Manifest struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Streams are in the order in which they were taken.
 	Streams []Stream `json:"streams"`
-	// Digest is the SHA-256 of the manifest as it is with an empty one.
+	// Digest is the SHA-256 of the manifest with an empty Digest.
 	Digest string `json:"digest"`
 }
 
-// A Stream is one stream of a backup, as it was read back from the disk.
+// A Stream is one stream of a backup, as read back from the disk.
 type Stream struct {
 	Name     string `json:"name"`
 	Messages uint64 `json:"messages"`
-	// FirstSeq and LastSeq are 0 without messages; LastSeq of a log also counts those that were deleted at its
-	// end.
+	// FirstSeq and LastSeq are 0 without messages. LastSeq of a log includes messages deleted at
+	// its end.
 	FirstSeq uint64 `json:"first_seq"`
 	LastSeq  uint64 `json:"last_seq"`
-	// Keys is how many a bucket has; an entry that was written while it was read may be in the backup twice.
+	// Keys is the number of a bucket's keys. An entry written during the reading may be in the
+	// backup twice.
 	Keys int `json:"keys,omitempty"`
-	// Largest is the size of the largest message, headers included, in bytes.
+	// Largest is the size of the largest message in bytes, including headers.
 	Largest int64  `json:"largest"`
 	Files   []File `json:"files"`
 }
 
-// A File is one file of a stream, and its SHA-256.
+// A File is one file of a stream, with its SHA-256.
 type File struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
 
-// Size is how many bytes the files of the streams have.
+// Size returns the size of the streams' files in bytes.
 func (m Manifest) Size() (n int64) {
 	for _, s := range m.Streams {
 		for _, f := range s.Files {
@@ -76,7 +77,7 @@ func (m Manifest) Size() (n int64) {
 	return n
 }
 
-// Modes are those that have a bucket in the backup.
+// Modes returns the modes that have a bucket in the backup.
 func (m Manifest) Modes() []entitlement.Mode {
 	var modes []entitlement.Mode
 	for _, mode := range []entitlement.Mode{entitlement.Live, entitlement.Test} {
@@ -107,7 +108,7 @@ func (m Manifest) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// write is the last step of a backup: the manifest is there as a whole, or not at all.
+// write is the last step of a backup. It writes the manifest completely or not at all.
 func (m Manifest) write(dir string) error {
 	m.Digest = m.digest()
 	part := filepath.Join(dir, manifestFile+".part")
@@ -128,7 +129,8 @@ func (m Manifest) write(dir string) error {
 	return syncDir(dir)
 }
 
-// readManifest returns [ErrUnfinished] where there is none, [ErrDamaged] where it is not as it was written.
+// readManifest returns [ErrUnfinished] without a manifest, [ErrDamaged] if it is not as it was
+// written.
 func readManifest(dir string) (Manifest, error) {
 	var m Manifest
 	path := filepath.Join(dir, manifestFile)
@@ -149,14 +151,15 @@ func readManifest(dir string) (Manifest, error) {
 		return m, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
 	}
 	if head.Format > format {
-		return m, fmt.Errorf("%s has format %d, this program reads up to %d: use a newer one", path, head.Format, format)
+		return m, fmt.Errorf("%s has format %d, this program reads up to %d: use a newer one",
+			path, head.Format, format)
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
 	}
-	// Byte for byte: else something that decodes alike would pass.
+	// Byte for byte, or a manifest that merely decodes to the same would pass.
 	if m.Digest != m.digest() || !bytes.Equal(b, m.encode()) {
-		return m, fmt.Errorf("%s: %w: its digest is another", path, ErrDamaged)
+		return m, fmt.Errorf("%s: %w: its digest differs", path, ErrDamaged)
 	}
 	return m, nil
 }

@@ -13,13 +13,13 @@ import (
 	"entitled/entitlement"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// What vouches is taken before what it vouches for. In the other order the cursor of recover is ahead of the
-// log, and an event that the log lacks is not looked for; and the record of a customer is ahead of it, and an
-// event that comes later passes for one that was synced.
+// Data that refers to other data is copied first. In the other order, the cursor of recover is
+// ahead of the log, which hides an event that the log lacks; and a customer's record is ahead of
+// it, so that a later event counts as synced.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	other := sources()
@@ -50,12 +50,13 @@ func TestOrder(t *testing.T) {
 				t.Errorf("the log has the event that came while the backup was taken: %v", has)
 			}
 
-			// A webhook whose marker was lost: coverage is to find it.
+			// A webhook whose marker was lost, which coverage must find.
 			c.sim.SetFaults(stripesim.Faults{WebhookDrop: 1})
 			c.change(own, 2)
 			c.sim.SetFaults(stripesim.Faults{})
 			before := c.snapshot(js, 2)
-			ack, err := js.Publish(t.Context(), stripeevent.EventSubject(c.customer(2), "customer.subscription.updated"), []byte(`{}`))
+			ack, err := js.Publish(t.Context(),
+				stripeevent.EventSubject(c.customer(2), "customer.subscription.updated"), []byte(`{}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,8 +75,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// busyBackup takes a backup during which, after its first stream, customers change and are synced, and recover
-// runs. lost is the first of the events.
+// busyBackup takes a backup during which, after its first stream, customers change and are synced,
+// and recover runs. lost is the first of the events.
 func (c *company) busyBackup(order []source) (dir, lost string) {
 	c.t.Helper()
 	srv := natstest.Run(c.t)
@@ -97,7 +98,7 @@ func (c *company) busyBackup(order []source) (dir, lost string) {
 		c.change(own, 2)
 		events := own.Events()
 		lost = events[len(events)-1].ID
-		// Farther away than recover looks back.
+		// Further than recover looks back.
 		c.sim.Advance(time.Hour)
 		for _, i := range []int{3, 4, 0} {
 			c.change(own, i)
@@ -107,7 +108,8 @@ func (c *company) busyBackup(order []source) (dir, lost string) {
 		c.drained(js)
 		c.job(js, "recover")
 		marker := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerReplay})
-		if _, err := js.Publish(c.t.Context(), stripeevent.SyncSubject(stripeevent.Bulk, c.customer(2)), marker); err != nil {
+		if _, err := js.Publish(c.t.Context(), stripeevent.SyncSubject(stripeevent.Bulk, c.customer(2)),
+			marker); err != nil {
 			return err
 		}
 		c.drained(js)
@@ -124,7 +126,7 @@ func (c *company) customer(i int) stripeevent.Customer {
 	return stripeevent.Customer{Mode: entitlement.Test, ID: sub.Customer}
 }
 
-// snapshot is the revision of a customer's.
+// snapshot returns the revision of a customer's snapshot.
 func (c *company) snapshot(js jetstream.JetStream, i int) uint64 {
 	c.t.Helper()
 	kv, err := js.KeyValue(c.t.Context(), entitlement.Bucket(entitlement.Test))
@@ -134,7 +136,7 @@ func (c *company) snapshot(js jetstream.JetStream, i int) uint64 {
 	return e.Revision()
 }
 
-// coveredTo is the first sequence that coverage has not covered.
+// coveredTo returns the first sequence that coverage has not covered.
 func (c *company) coveredTo(js jetstream.JetStream) uint64 {
 	c.t.Helper()
 	kv, err := js.KeyValue(c.t.Context(), topology.StateBucket)
@@ -146,7 +148,7 @@ func (c *company) coveredTo(js jetstream.JetStream) uint64 {
 	return cursor.Seq
 }
 
-// job runs a job, and what it marks is synced.
+// job runs a job and syncs the customers that it marks.
 func (c *company) job(js jetstream.JetStream, name string) {
 	c.t.Helper()
 	_, err := js.Publish(c.t.Context(), stripeevent.JobSubject(entitlement.Test, name), nil)
@@ -154,7 +156,7 @@ func (c *company) job(js jetstream.JetStream, name string) {
 	c.drained(js)
 }
 
-// drained waits until no job and no marker is left.
+// drained waits until no job and no marker is pending.
 func (c *company) drained(js jetstream.JetStream) {
 	c.t.Helper()
 	natstest.Eventually(c.t, patience, func() error {

@@ -14,8 +14,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// A restore refuses while there is a log or a bucket of ours and names it. STRIPE_SYNC and stripe_pace are in
-// nobody's way, and stay.
+// A restore refuses while a log or a bucket of entitled exists, and names it. STRIPE_SYNC and
+// stripe_pace may exist, and stay.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)
@@ -26,7 +26,8 @@ func TestRefused(t *testing.T) {
 	srv := natstest.Run(t)
 	js := srv.JetStream(t)
 	for _, s := range sources() {
-		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: s.stream, Subjects: []string{"x." + s.stream}}); err != nil {
+		if _, err := js.CreateStream(t.Context(),
+			jetstream.StreamConfig{Name: s.stream, Subjects: []string{"x." + s.stream}}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Restore(t.Context(), srv.Conn(t), dir, Options{})
@@ -38,7 +39,8 @@ func TestRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := topology.CreateRebuilt(t.Context(), js, topology.Options{Modes: []entitlement.Mode{entitlement.Test}}); err != nil {
+	if _, err := topology.CreateRebuilt(t.Context(), js,
+		topology.Options{Modes: []entitlement.Mode{entitlement.Test}}); err != nil {
 		t.Fatal(err)
 	}
 	const marker = "stripe.sync.test.now.self.cus_77"
@@ -53,12 +55,12 @@ func TestRefused(t *testing.T) {
 	}
 	_, err := Restore(t.Context(), srv.Conn(t), dir, Options{})
 	var present *PresentError
-	if !errors.As(err, &present) || len(present.Assets) != 4 {
+	if !errors.As(err, &present) || len(present.Assets) != 5 {
 		t.Errorf("over what it has restored: %v", err)
 	}
 }
 
-// Wherever a restore is interrupted, the programs find a mark, and the next restore begins again.
+// Wherever a restore is interrupted, the programs find a mark, and the next restore starts again.
 func TestRestoreInterrupted(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)
@@ -68,17 +70,20 @@ func TestRestoreInterrupted(t *testing.T) {
 	srv := natstest.Run(t)
 	js := srv.JetStream(t)
 	for _, step := range []string{
-		topology.EventsStream, "KV_entitlements_test", topology.SyncedStream, "KV_stripe_state",
+		topology.EventsStream, "KV_entitled_plans", "KV_entitlements_test", topology.SyncedStream, "KV_stripe_state",
 		"unmark KV_stripe_state", "unmark " + topology.SyncedStream, "unmark KV_entitlements_test",
+		"unmark KV_entitled_plans",
 	} {
-		if _, err := Restore(t.Context(), srv.Conn(t), dir, Options{after: stopAt(step)}); !errors.Is(err, errStopHere) {
+		if _, err := Restore(t.Context(), srv.Conn(t), dir, Options{after: stopAt(step)}); !errors.Is(err,
+			errStopHere) {
 			t.Fatalf("stopped at %s: %v", step, err)
 		}
-		// Ingest may look at no other stream of those.
+		// Ingest may read no other of these streams.
 		if stream(t, js, topology.EventsStream).CachedInfo().Config.Metadata[topology.Restoring] == "" {
 			t.Errorf("stopped at %s: %s has no mark", step, topology.EventsStream)
 		}
-		if _, err := Take(t.Context(), srv.Conn(t), t.TempDir(), Options{}); err == nil || !strings.Contains(err.Error(), "restore was interrupted") {
+		if _, err := Take(t.Context(), srv.Conn(t), t.TempDir(), Options{}); err == nil ||
+			!strings.Contains(err.Error(), "restore was interrupted") {
 			t.Errorf("stopped at %s: a backup of it: %v", step, err)
 		}
 	}
@@ -89,14 +94,15 @@ func TestRestoreInterrupted(t *testing.T) {
 	if len(report.Removed) != len(report.Streams) {
 		t.Errorf("it removed %q", report.Removed)
 	}
-	for _, s := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test"} {
+	for _, s := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test", "KV_entitled_plans"} {
 		if d := cmp.Diff(contents(t, from.JetStream(t), s), contents(t, js, s), all); d != "" {
 			t.Errorf("%s (-before +after):\n%s", s, d)
 		}
 	}
 }
 
-// What an operator decided stays, and what this project decides is as it must be, whatever the backup says.
+// The operator's settings are restored, and those of this project are the current ones, whatever
+// the backup has.
 func TestRestoredConfiguration(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)
@@ -104,8 +110,10 @@ func TestRestoredConfiguration(t *testing.T) {
 	topologyOf(t, js, 1)
 	fill(t, js, 5)
 	cfg := stream(t, js, topology.EventsStream).CachedInfo().Config
-	cfg.Compression, cfg.Description, cfg.MaxBytes, cfg.MaxAge = jetstream.S2Compression, "audit", 1<<30, 400*24*time.Hour
-	cfg.AllowDirect, cfg.AllowAtomicPublish, cfg.Duplicates = false, false, time.Minute // as an earlier version has made it
+	cfg.Compression, cfg.Description, cfg.MaxBytes, cfg.MaxAge = jetstream.S2Compression, "audit", 1<<30,
+		400*24*time.Hour
+	// as an earlier version created it
+	cfg.AllowDirect, cfg.AllowAtomicPublish, cfg.Duplicates = false, false, time.Minute
 	cfg.Metadata = map[string]string{"owner": "billing"}
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
@@ -121,13 +129,14 @@ func TestRestoredConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range findings {
-		// The records are kept for 90 days, as they were.
+		// The records are still kept for 90 days.
 		if f.Asset != "stream "+topology.SyncedStream {
 			t.Errorf("%+v", f)
 		}
 	}
 	got := stream(t, srv.JetStream(t), topology.EventsStream).CachedInfo().Config
-	if got.Compression != jetstream.NoCompression || got.Description != "audit" || got.MaxBytes != 1<<30 || got.Metadata["owner"] != "billing" {
+	if got.Compression != jetstream.NoCompression || got.Description != "audit" || got.MaxBytes != 1<<30 ||
+		got.Metadata["owner"] != "billing" {
 		t.Errorf("the restored log has %+v", got)
 	}
 }

@@ -16,10 +16,10 @@ import (
 	"entitled/internal/topology"
 )
 
-// restored is the key in a stream's metadata that names the restore it comes from, once that has ended.
+// restored is the key in a stream's metadata that names the finished restore that created it.
 const restored = "restored"
 
-// A PresentError says which streams and buckets of ours are there where a backup is to be restored.
+// A PresentError lists the existing streams and buckets that prevent a restore.
 type PresentError struct{ Assets []string }
 
 func (e *PresentError) Error() string {
@@ -31,17 +31,17 @@ func (e *PresentError) Error() string {
 		strings.Join(e.Assets, ", "), verb)
 }
 
-// A Report says what a restore did.
+// A Report is the result of a restore.
 type Report struct {
 	Manifest
-	// Removed are what an interrupted restore had left.
+	// Removed are the remains of an interrupted restore.
 	Removed []string
-	// Unplaced are streams whose placement in the backup was left out.
+	// Unplaced are the streams whose placement in the backup was omitted.
 	Unplaced []string
-	// Parked is how many customers are parked, and are tried again.
+	// Parked is the number of parked customers, which are retried.
 	Parked int
-	// Differ is what was there, was left alone, and is not as it must be: a STRIPE_SYNC of another number of
-	// replicas.
+	// Differ are existing assets that differ and were left alone: a STRIPE_SYNC with another number
+	// of replicas.
 	Differ []topology.Finding
 }
 
@@ -49,16 +49,16 @@ type Report struct {
 type restorer struct {
 	Options
 	dir string
-	// run names it in the metadata of its streams.
+	// run identifies the restore in the metadata of its streams.
 	run    string
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	report Report
 }
 
-// Restore brings a backup back into a NATS that holds no log and no bucket of ours, sequences and revisions as
-// they were, and has the syncers bring what changed since. The error is a [*PresentError] where there is
-// something. A restore that was interrupted is taken away and begun again.
+// Restore restores a backup into a NATS without logs and buckets of entitled, with the original
+// sequences and revisions, and makes the syncers fetch the changes since. The error is a
+// [*PresentError] if there are any. It removes an interrupted restore and starts again.
 func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report, error) {
 	r := &restorer{Options: o.resolved(), dir: dir, nc: nc, run: nuid.Next()}
 	if err := newEnough(nc); err != nil {
@@ -68,7 +68,7 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 	if r.js, err = jetstream.New(nc); err != nil {
 		return r.report, fmt.Errorf("open JetStream: %w", err)
 	}
-	// All of it is read before anything is changed.
+	// Everything is read before anything is changed.
 	r.report.Manifest, err = Verify(dir, func(step string, done, total int64) {
 		r.Progress("checking "+step, done, total)
 	})
@@ -81,7 +81,8 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 	if err := r.clear(ctx); err != nil {
 		return r.report, err
 	}
-	// The log first: a program that starts meanwhile finds it marked, and waits. Its mark is the last to go.
+	// The event log comes first: a program that starts meanwhile finds its mark and waits. Its mark
+	// is removed last.
 	streams := slices.Clone(r.report.Streams)
 	slices.Reverse(streams)
 	for _, s := range streams {
@@ -114,10 +115,10 @@ func Restore(ctx context.Context, nc *nats.Conn, dir string, o Options) (Report,
 	return r.report, nil
 }
 
-// ErrAlone says that replicas were asked for of a server that is not part of a cluster.
+// ErrAlone means that replicas were requested of a server outside a cluster.
 var ErrAlone = errors.New("this server is not part of a cluster, and has one replica of a stream")
 
-// fits reports what the server would refuse in the middle.
+// fits checks in advance for messages that the server would refuse.
 func (r *restorer) fits() error {
 	if r.Replicas > 1 && r.nc.ConnectedClusterName() == "" {
 		return fmt.Errorf("%d replicas: %w", r.Replicas, ErrAlone)
@@ -131,13 +132,13 @@ func (r *restorer) fits() error {
 	return nil
 }
 
-// clear removes what an interrupted restore has left, and fails if there is anything else.
+// clear removes the remains of an interrupted restore, and fails if there is anything else.
 func (r *restorer) clear(ctx context.Context) error {
 	there, err := r.present(ctx)
 	if err != nil {
 		return err
 	}
-	// The streams of a restore that was interrupted at its very end have lost their marks, but for the last.
+	// A restore that was interrupted at its very end has already removed all marks but the last.
 	run := ""
 	for _, metadata := range there {
 		run = max(run, metadata[topology.Restoring])
@@ -158,15 +159,15 @@ func (r *restorer) clear(ctx context.Context) error {
 	}
 	for _, name := range left {
 		if err := r.remove(ctx, name); err != nil {
-			return fmt.Errorf("remove what an interrupted restore has left of %s: %w", name, err)
+			return fmt.Errorf("remove the remains of an interrupted restore of %s: %w", name, err)
 		}
 		r.report.Removed = append(r.report.Removed, name)
 	}
 	return nil
 }
 
-// present are the streams that are there, with their metadata. For some seconds after a restore was killed, the server
-// lists the stream that was being restored and does not find it.
+// present returns the existing streams with their metadata. For some seconds after a restore was
+// killed, the server lists the stream that was being restored but does not find it.
 func (r *restorer) present(ctx context.Context) (map[string]map[string]string, error) {
 	for until := time.Now().Add(goneWithin); ; {
 		found, err := r.streams(ctx)
@@ -200,7 +201,8 @@ func (r *restorer) streams(ctx context.Context) (map[string]map[string]string, e
 	return found, nil
 }
 
-// goneWithin is how long the server may go on with a restore whose client has died, and hold its stream.
+// goneWithin bounds how long a server may continue a restore whose client has died, and keep its
+// stream.
 const goneWithin = 30 * time.Second
 
 func (r *restorer) remove(ctx context.Context, name string) error {
@@ -243,4 +245,4 @@ func (r *restorer) unmark(ctx context.Context, name string) error {
 	return err
 }
 
-var errOther = errors.New("another restore has taken this one away")
+var errOther = errors.New("another restore has removed this one")

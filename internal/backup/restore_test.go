@@ -16,8 +16,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// What is restored is what there was, under the same sequences, but for the entries that are left out; and the
-// work that brings the rest is under way.
+// The restored content is the original, with the same sequences, except for the omitted entries;
+// and the jobs that fetch later changes are started.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)
@@ -34,7 +34,7 @@ func TestRestore(t *testing.T) {
 	if report.Parked != 1 || report.Removed != nil || report.Differ != nil {
 		t.Errorf("the report says %d parked, removed %q, differ %v", report.Parked, report.Removed, report.Differ)
 	}
-	for _, stream := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test"} {
+	for _, stream := range []string{topology.EventsStream, topology.SyncedStream, "KV_entitlements_test", "KV_entitled_plans"} {
 		if d := cmp.Diff(contents(t, from.JetStream(t), stream), contents(t, js, stream), all); d != "" {
 			t.Errorf("%s (-before +after):\n%s", stream, d)
 		}
@@ -44,17 +44,21 @@ func TestRestore(t *testing.T) {
 		return slices.ContainsFunc(stateKeys[:6], func(key string) bool { return k[len(k)-len(key):] == key })
 	})
 	got := contents(t, js, "KV_stripe_state")
-	maps.DeleteFunc(got, func(k string, _ message) bool { return slices.Contains([]string{"13 $KV.stripe_state.restored"}, k) })
+	maps.DeleteFunc(got,
+		func(k string, _ message) bool { return slices.Contains([]string{"13 $KV.stripe_state.restored"}, k) })
 	if d := cmp.Diff(want, got, all); d != "" {
 		t.Errorf("stripe_state (-before +after):\n%s", d)
 	}
-	findings, err := topology.Check(t.Context(), js, topology.All(topology.Options{Modes: []entitlement.Mode{entitlement.Test}}))
+	findings, err := topology.Check(t.Context(), js, topology.All(topology.Options{
+		Modes: []entitlement.Mode{entitlement.Test},
+	}))
 	if err != nil || findings != nil {
 		t.Errorf("the topology differs: %v %v", findings, err)
 	}
 	for _, subject := range []string{
 		stripeevent.SyncSubject(stripeevent.Bulk, customer(1)),
-		stripeevent.JobSubject(entitlement.Test, "coverage"), stripeevent.JobSubject(entitlement.Test, "recover"), stripeevent.JobSubject(entitlement.Test, "sweep"),
+		stripeevent.JobSubject(entitlement.Test, "coverage"), stripeevent.JobSubject(entitlement.Test, "recover"),
+		stripeevent.JobSubject(entitlement.Test, "sweep"),
 	} {
 		if _, err := stream(t, js, topology.SyncStream).GetLastMsgForSubject(t.Context(), subject); err != nil {
 			t.Errorf("%s: %v", subject, err)
@@ -79,7 +83,8 @@ func stream(t testing.TB, js jetstream.JetStream, name string) jetstream.Stream 
 	return s
 }
 
-// One stream of a backup can be restored without this project: the nats command does it as here.
+// One stream of a backup can be restored without this project: the nats command reads the same
+// format.
 func TestFormat(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)

@@ -16,10 +16,10 @@ import (
 	"entitled/internal/topology"
 )
 
-// patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = time.Minute
+// patience bounds a wait of a test; nothing takes nearly as long unless it hangs.
+const patience = 4 * time.Minute
 
-// topologyOf is everything on a server, with so many replicas.
+// topologyOf creates everything on a server, with this many replicas.
 func topologyOf(t testing.TB, js jetstream.JetStream, replicas int) {
 	t.Helper()
 	options := topology.Options{Replicas: replicas, Modes: []entitlement.Mode{entitlement.Test}}
@@ -29,7 +29,7 @@ func topologyOf(t testing.TB, js jetstream.JetStream, replicas int) {
 	})
 }
 
-// fill stores n events, records, snapshots, and the entries of stripe_state that a pipeline has.
+// fill stores n events, records, snapshots, a plans document, and the entries of stripe_state that a pipeline has.
 func fill(t testing.TB, js jetstream.JetStream, n int) {
 	t.Helper()
 	publish := func(subject, body string) {
@@ -47,6 +47,8 @@ func fill(t testing.TB, js jetstream.JetStream, n int) {
 		publish(stripeevent.SyncedSubject(c), fmt.Sprintf(`{"events_seq":%d}`, i+1))
 		publish("$KV.entitlements_test."+c.Key(), fmt.Sprintf(`{"n":%d}`, i))
 	}
+	publish("$KV.entitled_plans.test.1", `{"number":1}`)
+	publish("$KV.entitled_plans.test", `{"number":1}`)
 	for _, key := range stateKeys {
 		publish("$KV.stripe_state."+key, `{"of":"`+key+`"}`)
 	}
@@ -58,18 +60,19 @@ func customer(i int) stripeevent.Customer {
 }
 
 var stateKeys = []string{
-	"budget.test", "relief.test", "backfill.test", "backfill.test.run.0.1", "backfill-acct_1.test", "cursor.test.coverage",
-	"cursor.test.events", "cursor.test.events.acct_1", "cursor.test.fanout", "sweep.test", "policy.test",
+	"budget.test", "relief.test", "backfill.test", "backfill.test.run.0.1", "backfill-acct_1.test",
+	"cursor.test.coverage", "cursor.test.events", "cursor.test.events.acct_1", "cursor.test.fanout", "sweep.test",
+	"policy.test",
 }
 
-// A message is one of a stream.
+// A message is a message of a stream.
 type message struct {
 	at     time.Time
 	header nats.Header
 	body   string
 }
 
-// contents are all messages of a stream, by sequence and subject.
+// contents returns all messages of a stream by sequence and subject.
 func contents(t testing.TB, js jetstream.JetStream, stream string) map[string]message {
 	t.Helper()
 	all := map[string]message{}
@@ -97,7 +100,9 @@ func contents(t testing.TB, js jetstream.JetStream, stream string) map[string]me
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[fmt.Sprintf("%d %s", meta.Sequence.Stream, m.Subject())] = message{meta.Timestamp, m.Headers(), string(m.Data())}
+		all[fmt.Sprintf("%d %s", meta.Sequence.Stream, m.Subject())] = message{
+			meta.Timestamp, m.Headers(), string(m.Data()),
+		}
 		left = meta.NumPending
 	}
 	return all

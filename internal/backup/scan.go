@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/jsm.go/backup"
 )
 
-// scan reads the files of a stream, every message of them, and says what they hold. progress is called with the
-// bytes read.
+// scan reads every message in the files of a stream and returns their summary. progress is called
+// with the bytes read.
 func scan(dir, name string, progress func(done, total int64)) (Stream, error) {
 	s := Stream{Name: name}
 	sub := filepath.Join(dir, name)
@@ -64,7 +64,7 @@ func (s *Stream) read(d *backup.Decoder) error {
 	}
 }
 
-// A keySet counts keys by a hash of 64 bits. The zero value counts none.
+// A keySet counts distinct keys by a 64-bit hash. The zero value is empty.
 type keySet struct {
 	seed   maphash.Seed
 	hashes map[uint64]struct{}
@@ -76,7 +76,7 @@ func (k *keySet) add(key string) {
 	}
 }
 
-// digest gives the file to read, then reads the rest of it, and hashes all of it.
+// digest passes the file to read, then reads the remainder, and hashes all of it.
 func digest(path string, read func(io.Reader) error, progress func(done, total int64)) (File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -98,7 +98,7 @@ func digest(path string, read func(io.Reader) error, progress func(done, total i
 	return File{Name: filepath.Base(path), Size: c.done, SHA256: hex.EncodeToString(c.hash.Sum(nil))}, nil
 }
 
-// A counter hashes and counts what is written to it.
+// A counter hashes and counts the bytes written to it.
 type counter struct {
 	hash        hash.Hash
 	done, total int64

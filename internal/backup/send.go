@@ -20,18 +20,18 @@ import (
 )
 
 const (
-	// chunk is how much of an archive is sent at a time, unless the server takes less.
+	// chunk is the size in bytes of the pieces of an archive, unless the server accepts less.
 	chunk = 64 << 10
-	// heardWithin is how long it may take until all servers of a cluster know where the first chunk goes. The
-	// server gives up a restore after 5 s without a chunk.
+	// heardWithin bounds the time until all servers of a cluster know the destination of the first
+	// chunk. The server gives up a restore after 5 s without a chunk.
 	heardWithin = 4 * time.Second
-	// endsWithin is by how much longer than a chunk the server may take to end a restore.
+	// endsWithin is the factor by which ending a restore may take longer than a chunk.
 	endsWithin = 10
 )
 
-// send restores one stream, marked. It is what jsm.go's RestoreSnapshotFromDirectory does, which fails in a
-// cluster when the first chunk is sent before every server knows where it goes, and which waits for the end for
-// an hour, whatever its context says.
+// send restores one stream, marked. jsm.go's RestoreSnapshotFromDirectory does the same, but fails
+// in a cluster if it sends the first chunk before every server knows its destination, and waits up
+// to an hour for the end, regardless of its context.
 func (r *restorer) send(ctx context.Context, s Stream) error {
 	sub := filepath.Join(r.dir, s.Name)
 	req, err := r.request(sub)
@@ -86,12 +86,14 @@ func (r *restorer) send(ctx context.Context, s Stream) error {
 	return nil
 }
 
-// noPeers is the server's code where it finds too few servers for the replicas (JSClusterNoPeersErrF).
+// noPeers is the server's code when it finds too few servers for the replicas
+// (JSClusterNoPeersErrF).
 const noPeers = 10005
 
-// begin asks for the restore of a stream. A cluster that has just started, or has just elected another leader, may not know
-// all of its servers yet: it is asked again for a while.
-func (r *restorer) begin(ctx context.Context, stream string, body []byte) (begun api.JSApiStreamRestoreResponse, err error) {
+// begin requests the restore of a stream. It repeats the request for a while, since a cluster that
+// has just started, or elected another leader, may not know all its servers yet.
+func (r *restorer) begin(ctx context.Context, stream string,
+	body []byte) (begun api.JSApiStreamRestoreResponse, err error) {
 	for until := time.Now().Add(r.Idle); ; {
 		begun = api.JSApiStreamRestoreResponse{}
 		if err := r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, stream), body, r.Idle, &begun); err != nil {
@@ -121,7 +123,7 @@ func (r *restorer) chunk(ctx context.Context, subject string, data []byte, first
 
 // ask waits for an answer, which may be empty.
 func (r *restorer) ask(ctx context.Context, subject string, data []byte, within time.Duration, answer any) error {
-	silence := fmt.Errorf("no answer for %s: is the server still there?", within)
+	silence := fmt.Errorf("no answer for %s: check that the server is running", within)
 	ctx, cancel := context.WithTimeoutCause(ctx, within, silence)
 	defer cancel()
 	m, err := r.nc.RequestWithContext(ctx, subject, data)
@@ -137,13 +139,13 @@ func (r *restorer) ask(ctx context.Context, subject string, data []byte, within 
 	return json.Unmarshal(m.Data, answer)
 }
 
-// A request asks for the restore of a stream.
+// A request is a request to restore a stream.
 type request struct {
 	Config jetstream.StreamConfig `json:"config"`
 	State  json.RawMessage        `json:"state"`
 }
 
-// request is the stream as the backup has it, with what this NATS decides.
+// request returns the stream's configuration in the backup, with the fields that this NATS decides.
 func (r *restorer) request(sub string) (req request, err error) {
 	b, err := os.ReadFile(filepath.Join(sub, jsm.SnapshotMetaFile))
 	if err != nil {
@@ -154,7 +156,7 @@ func (r *restorer) request(sub string) (req request, err error) {
 	}
 	c := topology.Restored(req.Config, topology.Options{Replicas: r.Replicas})
 	if c.Placement != nil {
-		// It speaks of the servers that the backup was taken from.
+		// The placement names the servers that the backup was taken from.
 		r.report.Unplaced = append(r.report.Unplaced, c.Name)
 		c.Placement = nil
 	}

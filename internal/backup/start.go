@@ -6,13 +6,14 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/repair"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
 	"entitled/internal/topology"
 )
 
-// start has the syncers bring what changed since the backup, and look at all that cannot be known from it. It is
-// done before the marks go, so that it is not left out when the restore is interrupted.
+// start makes the syncers fetch the changes since the backup, and check everything that does not
+// follow from it. It runs before the marks are removed, so that an interrupted restore does not
+// omit it.
 func (r *restorer) start(ctx context.Context) error {
 	modes := r.report.Modes()
 	var err error
@@ -23,7 +24,7 @@ func (r *restorer) start(ctx context.Context) error {
 	if r.report.has(bucket(topology.StateBucket).stream) {
 		state, err := r.js.KeyValue(ctx, topology.StateBucket)
 		if err == nil {
-			err = syncer.SetRestored(ctx, state, r.report.Started)
+			err = repair.SetRestored(ctx, state, r.report.Started)
 		}
 		if err != nil {
 			return fmt.Errorf("note when the backup was taken: %w", err)
@@ -33,10 +34,11 @@ func (r *restorer) start(ctx context.Context) error {
 		if err := r.redrive(ctx, mode); err != nil {
 			return err
 		}
-		// coverage and recover would start by themselves, since their schedules are missing; the sweep waits for
-		// its night.
+		// coverage and recover would start by themselves, since their schedules are missing; the
+		// sweep would wait for the night.
 		for _, job := range []string{"coverage", "recover", "sweep"} {
-			if _, err := r.js.Publish(ctx, stripeevent.JobSubject(mode, job), []byte(stripeevent.JobFromNothing)); err != nil {
+			if _, err := r.js.Publish(ctx, stripeevent.JobSubject(mode, job),
+				[]byte(stripeevent.JobFromNothing)); err != nil {
 				return fmt.Errorf("start job %s of mode %s: %w", job, mode, err)
 			}
 		}
@@ -44,7 +46,7 @@ func (r *restorer) start(ctx context.Context) error {
 	return nil
 }
 
-// redrive marks the parked customers: what kept them from being read may be over since the backup.
+// redrive marks the parked customers, since the cause of their failures may be gone.
 func (r *restorer) redrive(ctx context.Context, mode entitlement.Mode) error {
 	log, err := audit.Open(ctx, r.js)
 	if err != nil {

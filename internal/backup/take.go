@@ -18,17 +18,18 @@ import (
 	"entitled/internal/topology"
 )
 
-// Options of [Take] and [Restore]. The zero value is the default.
+// Options configure [Take] and [Restore]. The zero value has the defaults.
 type Options struct {
-	// Progress, if not nil, is called with how far each step of the work is, in the step's own unit; total is 0
-	// where it is not known. It is called from one goroutine at a time.
+	// Progress, if not nil, is called with the progress of each step, in the step's own unit; total
+	// is 0 if unknown. It is called by one goroutine at a time.
 	Progress func(step string, done, total int64)
-	// Idle is how long NATS may send or take nothing before it is given up. Defaults to 30 s.
+	// Idle is how long NATS may send or accept nothing before the operation fails. Defaults to 30
+	// s.
 	Idle time.Duration
-	// Replicas of every stream that Restore makes. Defaults to 1.
+	// Replicas is the number of replicas of every restored stream. Defaults to 1.
 	Replicas int
 
-	// For tests: the order in which streams are taken, and what is called after each step.
+	// For tests: the order of the streams, and a hook after each step.
 	order []source
 	after func(step string) error
 }
@@ -59,9 +60,10 @@ func (o Options) resolved() Options {
 }
 
 var (
-	// ErrNothing says that there is no STRIPE_EVENTS to back up.
+	// ErrNothing means that there is no STRIPE_EVENTS to back up.
 	ErrNothing = errors.New("there is no stream " + topology.EventsStream)
-	// ErrServerVersion says that the server is too old: the format of a backup is that of 2.15.
+	// ErrServerVersion means that the server is too old for the format of a backup, which is that
+	// of 2.15.
 	ErrServerVersion = errors.New("backups are of NATS servers of version 2.15 or newer")
 )
 
@@ -86,9 +88,9 @@ type taker struct {
 	js  jetstream.JetStream
 }
 
-// Take writes a backup into a directory, which it makes, or which must be empty or hold one that was
-// interrupted. It returns what it wrote, as it was read back. On an error, or when the process ends, the
-// directory is not taken for a backup.
+// Take writes a backup into a directory, which it creates, or which must be empty or have an
+// interrupted backup. It returns the content, as read back from the disk. After an error, or if the
+// process ends, the directory does not count as a backup.
 func Take(ctx context.Context, nc *nats.Conn, dir string, o Options) (Manifest, error) {
 	if err := newEnough(nc); err != nil {
 		return Manifest{}, err
@@ -106,7 +108,8 @@ func Take(ctx context.Context, nc *nats.Conn, dir string, o Options) (Manifest, 
 		return Manifest{}, err
 	}
 	m := Manifest{
-		Format: format, Started: time.Now().UTC(), Server: nc.ConnectedServerVersion(), Cluster: nc.ConnectedClusterName(),
+		Format: format, Started: time.Now().UTC(), Server: nc.ConnectedServerVersion(),
+		Cluster: nc.ConnectedClusterName(),
 	}
 	if err := begin(dir); err != nil {
 		return Manifest{}, err
@@ -130,7 +133,7 @@ func Take(ctx context.Context, nc *nats.Conn, dir string, o Options) (Manifest, 
 	return m, m.write(dir)
 }
 
-// there are the sources that NATS has.
+// there returns the sources that exist.
 func (t *taker) there(ctx context.Context) ([]source, error) {
 	var list []source
 	events := false
@@ -163,7 +166,7 @@ func (t *taker) take(ctx context.Context, s source) error {
 	return w.why(t.log(w, s))
 }
 
-// log has the server send a snapshot: all that the log holds when it begins.
+// log has the server send a snapshot of everything that the log has when it begins.
 func (t *taker) log(w *watch, s source) (err error) {
 	stream, err := t.mgr.LoadStream(s.stream)
 	if err != nil {
@@ -184,20 +187,21 @@ func (t *taker) log(w *watch, s source) (err error) {
 	}
 	defer meta.Close()
 	data.wrote = w.touch
-	// jsm.go tells of its progress from a goroutine of its own, which may go on for a moment after the snapshot.
-	var telling sync.Mutex
+	// jsm.go reports progress from its own goroutine, which may continue for a moment after the
+	// snapshot.
+	var reporting sync.Mutex
 	over := false
 	show := func(p jsm.SnapshotProgress) {
-		telling.Lock()
-		defer telling.Unlock()
+		reporting.Lock()
+		defer reporting.Unlock()
 		if !over {
 			t.Progress(s.stream, int64(p.UncompressedBytesReceived()), int64(p.BytesExpected()))
 		}
 	}
 	_, err = stream.SnapshotToBuffer(w, data, meta, jsm.WithProgress(0), jsm.SnapshotNotify(show))
-	telling.Lock()
+	reporting.Lock()
 	over = true
-	telling.Unlock()
-	// SnapshotToBuffer closes both and does not look at the errors.
+	reporting.Unlock()
+	// SnapshotToBuffer closes both and ignores the errors.
 	return errors.Join(err, data.Close(), meta.Close(), syncDir(sub))
 }

@@ -19,7 +19,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// Every asset whose content nothing rebuilds is in a backup.
+// Every asset whose content is not rebuilt is in a backup.
 func TestSources(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -29,7 +29,7 @@ func TestSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range sources() {
-		if err := js.DeleteStream(t.Context(), s.stream); err != nil && s.bucket != plansBucket {
+		if err := js.DeleteStream(t.Context(), s.stream); err != nil {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
@@ -41,8 +41,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// No key of a bucket is missing that was overwritten while it was read. A snapshot of the server would lack
-// some.
+// A key that is overwritten during the reading of a bucket is not missing. A snapshot by the server
+// would lack some.
 func TestBucketUnderWrites(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -50,7 +50,8 @@ func TestBucketUnderWrites(t *testing.T) {
 	topologyOf(t, js, 1)
 	const keys = 5000
 	put := func(js jetstream.JetStream, i int) {
-		if _, err := js.PublishAsync(fmt.Sprintf("$KV.entitlements_test.cus_%d", i), []byte(`{"of":"test"}`)); err != nil {
+		if _, err := js.PublishAsync(fmt.Sprintf("$KV.entitlements_test.cus_%d", i),
+			[]byte(`{"of":"test"}`)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -90,19 +91,19 @@ func TestBucketUnderWrites(t *testing.T) {
 	}
 }
 
-// A server that goes silent in the middle is given up: neither a snapshot nor the reading of a bucket ends by
-// itself.
+// A server that goes silent in the middle ends the backup with an error: neither a snapshot nor the
+// reading of a bucket ends by itself.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
 	js := srv.JetStream(t)
 	topologyOf(t, js, 1)
-	// More than is sent ahead of an answer, and it must not compress.
+	// More than is sent before an answer is needed; and it must not compress.
 	noise := make([]byte, 64<<10)
 	for i := range noise {
 		noise[i] = byte(rand.Uint32())
 	}
-	for i := range 400 {
+	for i := range 1000 {
 		for _, subject := range []string{"stripe.event.test.self.cus_%d.x", "$KV.entitlements_test.cus_%d"} {
 			if _, err := js.Publish(t.Context(), fmt.Sprintf(subject, i), noise); err != nil {
 				t.Fatal(err)
@@ -120,19 +121,20 @@ func TestIdle(t *testing.T) {
 			defer nc.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			_, err = Take(ctx, nc, t.TempDir(), Options{Idle: time.Second, Progress: func(step string, done, total int64) {
-				if step == silentIn && done > 0 {
-					v.shut()
-				}
-			}})
-			if err == nil || !strings.Contains(err.Error(), "nothing came for 1s") {
+			_, err = Take(ctx, nc, t.TempDir(),
+				Options{Idle: time.Second, Progress: func(step string, done, total int64) {
+					if step == silentIn && done > 0 {
+						v.shut()
+					}
+				}})
+			if err == nil || !strings.Contains(err.Error(), "nothing arrived for 1s") {
 				t.Errorf("Take returns %v", err)
 			}
 		})
 	}
 }
 
-// A restore ends, too, when the server goes silent.
+// A silent server ends a restore with an error too.
 func TestRestoreIdle(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)
@@ -145,17 +147,18 @@ func TestRestoreIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	_, err = Restore(t.Context(), nc, dir, Options{Idle: 300 * time.Millisecond, Progress: func(step string, _, _ int64) {
-		if step == topology.EventsStream {
-			v.shut()
-		}
-	}})
+	_, err = Restore(t.Context(), nc, dir,
+		Options{Idle: 300 * time.Millisecond, Progress: func(step string, _, _ int64) {
+			if step == topology.EventsStream {
+				v.shut()
+			}
+		}})
 	if err == nil || !strings.Contains(err.Error(), "no answer for") {
 		t.Errorf("Restore returns %v", err)
 	}
 }
 
-// A valve passes what a server sends to its clients until it is shut.
+// A valve passes data from a server to its clients until it is shut.
 type valve struct {
 	net.Listener
 	closed chan struct{}

@@ -11,8 +11,9 @@ import (
 	"entitled/internal/topology"
 )
 
-// Verify reads every message of a backup and compares all files with the manifest, which it returns. The error
-// is [ErrUnfinished] for what is not a whole backup, [ErrDamaged] for one that is not as it was written.
+// Verify reads every message of a backup, compares all files with the manifest, and returns the
+// manifest. The error is [ErrUnfinished] if the backup is incomplete, [ErrDamaged] if it is not as
+// it was written.
 func Verify(dir string, progress func(step string, done, total int64)) (Manifest, error) {
 	if progress == nil {
 		progress = func(string, int64, int64) {}
@@ -46,16 +47,17 @@ func known(name string) bool {
 	return slices.ContainsFunc(sources(), func(s source) bool { return s.stream == name })
 }
 
-// same compares what was read with what the manifest says.
+// same compares the files' content with the manifest.
 func same(path string, got, want Stream) error {
 	for i, f := range got.Files {
 		if i >= len(want.Files) || f != want.Files[i] {
-			return fmt.Errorf("%s: %w: the digest is another", filepath.Join(path, f.Name), ErrDamaged)
+			return fmt.Errorf("%s: %w: the digest differs", filepath.Join(path, f.Name), ErrDamaged)
 		}
 	}
 	got.Files, want.Files = nil, nil
 	if !reflect.DeepEqual(got, want) {
-		return fmt.Errorf("%s: %w: it has %d messages from %d to %d, the manifest says %d from %d to %d", path, ErrDamaged,
+		return fmt.Errorf("%s: %w: it has %d messages from %d to %d, the manifest says %d from %d to %d",
+			path, ErrDamaged,
 			got.Messages, got.FirstSeq, got.LastSeq, want.Messages, want.FirstSeq, want.LastSeq)
 	}
 	return nil

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// defaultIdle is how long NATS may send or take nothing before it is given up.
+// defaultIdle is the default of Options.Idle.
 const defaultIdle = 30 * time.Second
 
-// A watch ends its context when nothing has happened for a while: neither a snapshot nor a restore does so by
-// itself when the server that serves it dies.
+// A watch ends its context when nothing has happened for a while. A snapshot or a restore does not
+// end by itself when its server dies.
 type watch struct {
 	context.Context
 	timer *time.Timer
@@ -22,25 +22,25 @@ func watchOver(ctx context.Context, idle time.Duration, what string) *watch {
 	ctx, end := context.WithCancelCause(ctx)
 	w := &watch{Context: ctx, idle: idle, end: end}
 	w.timer = time.AfterFunc(idle, func() {
-		end(fmt.Errorf("%s: nothing came for %s: is the server still there?", what, idle))
+		end(fmt.Errorf("%s: nothing arrived for %s: check that the server is running", what, idle))
 	})
 	return w
 }
 
-// touch says that something happened.
+// touch records that something happened.
 func (w *watch) touch() {
 	if w.Err() == nil {
 		w.timer.Reset(w.idle)
 	}
 }
 
-// stop ends the watch, and its context.
+// stop ends the watch and its context.
 func (w *watch) stop() {
 	w.timer.Stop()
 	w.end(nil)
 }
 
-// why is err, or what ended the watch.
+// why returns the reason why the watch ended its context, else err.
 func (w *watch) why(err error) error {
 	if err != nil && w.Err() != nil {
 		return context.Cause(w)

@@ -11,13 +11,13 @@ import (
 	"entitled/internal/topology"
 )
 
-// whole waits until a restored stream is as the manifest says, on every server that is to have it. The server
-// answers before the others have a copy, and for a second or two the stream's information calls them current all
-// the same.
+// whole waits until a restored stream matches the manifest on every server that has a replica. The
+// server answers before the other replicas are complete, and for a second or two the stream's
+// information calls them current nevertheless.
 func (r *restorer) whole(ctx context.Context, s Stream) error {
 	w := watchOver(ctx, r.Idle, "replicas of "+s.Name)
 	defer w.stop()
-	// has is how many messages each server had when it was looked at last.
+	// has is the number of messages that each server had when it was last checked.
 	has := map[string]uint64{}
 	for {
 		stream, err := r.js.Stream(w, s.Name)
@@ -42,14 +42,14 @@ func (r *restorer) whole(ctx context.Context, s Stream) error {
 		case w.Err() != nil:
 			return w.why(err)
 		}
-		// Else it has no leader for now.
+		// Otherwise it has no leader at the moment.
 		if err := pause(w, lookAgain/2); err != nil {
 			return err
 		}
 	}
 }
 
-// everywhere reports whether each server that is to have the stream has all of it.
+// everywhere reports whether each server with a replica has the whole stream.
 func (r *restorer) everywhere(info *jetstream.StreamInfo, has map[string]uint64) bool {
 	c := info.Cluster
 	if c == nil || c.Leader == "" || len(c.Replicas) != info.Config.Replicas-1 {
@@ -64,8 +64,8 @@ func (r *restorer) everywhere(info *jetstream.StreamInfo, has map[string]uint64)
 	return true
 }
 
-// look makes a consumer, which the cluster puts on any server that has the stream, and notes how many messages
-// that server has for it.
+// look creates a consumer, which the cluster places on any server with the stream, and records how
+// many messages that server has for it.
 func (r *restorer) look(w *watch, stream jetstream.Stream, has map[string]uint64) error {
 	cons, err := stream.CreateConsumer(w, jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
@@ -90,7 +90,7 @@ func sum(has map[string]uint64) (n uint64) {
 	return n
 }
 
-// equal compares a stream with what its backup has.
+// equal compares a stream with its backup.
 func equal(info *jetstream.StreamInfo, s Stream) error {
 	c, state := info.Config, info.State
 	want := s.Messages
@@ -105,7 +105,7 @@ func equal(info *jetstream.StreamInfo, s Stream) error {
 	case state.LastSeq == s.LastSeq && state.Msgs == want:
 		return nil
 	case state.LastSeq == s.LastSeq && state.Msgs < want && bounded && state.FirstSeq > s.FirstSeq:
-		// The age or the size that the configuration allows has removed the oldest messages.
+		// A limit on age or size has removed the oldest messages.
 		return nil
 	}
 	return fmt.Errorf("it has %d messages up to %d, the backup has %d up to %d",

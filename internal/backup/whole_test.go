@@ -10,8 +10,8 @@ import (
 	"entitled/internal/natstest"
 )
 
-// Before a restore lets anybody work, every server has all of every stream: the next that dies takes nothing
-// with it.
+// Before a restore lets programs work, every server has all of every stream, so that the loss of
+// one loses nothing.
 func TestEveryServerHasAll(t *testing.T) {
 	t.Parallel()
 	from := natstest.Run(t)
@@ -52,7 +52,7 @@ func TestEveryServerHasAll(t *testing.T) {
 	}
 }
 
-// states are what one server has of each stream.
+// states returns one server's state of each stream.
 func states(t *testing.T, s *natstest.Server) map[string]server.StreamState {
 	t.Helper()
 	info, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true})

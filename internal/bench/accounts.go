@@ -12,28 +12,29 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 const (
-	// stripeRate is what Stripe allows one endpoint, in requests/s, and what the programs are told.
+	// stripeRate is Stripe's limit for one endpoint in requests/s, and the rate set in the
+	// programs.
 	stripeRate = 25
-	// accountRounds bounds the rounds: one takes as long as a thousand pages do.
+	// accountRounds bounds the rounds: one takes as long as a thousand pages.
 	accountRounds = 3
-	// unbound is a rate, in requests/s, for what comes before the clock starts.
+	// unbound is a rate in requests/s for the preparation.
 	unbound = 1000
 )
 
-// An account is a Stripe with many subscriptions, over three years. Every fourth customer has a second one, some time after
-// the first, so that the two are pages apart.
+// An account is a simulated Stripe account with many subscriptions over three years. Every fourth
+// customer has a second one, created later, so that the two are pages apart.
 type account struct {
 	sim       *stripesim.Sim
 	addr      string
 	stop      func()
 	customers int
-	subs      []string // each customer's first
-	pages     int      // that are full
+	subs      []string // the first of each customer
+	pages     int      // full ones
 }
 
 func newAccount(customers int) (*account, error) {
@@ -87,17 +88,18 @@ func newAccount(customers int) (*account, error) {
 	return a, nil
 }
 
-// limit has the simulator answer 429 above Stripe's rate, or not.
+// limit makes the simulator answer 429 above Stripe's rate, or not.
 func (a *account) limit(rate float64) {
 	a.sim.SetFaults(stripesim.Faults{Limits: stripesim.Limits{Endpoint: rate}})
 }
 
-// ideal is how long so many requests take at Stripe's rate.
+// ideal returns the time of so many requests at Stripe's rate.
 func ideal(requests int) time.Duration {
 	return time.Duration(requests) * time.Second / stripeRate
 }
 
-// backfill runs one in a process of its own, and returns what it said at its end and the most memory it was seen to use, in bytes.
+// backfill runs a backfill as a process, and returns its last report and its greatest observed
+// memory in bytes.
 func (a *account) backfill(ctx context.Context, b *bench, srv *child, rate int) (end report, peak float64, err error) {
 	c, err := b.start(ctx, order{Role: roleBackfill, NATS: srv.addr, Stripe: "http://" + a.addr, Rate: rate})
 	if err != nil {
@@ -120,7 +122,7 @@ func (a *account) backfill(ctx context.Context, b *bench, srv *child, rate int) 
 
 func (b *bench) accountRounds() int { return min(b.Rounds, accountRounds) }
 
-// runBackfill brings a whole account into an empty bucket.
+// runBackfill reads a whole account into an empty bucket.
 func runBackfill(ctx context.Context, b *bench) ([]Result, error) {
 	b.Progress("backfill: the account")
 	a, err := newAccount(b.pick(80_000, 400))
@@ -144,19 +146,20 @@ func runBackfill(ctx context.Context, b *bench) ([]Result, error) {
 			return nil, err
 		}
 		if end.Customers != a.customers {
-			return nil, fmt.Errorf("%d customers were brought, Stripe has %d", end.Customers, a.customers)
+			return nil, fmt.Errorf("%d customers were written, Stripe has %d", end.Customers, a.customers)
 		}
 		cost = append(cost, float64(end.Took)/float64(ideal(a.pages)))
 		took, peaks, requests = append(took, end.Took.Seconds()), append(peaks, peak/(1<<20)), end.Requests
 	}
 	return []Result{
 		over("backfill's time ÷ (full pages ÷ Stripe's rate)", "ratio", cost).atMost(1.1).
-			of("%.1f ÷ %.1f s: %d pages at %d/s, %d requests, %d customers", median(took), ideal(a.pages).Seconds(), a.pages, stripeRate, requests, a.customers),
+			of("%.1f ÷ %.1f s: %d pages at %d/s, %d requests, %d customers",
+				median(took), ideal(a.pages).Seconds(), a.pages, stripeRate, requests, a.customers),
 		over("backfill's memory, the most", "MiB", peaks).atMost(512),
 	}, nil
 }
 
-// runOutage has syncers come back after an outage that left many customers changed and dirty.
+// runOutage starts syncers after an outage that left many customers changed and dirty.
 func runOutage(ctx context.Context, b *bench) ([]Result, error) {
 	b.Progress("outage: the account")
 	a, err := newAccount(b.pick(80_000, 400))
@@ -183,7 +186,7 @@ func runOutage(ctx context.Context, b *bench) ([]Result, error) {
 	}
 	rate, dirty := b.pick(stripeRate, unbound), b.pick(10_000, 250)
 	a.limit(float64(rate))
-	// The rate is the fleet's from here on.
+	// From here on the rate is the fleet's.
 	state, err := js.KeyValue(ctx, topology.StateBucket)
 	if err == nil {
 		err = state.Delete(ctx, "budget."+string(entitlement.Live))
@@ -205,7 +208,9 @@ func runOutage(ctx context.Context, b *bench) ([]Result, error) {
 	}
 	return []Result{
 		over("outage's time ÷ (min(dirty, pages) ÷ rate)", "ratio", cost).atMost(1.2).
-			of("%.1f ÷ %.1f s: %d dirty, %d pages, %d/s; %.0f requests, %d syncers", median(took), ideal(min(dirty, a.pages)).Seconds(), dirty, a.pages, stripeRate, median(requests), outageSyncers),
+			of("%.1f ÷ %.1f s: %d dirty, %d pages, %d/s; %.0f requests, %d syncers",
+				median(took), ideal(min(dirty, a.pages)).Seconds(), dirty, a.pages, stripeRate, median(requests),
+				outageSyncers),
 		over("outage's memory, the most of one syncer", "MiB", peaks),
 	}, nil
 }
@@ -214,23 +219,28 @@ const outageSyncers = 3
 
 type outagePlan struct{ round, dirty, rate int }
 
-// outage changes and marks customers from one end of the account to the other, starts syncers, and returns how long it took until no
-// marker was left, and the most memory that one of them was seen to use, in bytes.
-func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream.JetStream, p outagePlan) (took time.Duration, peak float64, err error) {
+// outage changes and marks customers across the whole account, starts syncers, and returns the time
+// until no marker was left, and the greatest observed memory of one syncer in bytes.
+func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream.JetStream,
+	p outagePlan) (took time.Duration, peak float64, err error) {
 	step := a.customers / p.dirty
 	for i := range p.dirty {
-		if err := a.sim.Silent().UpdateSubscription(a.subs[i*step], map[string]string{"round": fmt.Sprint(p.round)}); err != nil {
+		if err := a.sim.Silent().UpdateSubscription(a.subs[i*step],
+			map[string]string{"round": fmt.Sprint(p.round)}); err != nil {
 			return 0, 0, err
 		}
 	}
-	body := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated"})
+	body := stripeevent.EncodeMarker(entitlement.Cause{
+		Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated",
+	})
 	if err := fill(ctx, js.Conn(), p.dirty, func(i int) *nats.Msg {
 		c := stripeevent.Customer{Mode: entitlement.Live, ID: customerID(i * step)}
 		return &nats.Msg{Subject: stripeevent.SyncSubject(stripeevent.Now, c), Data: body}
 	}); err != nil {
 		return 0, 0, err
 	}
-	// Due every 15 s, it has become due while no syncer ran. What the round before left of its own is of ten minutes ago by then.
+	// The relief job, due every 15 s, became due while no syncer ran. The entry of the previous
+	// round is ten minutes old by then.
 	state, err := js.KeyValue(ctx, topology.StateBucket)
 	if err == nil {
 		err = state.Purge(ctx, "relief."+string(entitlement.Live))
@@ -245,7 +255,8 @@ func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream
 	defer syncers.stop()
 	began := time.Now()
 	for range outageSyncers {
-		if _, err := syncers.start(ctx, b, order{Role: roleSyncer, NATS: srv.addr, Stripe: "http://" + a.addr, Rate: p.rate}); err != nil {
+		if _, err := syncers.start(ctx, b,
+			order{Role: roleSyncer, NATS: srv.addr, Stripe: "http://" + a.addr, Rate: p.rate}); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -270,7 +281,7 @@ func (a *account) outage(ctx context.Context, b *bench, srv *child, js jetstream
 	return time.Since(began), peak, nil
 }
 
-// pending counts the markers of both lanes, those under way too.
+// pending counts the markers of both lanes, including those being synced.
 func pending(ctx context.Context, js jetstream.JetStream) (n int, err error) {
 	for _, lane := range []stripeevent.Lane{stripeevent.Now, stripeevent.Bulk} {
 		c, err := js.Consumer(ctx, topology.SyncStream, topology.LaneConsumer(entitlement.Live, lane))

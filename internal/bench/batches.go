@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// together is how many events a batchLoop stores as one: as in ingest, half of what the connections bring is on its way while
-// the other half gathers.
+// together is the number of events in a batchLoop's batch. As in ingest, half of the connections'
+// events are in flight while the other half gathers.
 const together = connections / 2
 
-// A batchLoop stores what a floorLoop does, over its connection, in atomic batches: the events of 32 webhooks as one, then
-// their markers, two such at a time.
+// A batchLoop stores the messages of a floorLoop in atomic batches: the events of 32 webhooks as
+// one, then their markers, with two batches in flight.
 type batchLoop struct {
 	floor *floorLoop
 	rate  []float64
@@ -50,7 +50,7 @@ func (l *batchLoop) measure(ctx context.Context) error {
 	return nil
 }
 
-// store stores the webhooks from one to before another.
+// store stores the webhooks from (inclusive) to (exclusive).
 func (l *batchLoop) store(ctx context.Context, m messages, from, to int64) error {
 	id := rand.Text()
 	var markers []*nats.Msg

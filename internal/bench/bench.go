@@ -1,12 +1,15 @@
-// Package bench measures what the pipeline costs, always as a ratio to a yardstick that ran in the same minutes on the same
-// cores: [Run] runs groups of rows and returns a [Report], [Report.Table] is for people, [Chart] for a README.
+// Package bench measures the cost of the pipeline, always as a ratio to a yardstick that runs in
+// the same minutes on the same cores. [Run] runs groups of rows and returns a [Report];
+// [Report.Table] is for people, [Chart] for a README.
 //
-// The nats-server, ingest, the syncers and the servers they are compared with are processes of their own, as they are in
-// production; the load generator and the simulated Stripe are this process. Everything listens on loopback and keeps its data
-// in one temporary directory, and nothing is left when Run returns.
+// The nats-server, ingest, the syncers and the servers that they are compared with are separate
+// processes, as in production; the load generator and the simulated Stripe are this process.
+// Everything listens on loopback and has its data in one temporary directory, and nothing is left
+// when Run returns.
 //
-// Limits. Ratios suffer less than rates from what else a machine does, but they suffer: rounds are interleaved, and the
-// spread is printed beside the median. CPU and memory of processes are known on Unix only.
+// Limits. Other load on the machine changes ratios less than rates, but it does: so rounds are
+// interleaved, and the spread is printed beside the median. CPU and memory of processes are known
+// only on Unix.
 package bench
 
 import (
@@ -19,32 +22,33 @@ import (
 	"time"
 )
 
-// Config says what to measure.
+// Config configures [Run].
 type Config struct {
 	// Command is the program that calls [Child], with its arguments.
 	Command []string
-	// Rounds is how often each row is measured, at most 3 times those of backfill and outage. Defaults to 5.
+	// Rounds is how often each row is measured; plans, backfill and outage at most 3 times. Defaults to 5.
 	Rounds int
 	// Rows are the groups to run, see [Groups]; all when empty.
 	Rows []string
-	// Quick makes every measurement so short that its numbers mean nothing: to see that all of it works.
+	// Quick makes every measurement so short that its numbers mean nothing, to check that
+	// everything works.
 	Quick bool
-	// Customers is how many snapshots and markers there are in the row of the syncer's memory, and the most in those of
-	// growth. Defaults to 100,000.
+	// Customers is the number of snapshots and markers for the row of the syncer's memory, of
+	// snapshots for those of plans, and the greatest number for those of growth. Defaults to 100,000.
 	Customers int
-	// Profiles is a directory for CPU profiles of the child processes, none if empty.
+	// Profiles is a directory for CPU profiles of the child processes; none if empty.
 	Profiles string
-	// Progress is told what is being measured.
+	// Progress receives what is being measured.
 	Progress func(string)
 }
 
-// A Group is rows that are measured together.
+// A Group is a set of rows that are measured together.
 type Group struct {
 	Name, About string
 	run         func(ctx context.Context, b *bench) ([]Result, error)
 }
 
-// Groups are all there are, in the order of the table.
+// Groups returns all groups, in the order of the table.
 func Groups() []Group {
 	return []Group{
 		{"ingest", "webhooks per second and CPU, against Gin alone, ConstructEvent and bare JetStream", runIngest},
@@ -53,6 +57,7 @@ func Groups() []Group {
 		{"has", "Client.Has", runHas},
 		{"memory", "a syncer in front of many snapshots and markers", runMemory},
 		{"growth", "ingest's cost per event with many customers", runGrowth},
+		{"plans", "a plans document for many customers, with webhooks meanwhile", runPlans},
 		{"backfill", "a whole account into an empty bucket", runBackfill},
 		{"outage", "syncers that come back to many dirty customers", runOutage},
 	}
@@ -62,11 +67,11 @@ func Groups() []Group {
 type bench struct {
 	Config
 	dir string
-	// dirs counts the directories made.
+	// dirs counts the created directories.
 	dirs int
 }
 
-// Run measures. It ends when ctx does, and takes a few minutes.
+// Run measures. It takes a few minutes, and ends early if ctx does.
 func Run(ctx context.Context, c Config) (r *Report, err error) {
 	if c.Rounds == 0 {
 		c.Rounds = 5
@@ -108,7 +113,7 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 	return r, nil
 }
 
-// An UnknownRowsError says that Config.Rows holds a name that is none of [Groups].
+// An UnknownRowsError reports names in Config.Rows that are not in [Groups].
 type UnknownRowsError struct {
 	Name  string
 	Known []string
@@ -123,7 +128,7 @@ func names(groups []Group) (all []string) {
 	return all
 }
 
-// pick is n, or less in a quick run.
+// pick returns n, or quick in a quick run.
 func (b *bench) pick(n, quick int) int {
 	if b.Quick {
 		return quick
@@ -131,7 +136,7 @@ func (b *bench) pick(n, quick int) int {
 	return n
 }
 
-// start spawns a child that the returned cleanup stops.
+// start starts a child, which the returned cleanup stops.
 func (b *bench) start(ctx context.Context, o order) (*child, error) {
 	if o.Role == roleNATS {
 		b.dirs++
@@ -144,7 +149,7 @@ func (b *bench) start(ctx context.Context, o order) (*child, error) {
 	return spawn(ctx, b.Command, o)
 }
 
-// children are stopped together, the last first.
+// children are stopped together, the last one first.
 type children []*child
 
 func (all *children) start(ctx context.Context, b *bench, o order) (*child, error) {

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// TestMain makes this binary its own child: see [Child].
+// TestMain makes this binary its own child, see [Child].
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		if err := Child(os.Stdin, os.Stdout); err != nil {
@@ -24,14 +24,19 @@ func TestMain(m *testing.M) {
 
 // TestQuick runs every row, too briefly for the numbers to mean anything.
 func TestQuick(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts every program and measures it")
+	}
 	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // where nothing else runs it takes a quarter of one
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // an idle machine takes a quarter of one
 	defer cancel()
-	r, err := Run(ctx, Config{Command: []string{self, "child"}, Rounds: 1, Quick: true, Progress: func(s string) { t.Log(s) }})
+	r, err := Run(ctx, Config{
+		Command: []string{self, "child"}, Rounds: 1, Quick: true, Progress: func(s string) { t.Log(s) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

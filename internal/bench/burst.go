@@ -9,25 +9,26 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
-// The burst of events that a checkout makes: so many, evenly over a time that is stretched or squeezed per customer. Each
-// changes something that a snapshot shows.
+// The burst of events of a checkout: their number, spread evenly over a time that varies per
+// customer. Each changes something in the snapshot.
 const (
 	burstEvents  = 10
 	burstSpread  = 1500 * time.Millisecond
 	burstStretch = .15
-	// burstStagger keeps the bursts from being one thundering herd.
+	// burstStagger spreads the bursts, so that they do not all begin at once.
 	burstStagger = 40 * time.Millisecond
 )
 
-// fetchLatency is how long the simulated Stripe takes to answer.
+// fetchLatency is the simulated Stripe's response time.
 var fetchLatency = stripesim.Range{Min: 80 * time.Millisecond, Max: 230 * time.Millisecond}
 
-// A burst is what was seen of one customer.
+// A burst is the observation of one customer.
 type burst struct {
-	// sent and shown are when change i was made and when a snapshot with it, or a later one, came.
+	// sent and shown are when change i was made, and when a snapshot with it or a later one
+	// arrived.
 	sent, shown [burstEvents]time.Time
 }
 
@@ -60,8 +61,8 @@ func runBurst(ctx context.Context, b *bench) ([]Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		// What comes after the last state was shown belongs to the burst too: the wait is longer than the longest claim of such
-		// a burst.
+		// Requests after the last visible state belong to the burst too: the wait exceeds the
+		// longest claim of such a burst.
 		if err := sleep(ctx, time.Duration(b.pick(5000, 200))*time.Millisecond); err != nil {
 			return nil, err
 		}
@@ -75,14 +76,17 @@ func runBurst(ctx context.Context, b *bench) ([]Result, error) {
 	}
 	return []Result{
 		over("requests to Stripe for a checkout's burst", "", fetches).atMost(3.6).
-			of("%d events over 1.5 s ± 15 %%, 3 syncers, Stripe answers in 80 – 230 ms, %d bursts a round", burstEvents, perRound),
+			of("%d events over 1.5 s ± 15 %%, 3 syncers, Stripe answers in 80 – 230 ms, %d bursts a round",
+				burstEvents, perRound),
 		over("first change visible, p50", "ms", first),
 		over("last change visible, p50", "ms", final),
 	}, nil
 }
 
-// runBursts makes the bursts of the customers from first on and returns when each one's last state was shown.
-func runBursts(ctx context.Context, sim *stripesim.Sim, first int, subs []string, changes <-chan seen) ([]burst, error) {
+// runBursts makes the bursts of the customers from first on, and returns when the last state of
+// each was visible.
+func runBursts(ctx context.Context, sim *stripesim.Sim, first int, subs []string,
+	changes <-chan seen) ([]burst, error) {
 	bursts := make([]burst, len(subs))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, sub := range subs {

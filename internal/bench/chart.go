@@ -9,7 +9,7 @@ import (
 	"text/template"
 )
 
-// chartRows are the bars: rates against a Gin that answers without looking. ConstructEvent's follows from two of them.
+// chartRows are the bars: rates relative to a bare Gin. ConstructEvent's follows from two of them.
 var chartRows = [...]struct{ row, label, note string }{
 	{"", "Gin, answers without looking", "stores nothing"},
 	{"ingest ÷ bare Gin", "ingest", "verified, stored, marked"},
@@ -29,8 +29,8 @@ type bar struct {
 	Ours               bool
 }
 
-// Chart draws what [Report.JSON] holds as an SVG that reads well on light and dark pages. It returns an error if data
-// is no report, or one without the rows of ingest.
+// Chart draws the output of [Report.JSON] as an SVG for light and dark pages. It returns an error
+// if data is not a report, or lacks the rows of ingest.
 func Chart(data []byte) ([]byte, error) {
 	var r Report
 	if err := json.Unmarshal(data, &r); err != nil {
@@ -54,19 +54,21 @@ func Chart(data []byte) ([]byte, error) {
 			Y: chartTop + i*chartStep, Width: max(2, int(v*chartBars)),
 		})
 	}
-	t, err := template.New("chart").Funcs(template.FuncMap{"add": func(a, b int) int { return a + b }, "xml": escape}).Parse(chartSource)
+	t, err := template.New(
+		"chart").Funcs(template.FuncMap{"add": func(a, b int) int { return a + b }, "xml": escape}).Parse(chartSource)
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
 		"Bars": bars, "Width": chartWidth, "Left": chartLeft, "Height": chartTop + len(bars)*chartStep + 30,
-		"Foot": fmt.Sprintf("64 connections, load generator and nats-server on the same %s; medians of %d rounds", machineShort(r.Machine), r.Rounds),
+		"Foot": fmt.Sprintf("64 connections, load generator and nats-server on the same %s; medians of %d rounds",
+			machineShort(r.Machine), r.Rounds),
 	})
 	return b.Bytes(), err
 }
 
-// machineShort is the part of Report.Machine between the processor and the system: "2 cores".
+// machineShort returns the part of Report.Machine between the processor and the system: "2 cores".
 func machineShort(machine string) string {
 	parts := strings.Split(machine, ", ")
 	if len(parts) < 2 {

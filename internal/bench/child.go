@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A role is what a child process does.
+// A role is the task of a child process.
 type role string
 
 const (
@@ -26,37 +26,38 @@ const (
 	roleBackfill  role = "backfill" // `entitled backfill`, once
 )
 
-// An order is what a child is told at its start: a line of JSON on its standard input.
+// An order is the configuration of a child, a line of JSON on its standard input.
 type order struct {
 	Role role
-	// Dir is where NATS keeps its store, Sync whether it syncs its disk before it acknowledges.
+	// Dir is NATS's store; Sync makes it sync its disk before it acknowledges.
 	Dir  string `json:",omitempty"`
 	Sync bool   `json:",omitempty"`
-	// NATS is where ingest and syncer connect, Stripe where the syncer reads, at Rate requests/s.
+	// NATS is the server of ingest and syncer, Stripe that of the syncer, at Rate requests/s.
 	NATS   string `json:",omitempty"`
 	Stripe string `json:",omitempty"`
 	Rate   int    `json:",omitempty"`
-	// Profile is a file for a CPU profile of the whole life of the child.
+	// Profile is the file for a CPU profile of the child's whole life.
 	Profile string `json:",omitempty"`
 }
 
-// A report is a line of JSON on a child's standard output: one when it serves, then one for every line on its input.
+// A report is a line of JSON on a child's standard output: one when it is ready, then one per line
+// on its input.
 type report struct {
-	// Addr is where it listens, host:port or a URL.
+	// Addr is its address, host:port or a URL.
 	Addr string `json:",omitempty"`
-	// CPU is what the process has used so far, user and system.
+	// CPU is the user and system time of the process so far.
 	CPU time.Duration
-	// Resident is how much of it is in memory, in bytes.
+	// Resident is its resident memory in bytes.
 	Resident int64
-	// Of a backfill: whether it is done, and then how long it took and what it came to.
+	// For a backfill: whether it has ended, its time and its result.
 	Done                bool          `json:",omitempty"`
 	Took                time.Duration `json:",omitempty"`
 	Requests, Customers int           `json:",omitempty"`
 	Error               string        `json:",omitempty"`
 }
 
-// Child is the life of a child process: it serves what the order on in says, answers every further line with a
-// report, and ends when in does. So no child outlives its parent.
+// Child runs a child process: it serves the order on in, answers every further line with a report,
+// and ends when in ends, so that no child outlives its parent.
 func Child(in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	if !lines.Scan() {
@@ -74,7 +75,7 @@ func Child(in io.Reader, out io.Writer) error {
 		defer stop()
 	}
 	answer := json.NewEncoder(out)
-	addr, tell, stop, err := o.serve()
+	addr, addTo, stop, err := o.serve()
 	if err != nil {
 		return errors.Join(answer.Encode(report{Error: err.Error()}), err)
 	}
@@ -84,8 +85,8 @@ func Child(in io.Reader, out io.Writer) error {
 	}
 	for lines.Scan() {
 		r := report{CPU: processCPU(), Resident: resident()}
-		if tell != nil {
-			tell(&r)
+		if addTo != nil {
+			addTo(&r)
 		}
 		if err := answer.Encode(r); err != nil {
 			return err
@@ -108,8 +109,8 @@ func profile(file string) (stop func(), err error) {
 	}, nil
 }
 
-// serve starts what the order says. tell, if not nil, adds to a report.
-func (o order) serve() (addr string, tell func(*report), stop func(), err error) {
+// serve starts the order's task. addTo, if not nil, adds to a report.
+func (o order) serve() (addr string, addTo func(*report), stop func(), err error) {
 	switch o.Role {
 	case roleNATS:
 		addr, stop, err = serveNATS(o.Dir, o.Sync)
@@ -122,18 +123,18 @@ func (o order) serve() (addr string, tell func(*report), stop func(), err error)
 	case roleSyncer:
 		stop, err = serveSyncer(o)
 	case roleBackfill:
-		tell, stop, err = serveBackfill(o)
+		addTo, stop, err = serveBackfill(o)
 	default:
 		err = fmt.Errorf("bench child: no role %q", o.Role)
 	}
-	return addr, tell, stop, err
+	return addr, addTo, stop, err
 }
 
-// A child is a process of ours that serves.
+// A child is a running child process.
 type child struct {
 	addr string
 
-	mu    sync.Mutex // held over a question and its answer
+	mu    sync.Mutex // held over a request and its answer
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   *json.Decoder
@@ -143,7 +144,8 @@ type child struct {
 // childStart bounds the start of a child.
 const childStart = 60 * time.Second
 
-// spawn starts a child and returns when it serves. command is the program that calls [Child], with its arguments.
+// spawn starts a child and returns when it is ready. command is the program that calls [Child],
+// with its arguments.
 func spawn(ctx context.Context, command []string, o order) (*child, error) {
 	c := &child{cmd: exec.CommandContext(ctx, command[0], command[1:]...), order: o.Role}
 	c.cmd.Stderr = os.Stderr
@@ -186,13 +188,19 @@ func (c *child) ask(question any) (r report, err error) {
 	return r, nil
 }
 
-// usage is what the child has used so far.
+// usage returns the child's resource usage so far.
 func (c *child) usage() (report, error) { return c.ask("usage") }
 
-// stop ends the child and waits until it has.
+// kill ends the child with SIGKILL and waits for its end.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait() // its exit status says that it was killed
+}
+
+// stop stops the child and waits for its end.
 func (c *child) stop() {
 	_ = c.in.Close()
 	late := time.AfterFunc(10*time.Second, func() { _ = c.cmd.Process.Kill() })
 	defer late.Stop()
-	_ = c.cmd.Wait() // it has done what it was for
+	_ = c.cmd.Wait() // its exit status does not matter
 }

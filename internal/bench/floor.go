@@ -15,8 +15,8 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// A floorLoop stores what a webhook stores, an event and then its marker, from as many goroutines as there are connections,
-// and does nothing else: what JetStream alone costs.
+// A floorLoop stores the messages of webhooks, an event and then its marker, from as many
+// goroutines as there are connections. It measures the cost of JetStream alone.
 type floorLoop struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
@@ -71,7 +71,7 @@ func (f *floorLoop) measure(ctx context.Context) error {
 	return nil
 }
 
-// messages are those of n webhooks.
+// messages are the messages of n webhooks.
 type messages struct {
 	first  uint64
 	marker []byte
@@ -79,8 +79,10 @@ type messages struct {
 
 func newMessages(n int) messages {
 	return messages{
-		first:  eventIDs.Add(uint64(n)) - uint64(n),
-		marker: stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated"}),
+		first: eventIDs.Add(uint64(n)) - uint64(n),
+		marker: stripeevent.EncodeMarker(entitlement.Cause{
+			Trigger: stripeevent.TriggerWebhook, Event: eventPlace, Type: "customer.subscription.updated",
+		}),
 	}
 }
 

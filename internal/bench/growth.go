@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// runGrowth measures ingest with few customers and with more and more, every one of whom has a snapshot and a marker that
-// waits. The yardstick is the first.
+// runGrowth measures ingest with a growing number of customers, each with a snapshot and a pending
+// marker. The yardstick is the smallest number.
 func runGrowth(ctx context.Context, b *bench) ([]Result, error) {
 	sizes := []int{1000}
 	for n := 100_000; n <= b.Customers; n *= 10 {
@@ -38,7 +38,7 @@ func runGrowth(ctx context.Context, b *bench) ([]Result, error) {
 			if err := c.measure(ctx, b, sizes[i]); err != nil {
 				return nil, err
 			}
-			if round == 0 { // it warms up
+			if round == 0 { // warm-up
 				c.rate, c.cpu, c.natsCPU = nil, nil, nil
 			}
 		}
@@ -53,8 +53,11 @@ func runGrowth(ctx context.Context, b *bench) ([]Result, error) {
 	var results []Result
 	first := contestants[0]
 	for i, c := range contestants[1:] {
-		results = append(results, over(fmt.Sprintf("CPU per webhook, %d ÷ %d customers", sizes[i+1], sizes[0]), "ratio", divide(total(c), total(first))).
-			of("%.0f ÷ %.0f µs, ingest and nats-server together; %.0f ÷ %.0f webhooks/s", median(total(c))/1000, median(total(first))/1000, median(c.rate), median(first.rate)))
+		results = append(results,
+			over(fmt.Sprintf("CPU per webhook, %d ÷ %d customers", sizes[i+1], sizes[0]), "ratio",
+				divide(total(c), total(first))).
+				of("%.0f ÷ %.0f µs, ingest and nats-server together; %.0f ÷ %.0f webhooks/s",
+					median(total(c))/1000, median(total(first))/1000, median(c.rate), median(first.rate)))
 	}
 	return results, nil
 }

@@ -13,7 +13,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// runHas asks a warm client again and again, one customer after the other.
+// runHas calls a warm client repeatedly, for each customer in turn.
 func runHas(ctx context.Context, b *bench) ([]Result, error) {
 	var all children
 	defer all.stop()
@@ -37,7 +37,7 @@ func runHas(ctx context.Context, b *bench) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close() //nolint:errcheck // returns nil always
+	defer client.Close() //nolint:errcheck // always nil
 	keys := make([]string, customers)
 	for i := range keys {
 		keys[i] = customerID(i)
@@ -56,19 +56,22 @@ func runHas(ctx context.Context, b *bench) ([]Result, error) {
 		elapsed := time.Since(start)
 		runtime.ReadMemStats(&after)
 		took = append(took, float64(elapsed.Nanoseconds())/float64(n))
-		// The client's own goroutines allocate a little in the meantime, which is not the call's: thousands of times less than one each.
+		// The client's goroutines allocate a little in the meantime, thousands of times less than
+		// one allocation per call.
 		allocations = append(allocations, float64((after.Mallocs-before.Mallocs)/uint64(n)))
 	}
 	return []Result{
-		over("Client.Has", "ns", took[1:]).atMost(100).of("%.0f allocations; %d customers in turn", median(allocations[1:]), customers),
+		over("Client.Has", "ns", took[1:]).atMost(100).of("%.0f allocations; %d customers in turn",
+			median(allocations[1:]), customers),
 	}, nil
 }
 
-// ensure makes what the programs need.
+// ensure creates the assets of the programs.
 func ensure(ctx context.Context, nc *nats.Conn) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	return topology.Ensure(ctx, js, append(topology.Ingest(topology.Options{}), topology.Syncer(topology.Options{}, entitlement.Live)...))
+	return topology.Ensure(ctx, js,
+		append(topology.Ingest(topology.Options{}), topology.Syncer(topology.Options{}, entitlement.Live)...))
 }

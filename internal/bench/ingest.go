@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// connections are those over which webhooks come.
+// connections is the number of connections that send webhooks.
 const connections = 64
 
-// A contestant is something that takes webhooks, and what it took each round.
+// A contestant is a webhook server, with its results of each round.
 type contestant struct {
 	name     string
 	requests int
@@ -42,7 +42,7 @@ func (c *contestant) measure(ctx context.Context, b *bench, customers int) error
 	return ctx.Err()
 }
 
-// usage is the CPU time of the server and of its NATS.
+// usage returns the CPU time of the server and of its NATS.
 func (c *contestant) usage() (cpu [2]time.Duration, err error) {
 	for i, p := range []*child{c.serve, c.nats} {
 		if p == nil {
@@ -57,7 +57,7 @@ func (c *contestant) usage() (cpu [2]time.Duration, err error) {
 	return cpu, nil
 }
 
-// newIngest starts an ingest and a NATS for it.
+// newIngest starts an ingest with its own NATS.
 func newIngest(ctx context.Context, b *bench, all *children, sync bool) (serve, nats *child, err error) {
 	if nats, err = all.start(ctx, b, order{Role: roleNATS, Sync: sync}); err == nil {
 		serve, err = all.start(ctx, b, order{Role: roleIngest, NATS: nats.addr})
@@ -95,29 +95,57 @@ func runIngest(ctx context.Context, b *bench) ([]Result, error) {
 		return nil, err
 	}
 	defer syncFloor.close()
-	batches := &batchLoop{floor: syncFloor}
+	r := ingestRows{bare, construct, stored, synced, floor, syncFloor, &batchLoop{floor: syncFloor}}
+	// The first round is a warm-up.
 	for round := range b.Rounds + 1 {
-		for _, c := range []*contestant{bare, construct, stored, synced} {
-			b.Progress(fmt.Sprintf("ingest: round %d of %d, %s", round, b.Rounds, c.name))
-			if err := c.measure(ctx, b, 1000); err != nil {
-				return nil, err
-			}
+		if err := r.round(ctx, b, round); err != nil {
+			return nil, err
 		}
-		for _, f := range []interface{ measure(context.Context) error }{floor, syncFloor, batches} {
-			b.Progress(fmt.Sprintf("ingest: round %d of %d, bare JetStream", round, b.Rounds))
-			if err := f.measure(ctx); err != nil {
-				return nil, err
-			}
+		if round == 0 {
+			r.reset()
 		}
-		if round > 0 {
-			continue
-		}
-		// The first round warms up.
-		for _, c := range []*contestant{bare, construct, stored, synced} {
-			c.rate, c.cpu, c.natsCPU = nil, nil, nil
-		}
-		floor.rate, syncFloor.rate, batches.rate = nil, nil, nil
 	}
+	return r.results(), nil
+}
+
+// ingestRows are the contestants and the floors of the rows of ingest.
+type ingestRows struct {
+	bare, construct, stored, synced *contestant
+	floor, syncFloor                *floorLoop
+	batches                         *batchLoop
+}
+
+func (r *ingestRows) contestants() []*contestant {
+	return []*contestant{r.bare, r.construct, r.stored, r.synced}
+}
+
+func (r *ingestRows) round(ctx context.Context, b *bench, round int) error {
+	for _, c := range r.contestants() {
+		b.Progress(fmt.Sprintf("ingest: round %d of %d, %s", round, b.Rounds, c.name))
+		if err := c.measure(ctx, b, 1000); err != nil {
+			return err
+		}
+	}
+	for _, f := range []interface{ measure(context.Context) error }{r.floor, r.syncFloor, r.batches} {
+		b.Progress(fmt.Sprintf("ingest: round %d of %d, bare JetStream", round, b.Rounds))
+		if err := f.measure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset forgets the measurements so far.
+func (r *ingestRows) reset() {
+	for _, c := range r.contestants() {
+		c.rate, c.cpu, c.natsCPU = nil, nil, nil
+	}
+	r.floor.rate, r.syncFloor.rate, r.batches.rate = nil, nil, nil
+}
+
+func (r *ingestRows) results() []Result {
+	bare, construct, stored, synced := r.bare, r.construct, r.stored, r.synced
+	floor, syncFloor, batches := r.floor, r.syncFloor, r.batches
 	µs := func(ns []float64) float64 { return median(ns) / 1000 }
 	return []Result{
 		over("ingest ÷ bare Gin", "ratio", divide(stored.rate, bare.rate)).atLeast(.4).
@@ -133,8 +161,9 @@ func runIngest(ctx context.Context, b *bench) ([]Result, error) {
 		over("floor: bare JetStream with fsync ÷ bare Gin", "ratio", divide(syncFloor.rate, bare.rate)).
 			of("%.0f/s: the same, on the nats-server that syncs", median(syncFloor.rate)),
 		over("floor: batches with fsync ÷ bare Gin", "ratio", divide(batches.rate, bare.rate)).
-			of("%.0f/s: the events of 32 webhooks as one atomic batch, then their markers; two such at a time", median(batches.rate)),
+			of("%.0f/s: the events of 32 webhooks as one atomic batch, then their markers; two such at a time",
+				median(batches.rate)),
 		over("ingest ÷ bare JetStream", "ratio", divide(stored.rate, floor.rate)),
 		over("ingest with fsync ÷ bare JetStream with fsync", "ratio", divide(synced.rate, syncFloor.rate)),
-	}, nil
+	}
 }

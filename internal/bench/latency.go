@@ -15,8 +15,8 @@ import (
 // patience bounds the wait for one change.
 const patience = 15 * time.Second
 
-// runLatency sends one webhook after the other, each for a customer of its own, and in turn one message through the bare
-// chain.
+// runLatency alternates between one webhook, each for a new customer, and one message through the
+// bare chain.
 func runLatency(ctx context.Context, b *bench) (results []Result, err error) {
 	w, err := newWorld(ctx, b, 1, nil)
 	if err != nil {
@@ -73,15 +73,17 @@ func runLatency(ctx context.Context, b *bench) (results []Result, err error) {
 			direct = append(direct, ms(took))
 		}
 		if round == 0 {
-			continue // it warms up
+			continue // warm-up
 		}
 		p50, p99 = append(p50, median(webhook)), append(p99, quantile(webhook, .99))
 		bare, ratio = append(bare, median(direct)), append(ratio, median(webhook)/median(direct))
 	}
 	return []Result{
-		over("webhook → watcher's callback, p50", "ms", p50).atMost(3).of("%d webhooks a round, one at a time; Stripe answers at once", perRound),
+		over("webhook → watcher's callback, p50",
+			"ms", p50).atMost(3).of("%d webhooks a round, one at a time; Stripe answers at once", perRound),
 		over("webhook → watcher's callback, p99", "ms", p99).atMost(15),
-		over("that p50 ÷ bare publish → KV put → watch", "ratio", ratio).atMost(4).of("%.2f ÷ %.2f ms", median(p50), median(bare)),
+		over("that p50 ÷ bare publish → KV put → watch", "ratio", ratio).atMost(4).of("%.2f ÷ %.2f ms",
+			median(p50), median(bare)),
 	}, nil
 }
 
@@ -104,8 +106,8 @@ func awaitChange(ctx context.Context, changes <-chan seen, customer string) (tim
 	}
 }
 
-// A chain is the least that a pipeline of this shape can be: publish, consume, put into a bucket, see it in a watch.
-// Publisher, consumer and watcher have a connection each, as they are programs of their own.
+// A chain is the smallest pipeline of this shape: publish, consume, put into a bucket, watch.
+// Publisher, consumer and watcher have separate connections, like separate programs.
 type chain struct {
 	conns  []*nats.Conn
 	js     jetstream.JetStream
@@ -134,7 +136,9 @@ func newChain(ctx context.Context, url string) (c *chain, err error) {
 		}
 	}
 	c.js = js[0]
-	s, err := c.js.CreateStream(ctx, jetstream.StreamConfig{Name: "BARE", Subjects: []string{"bare.>"}, Retention: jetstream.WorkQueuePolicy})
+	s, err := c.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "BARE", Subjects: []string{"bare.>"}, Retention: jetstream.WorkQueuePolicy,
+	})
 	if err != nil {
 		return c, err
 	}
@@ -178,7 +182,7 @@ func newChain(ctx context.Context, url string) (c *chain, err error) {
 	return c, nil
 }
 
-// pass sends one message down the chain and returns how long it took.
+// pass sends one message through the chain and returns the time it took.
 func (c *chain) pass(ctx context.Context, i int) (time.Duration, error) {
 	key := fmt.Sprintf("k%d", i)
 	start := time.Now()
@@ -205,7 +209,7 @@ func (c *chain) close() {
 	if c.work != nil {
 		c.work.Stop()
 	}
-	_ = c.worker.Wait() // a failure has shown as a pass that timed out
+	_ = c.worker.Wait() // an error has appeared as a timeout in pass
 	for _, nc := range c.conns {
 		nc.Close()
 	}

@@ -15,10 +15,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// blast sends one webhook a ticket over so many kept-alive connections, each waiting for its answer before it sends the
-// next, and returns how long all took. Any answer but 200 is an error.
+// blast sends one webhook a ticket over so many kept-alive connections, each waiting for its answer
+// before it sends the next, and returns how long all took. Any answer but 200 is an error.
 //
-// It writes prebuilt bytes and looks at no more of an answer than it must: it shares its cores with what it measures.
+// It writes prebuilt bytes and looks at no more of an answer than it must: it shares its cores with
+// the programs under measurement.
 func blast(ctx context.Context, addr string, connections int, at time.Time, tickets []ticket) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -31,7 +32,7 @@ func blast(ctx context.Context, addr string, connections int, at time.Time, tick
 		defer c.Close()
 		conns[i] = c
 	}
-	// A blocked read knows no context.
+	// A blocked read does not observe ctx.
 	defer context.AfterFunc(ctx, func() {
 		for _, c := range conns {
 			_ = c.SetDeadline(time.Unix(1, 0))

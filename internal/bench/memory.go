@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// runMemory starts a syncer in front of many snapshots and markers, and a Stripe that takes a second for every answer, so
-// that nearly all of the markers stay.
+// runMemory starts a syncer with many snapshots and markers, and a Stripe that takes a second per
+// answer, so that most markers stay pending.
 func runMemory(ctx context.Context, b *bench) ([]Result, error) {
 	var all children
 	defer all.stop()
@@ -59,7 +59,7 @@ func runMemory(ctx context.Context, b *bench) ([]Result, error) {
 	}, nil
 }
 
-// residentPeak starts a child and returns the most memory it was seen to use, in bytes.
+// residentPeak starts a child and returns its greatest observed memory in bytes.
 func (b *bench) residentPeak(ctx context.Context, o order) (peak float64, err error) {
 	c, err := b.start(ctx, o)
 	if err != nil {

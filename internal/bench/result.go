@@ -16,20 +16,20 @@ import (
 type Result struct {
 	Group string `json:"group"`
 	Name  string `json:"name"`
-	// Unit is "ratio" for what is divided by a yardstick of the same round.
+	// Unit is "ratio" for values divided by a yardstick of the same round.
 	Unit string `json:"unit"`
 	// Median, Min and Max are over the rounds.
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
-	// Target is the bound that DESIGN promises; LessIsBetter says on which side. Zero where there is none: a floor.
+	// Target is the promised bound, LessIsBetter its side. Zero without one, for a floor.
 	Target       float64 `json:"target,omitempty"`
 	LessIsBetter bool    `json:"less_is_better,omitempty"`
-	// Scale says what the ratio was made of, in absolute numbers.
+	// Scale shows the absolute numbers behind the ratio.
 	Scale string `json:"scale,omitempty"`
 }
 
-// Met reports whether the median keeps the target; true without one.
+// Met reports whether the median meets the target; true without one.
 func (r Result) Met() bool {
 	switch {
 	case r.Target == 0:
@@ -40,7 +40,7 @@ func (r Result) Met() bool {
 	return r.Median >= r.Target
 }
 
-// over makes a result of one value a round.
+// over returns a result of one value per round.
 func over(name, unit string, values []float64) Result {
 	sorted := slices.Sorted(slices.Values(values))
 	return Result{Name: name, Unit: unit, Median: median(sorted), Min: sorted[0], Max: sorted[len(sorted)-1]}
@@ -55,7 +55,7 @@ func (r Result) of(format string, args ...any) Result {
 	return r
 }
 
-// median of values in any order; NaN-free input is the caller's affair.
+// median returns the median of values in any order, without NaN.
 func median(values []float64) float64 { return quantile(values, .5) }
 
 func quantile(values []float64, q float64) float64 {
@@ -63,7 +63,7 @@ func quantile(values []float64, q float64) float64 {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// divide is a[i]/b[i]: the ratio of each round.
+// divide returns a[i]/b[i], the ratio of each round.
 func divide(a, b []float64) []float64 {
 	ratios := make([]float64, len(a))
 	for i := range a {
@@ -72,24 +72,30 @@ func divide(a, b []float64) []float64 {
 	return ratios
 }
 
-// A Report is what a run measured, and on what.
+// A Report is the result of a run, with the machine it ran on.
 type Report struct {
 	At       time.Time         `json:"at"`
 	Machine  string            `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Rounds   int               `json:"rounds"`
 	Quick    bool              `json:"quick,omitempty"`
-	// Load is the number of runnable processes over the minute before the start, "" if unknown: a figure
-	// near the number of cores says that somebody else was at work.
+	// Load is the number of runnable processes in the minute before the start, "" if unknown. A
+	// value near the number of cores means that other programs used the machine.
 	Load    string   `json:"load,omitempty"`
 	Results []Result `json:"results"`
 }
 
-// modules are the libraries whose versions matter to the numbers.
-var modules = []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/gin-gonic/gin", "github.com/stripe/stripe-go/v76"}
+// modules are the libraries whose versions matter for the numbers.
+var modules = []string{
+	"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/gin-gonic/gin",
+	"github.com/stripe/stripe-go/v76",
+}
 
 func newReport(c Config) *Report {
-	r := &Report{At: time.Now().UTC().Truncate(time.Second), Rounds: c.Rounds, Quick: c.Quick, Versions: map[string]string{"go": runtime.Version()}}
+	r := &Report{
+		At: time.Now().UTC().Truncate(time.Second), Rounds: c.Rounds, Quick: c.Quick,
+		Versions: map[string]string{"go": runtime.Version()},
+	}
 	r.Machine = fmt.Sprintf("%s, %d cores, %s/%s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.Load, _, _ = strings.Cut(string(b), " ")
@@ -118,13 +124,13 @@ func processor() string {
 	return "processor unknown"
 }
 
-// JSON is the report for programs, and for [Chart].
+// JSON returns the report for programs, and for [Chart].
 func (r *Report) JSON() []byte {
-	b, _ := json.MarshalIndent(r, "", "  ") // numbers and strings: cannot fail
+	b, _ := json.MarshalIndent(r, "", "  ") // numbers and strings always marshal
 	return append(b, '\n')
 }
 
-// Table is the report for people, within 100 columns.
+// Table formats the report within 100 columns.
 func (r *Report) Table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", r.Machine)
@@ -136,7 +142,8 @@ func (r *Report) Table() string {
 			versions = append(versions, strings.TrimSpace(short+" "+strings.TrimPrefix(v, "go")))
 		}
 	}
-	fmt.Fprintf(&b, "%s\n%s, %d rounds, medians", strings.Join(versions, " · "), r.At.Format("2006-01-02 15:04 UTC"), r.Rounds)
+	fmt.Fprintf(&b, "%s\n%s, %d rounds, medians", strings.Join(versions, " · "), r.At.Format("2006-01-02 15:04 UTC"),
+		r.Rounds)
 	if r.Load != "" {
 		fmt.Fprintf(&b, ", load %s before", r.Load)
 	}
@@ -160,7 +167,8 @@ func (r *Report) Table() string {
 		if unit == "ratio" {
 			unit = ""
 		}
-		fmt.Fprintf(&b, "%-50s %8s %-6s %17s  %8s %s\n", x.Name, number(x.Median), unit, number(x.Min)+" – "+number(x.Max), bound, verdict)
+		fmt.Fprintf(&b, "%-50s %8s %-6s %17s  %8s %s\n", x.Name, number(x.Median), unit,
+			number(x.Min)+" – "+number(x.Max), bound, verdict)
 		if x.Scale != "" {
 			fmt.Fprintf(&b, "    %s\n", x.Scale)
 		}
@@ -168,7 +176,7 @@ func (r *Report) Table() string {
 	return b.String()
 }
 
-// number keeps three digits that matter.
+// number formats three significant digits.
 func number(f float64) string {
 	switch {
 	case f >= 100:

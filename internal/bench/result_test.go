@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMet(t *testing.T) {
 	t.Parallel()
@@ -62,7 +62,8 @@ func TestChart(t *testing.T) {
 
 func TestUnknownRows(t *testing.T) {
 	t.Parallel()
-	if _, err := Run(t.Context(), Config{Rows: []string{"has", "speed"}}); err == nil || !strings.Contains(err.Error(), `"speed"`) {
+	if _, err := Run(t.Context(), Config{Rows: []string{"has", "speed"}}); err == nil ||
+		!strings.Contains(err.Error(), `"speed"`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -20,13 +20,13 @@ import (
 
 	"entitled/internal/daemon"
 	"entitled/internal/ingest"
-	"entitled/internal/syncer"
+	"entitled/internal/sweep"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
 )
 
-// serveNATS runs a nats-server as nats.conf has it, with or without its sync_interval.
+// serveNATS runs a nats-server with the settings of nats.conf, with or without its sync_interval.
 func serveNATS(dir string, sync bool) (url string, stop func(), err error) {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT,
@@ -47,13 +47,16 @@ func serveNATS(dir string, sync bool) (url string, stop func(), err error) {
 	return srv.ClientURL(), stop, nil
 }
 
-// serveHTTP serves a handler on a port of its own, with the timeouts' cost that ingest's server has.
+// serveHTTP serves a handler on its own port, with timeouts like ingest's server, since they cost
+// time.
 func serveHTTP(h http.Handler) (addr string, stop func(), err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+	}
 	ended := make(chan struct{})
 	go func() { // stop waits for it
 		defer close(ended)
@@ -72,7 +75,7 @@ func newGin() *gin.Engine {
 	return gin.New()
 }
 
-// bareGin answers without looking: the least that a webhook can cost behind Gin.
+// bareGin answers without looking, the least that a webhook can cost behind Gin.
 func bareGin() http.Handler {
 	r := newGin()
 	r.POST(ingest.Path, func(c *gin.Context) {
@@ -82,7 +85,7 @@ func bareGin() http.Handler {
 	return r
 }
 
-// constructEvent does what stripe-go offers, and stores nothing.
+// constructEvent verifies with stripe-go, and stores nothing.
 func constructEvent() http.Handler {
 	r := newGin()
 	r.POST(ingest.Path, func(c *gin.Context) {
@@ -100,7 +103,7 @@ func constructEvent() http.Handler {
 	return r
 }
 
-// serveIngest runs ingest as cmd/ingest does, and returns when it is ready.
+// serveIngest runs ingest like cmd/ingest, and returns when it is ready.
 func serveIngest(url string) (addr string, stop func(), err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -119,7 +122,7 @@ func serveIngest(url string) (addr string, stop func(), err error) {
 	return ln.Addr().String(), stop, err
 }
 
-// serveSyncer runs a syncer as cmd/syncer does, and returns when it is ready.
+// serveSyncer runs a syncer like cmd/syncer, and returns when it is ready.
 func serveSyncer(o order) (stop func(), err error) {
 	y, err := o.syncer()
 	if err != nil {
@@ -128,18 +131,18 @@ func serveSyncer(o order) (stop func(), err error) {
 	return serveDaemon(o.NATS, y.Run)
 }
 
-// syncer is a syncer's settings.
+// syncer returns a syncer's settings.
 func (o order) syncer() (syncerd.Syncer, error) {
-	settings := syncerd.Settings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), Features: "off", Grace: "72h", CoverageEvery: "5m",
-		AdoptPolicy: "true"} // the bucket may be filled already, by no syncer
+	settings := syncerd.Settings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)),
+		CoverageEvery: "5m"}
 	check := &daemon.Checker{}
 	y := settings.Check(check, stripeKey)
 	y.Shared = shared(check)
 	return y, check.Err()
 }
 
-// serveBackfill runs a backfill as `entitled backfill` does, and returns when it has begun.
-func serveBackfill(o order) (tell func(*report), stop func(), err error) {
+// serveBackfill runs a backfill like `entitled backfill`, and returns when it has begun.
+func serveBackfill(o order) (addTo func(*report), stop func(), err error) {
 	y, err := o.syncer()
 	if err != nil {
 		return nil, nil, err
@@ -161,7 +164,7 @@ func serveBackfill(o order) (tell func(*report), stop func(), err error) {
 	ended := make(chan struct{})
 	go func() { // stop waits for it
 		defer close(ended)
-		found, err := operator.Backfill(ctx, syncer.SweepOptions{})
+		found, err := operator.Backfill(ctx, sweep.Options{})
 		mu.Lock()
 		defer mu.Unlock()
 		end = report{Done: true, Took: time.Since(began), Requests: found.Requests, Customers: found.Created}
@@ -172,7 +175,8 @@ func serveBackfill(o order) (tell func(*report), stop func(), err error) {
 	return func(r *report) {
 			mu.Lock()
 			defer mu.Unlock()
-			r.Done, r.Took, r.Requests, r.Customers, r.Error = end.Done, end.Took, end.Requests, end.Customers, end.Error
+			r.Done, r.Took, r.Requests, r.Customers, r.Error = end.Done, end.Took, end.Requests, end.Customers,
+				end.Error
 		}, func() {
 			cancel()
 			<-ended
@@ -182,7 +186,7 @@ func serveBackfill(o order) (tell func(*report), stop func(), err error) {
 
 const (
 	stripeKey = "sk_live_bench"
-	// syncRate, in requests/s, is above what any row needs: the simulated Stripe is not to be the limit.
+	// syncRate, in requests/s, is more than any row needs, so that Stripe's rate is not the limit.
 	syncRate = 1000
 )
 
@@ -192,7 +196,8 @@ func shared(c *daemon.Checker) wiring.Shared {
 	return s.Check(c)
 }
 
-// serveDaemon connects and runs a daemon until stop is called, and returns when its topology is there.
+// serveDaemon connects and runs a daemon until stop is called, and returns when its topology
+// exists.
 func serveDaemon(url string, run func(context.Context, wiring.Host) error) (stop func(), err error) {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
 	if err != nil {
@@ -211,7 +216,7 @@ func serveDaemon(url string, run func(context.Context, wiring.Host) error) (stop
 			}
 		},
 	}
-	go func() { ended <- run(ctx, h) }() // received from by stop, or below
+	go func() { ended <- run(ctx, h) }() // received by stop, or below
 	select {
 	case <-ready:
 		return func() {

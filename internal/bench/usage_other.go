@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// processCPU is not known here; ratios of it are not numbers.
+// processCPU is unknown on this system; ratios of it are NaN.
 func processCPU() time.Duration { return 0 }
 
-// resident is what Go has from the system, in bytes.
+// resident returns the memory that Go has from the system, in bytes.
 func resident() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// processCPU is the user and system time of this process so far.
+// processCPU returns the user and system time of this process so far.
 func processCPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
@@ -20,7 +20,8 @@ func processCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// resident is how much of this process is in memory, in bytes; what Go has from the system where that cannot be told.
+// resident returns the resident memory of this process in bytes, or, if unknown, the memory that Go
+// has from the system.
 func resident() int64 {
 	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if f := bytes.Fields(b); len(f) > 1 {

@@ -15,11 +15,11 @@ import (
 	"entitled/internal/ingest"
 )
 
-// signingSecret is what every webhook of a benchmark is signed with.
+// signingSecret signs every webhook of a benchmark.
 const signingSecret = "whsec_bench"
 
-// webhookBody is a customer.subscription.updated of the size that Stripe sends, with places for the ids of event and
-// customer.
+// webhookBody is a customer.subscription.updated of the size that Stripe sends, with places for the
+// ids of event and customer.
 //
 //go:embed webhook.json
 var webhookBody []byte
@@ -29,17 +29,17 @@ const (
 	customerPlace = "cus_00000000000000"
 )
 
-// eventIDs makes every event of a process a new one: a repeat would be cheaper.
+// eventIDs makes every event of a process new: a repeat would be cheaper.
 var eventIDs atomic.Uint64
 
-// A ticket is what distinguishes one webhook from the next: made before the clock starts, put into a connection's copy
-// of the request while it runs.
+// A ticket is the part that distinguishes one webhook from the next. It is made before the clock
+// starts, and copied into a connection's request while it runs.
 type ticket struct {
 	event, customer [14]byte
 	signature       [2 * sha256.Size]byte
 }
 
-// A form is one HTTP request with the places of a [ticket].
+// A form is an HTTP request with room for a [ticket].
 type form struct {
 	request                    []byte
 	event, customer, signature int
@@ -47,8 +47,10 @@ type form struct {
 
 func newForm(at time.Time) form {
 	unix := strconv.FormatInt(at.Unix(), 10)
-	head := "POST " + ingest.Path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n" +
-		"Content-Type: application/json; charset=utf-8\r\nAccept: */*; q=0.5, application/xml\r\nCache-Control: no-cache\r\n" +
+	head := "POST " + ingest.Path +
+		" HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n" +
+		"Content-Type: application/json; charset=utf-8\r\nAccept: */*; q=0.5, application/xml\r\nCache-Control: " +
+		"no-cache\r\n" +
 		"Content-Length: " + strconv.Itoa(len(webhookBody)) + "\r\nStripe-Signature: t=" + unix + ",v1="
 	signature := len(head)
 	head += string(make([]byte, 2*sha256.Size)) + "\r\n\r\n"
@@ -66,7 +68,7 @@ func (t form) fill(request []byte, k *ticket) {
 	copy(request[t.signature:], k.signature[:])
 }
 
-// newTickets makes n webhooks for customers in turn, signed at a time.
+// newTickets returns n webhooks for customers in turn, signed at a time.
 func newTickets(n, customers int, at time.Time) []ticket {
 	t := newForm(at)
 	tickets := make([]ticket, n)

@@ -9,20 +9,22 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"entitled/entitlement"
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
-// A world is the whole pipeline, with customers of a simulated Stripe who have one subscription each.
+// A world is the whole pipeline, with customers of a simulated Stripe that have one subscription
+// each.
 type world struct {
 	children
 	nats, ingest *child
 	sim          *stripesim.Sim
+	stripe       string // its URL
 	price        string
 	nc           *nats.Conn
 	closers      []func()
 }
 
-// newWorld starts everything but a client, which needs the bucket that the first syncer makes.
+// newWorld starts everything but a client, which needs the bucket that the first syncer creates.
 func newWorld(ctx context.Context, b *bench, syncers int, stripe http.Handler) (w *world, err error) {
 	w = &world{sim: stripesim.New(stripesim.Config{Seed: 1, Livemode: true})}
 	w.closers = append(w.closers, w.sim.Close)
@@ -49,8 +51,9 @@ func newWorld(ctx context.Context, b *bench, syncers int, stripe http.Handler) (
 	if w.ingest, w.nats, err = newIngest(ctx, b, &w.children, false); err != nil {
 		return w, err
 	}
+	w.stripe = "http://" + addr
 	for range syncers {
-		if _, err = w.start(ctx, b, order{Role: roleSyncer, NATS: w.nats.addr, Stripe: "http://" + addr}); err != nil {
+		if _, err = w.startSyncer(ctx, b); err != nil {
 			return w, err
 		}
 	}
@@ -59,6 +62,10 @@ func newWorld(ctx context.Context, b *bench, syncers int, stripe http.Handler) (
 	}
 	w.closers = append(w.closers, w.nc.Close)
 	return w, nil
+}
+
+func (w *world) startSyncer(ctx context.Context, b *bench) (*child, error) {
+	return w.start(ctx, b, order{Role: roleSyncer, NATS: w.nats.addr, Stripe: w.stripe})
 }
 
 func (w *world) close() {
@@ -70,7 +77,8 @@ func (w *world) close() {
 
 func customerID(i int) string { return fmt.Sprintf("cus_%014d", i) }
 
-// populate gives Stripe the customers first to first+n, silently, and returns their subscriptions.
+// populate creates the customers first to first+n in Stripe without events, and returns their
+// subscriptions.
 func (w *world) populate(first, n int) (subs []string, err error) {
 	err = w.sim.Load(func(l *stripesim.Loader) error {
 		for i := first; i < first+n; i++ {
@@ -78,7 +86,9 @@ func (w *world) populate(first, n int) (subs []string, err error) {
 			if err != nil {
 				return err
 			}
-			sub, err := l.Subscription(stripesim.SubscriptionParams{Customer: id, Items: []stripesim.ItemParams{{Price: w.price}}})
+			sub, err := l.Subscription(stripesim.SubscriptionParams{
+				Customer: id, Items: []stripesim.ItemParams{{Price: w.price}},
+			})
 			if err != nil {
 				return err
 			}
@@ -89,13 +99,14 @@ func (w *world) populate(first, n int) (subs []string, err error) {
 	return subs, err
 }
 
-// A seen is a change as a watcher's callback got it.
+// A seen is a change as a watcher's callback received it.
 type seen struct {
 	change entitlement.Change
 	at     time.Time
 }
 
-// watch opens a client and sends what its watch yields. cancel stops both and waits until they have.
+// watch opens a client and sends the changes of its watch. cancel stops both and waits for their
+// end.
 func watch(ctx context.Context, nc *nats.Conn) (changes <-chan seen, cancel func(), err error) {
 	client, err := entitlement.Open(ctx, nc, entitlement.Live, nil)
 	if err != nil {
@@ -115,6 +126,6 @@ func watch(ctx context.Context, nc *nats.Conn) (changes <-chan seen, cancel func
 	return out, func() {
 		stop()
 		<-ended
-		_ = client.Close() // returns nil always
+		_ = client.Close() // always nil
 	}, nil
 }

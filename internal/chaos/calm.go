@@ -8,20 +8,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 const (
-	// restWithin bounds what should take a second or two once nothing breaks any more.
-	restWithin = time.Minute
-	// stuckAfter is when a marker that nothing delays should long be done: twice the time after which a dead syncer's
-	// markers are delivered again.
+	// restWithin bounds operations that take a second or two without faults, and up to a minute when
+	// a job that failed during them waits for its next try.
+	restWithin = 5 * time.Minute
+	// stuckAfter is when a marker without a delay should long be done: twice the time after which a
+	// dead syncer's markers are redelivered.
 	stuckAfter = 2*topology.AckWait + 5*time.Second
 )
 
@@ -40,7 +41,8 @@ func (s *stage) calm(ctx context.Context) error {
 		}
 	}
 	if s.rebuilds() {
-		// As if the disk of STRIPE_SYNC, which is not synced at every write, had lost it all. A power failure may have.
+		// As if the disk of STRIPE_SYNC, which is not synced at every write, had lost everything,
+		// as in a power failure.
 		if err := poll(ctx, restWithin, func() error {
 			st, err := s.js.Stream(ctx, topology.SyncStream)
 			if err == nil {
@@ -58,13 +60,18 @@ func (s *stage) calm(ctx context.Context) error {
 		return fmt.Errorf("webhooks are not delivered: %w", err)
 	}
 	s.cfg.Log.Debug("webhooks are delivered")
+	if err := s.settleDocument(ctx); err != nil {
+		return err
+	}
+	s.cfg.Log.Debug("decided", "document", s.inForce.Number)
 	return s.rest(ctx)
 }
 
-// rebuilds reports whether this lap ends with the loss of STRIPE_SYNC: every third.
+// rebuilds reports whether this lap ends with the loss of STRIPE_SYNC, as every third does.
 func (s *stage) rebuilds() bool { return s.report.Laps%3 == 2 }
 
-// rest waits until no marker and no job is left. Markers that take longer than the run's patience are replaced.
+// rest waits until no marker and no job is pending. It replaces markers that take longer than the
+// run's patience.
 func (s *stage) rest(ctx context.Context) error {
 	idle := func() error {
 		markers, jobs, err := s.work(ctx)
@@ -87,26 +94,30 @@ func (s *stage) rest(ctx context.Context) error {
 	return s.level(ctx)
 }
 
-// consumers says how the work is handed out.
+// consumers describes the state of the consumers.
 func (s *stage) consumers(ctx context.Context) string {
 	var b strings.Builder
-	for _, name := range []string{topology.LaneConsumer(mode, stripeevent.Now), topology.LaneConsumer(mode, stripeevent.Bulk), topology.JobConsumer(mode)} {
+	for _, name := range []string{
+		topology.LaneConsumer(mode, stripeevent.Now), topology.LaneConsumer(mode, stripeevent.Bulk),
+		topology.JobConsumer(mode),
+	} {
 		cons, err := s.js.Consumer(ctx, topology.SyncStream, name)
 		if err != nil {
 			fmt.Fprintf(&b, "  consumer %s: %v\n", name, err)
 			continue
 		}
 		i := cons.CachedInfo()
-		fmt.Fprintf(&b, "  consumer %s: %d pending, %d handed out, %d of them again, %d pulls wait\n", name, i.NumPending, i.NumAckPending, i.NumRedelivered, i.NumWaiting)
+		fmt.Fprintf(&b, "  consumer %s: %d pending, %d handed out, %d of them again, %d pulls wait\n",
+			name, i.NumPending, i.NumAckPending, i.NumRedelivered, i.NumWaiting)
 	}
 	return b.String()
 }
 
-// hasten replaces the markers that wait by new ones. That one waits must have a reason: a failed sync, which delays the
-// next one, or not enough patience.
+// hasten replaces the pending markers by new ones. Each must have a reason to be pending: a failed
+// sync, which delays the next one, or too little patience.
 func (s *stage) hasten(ctx context.Context) error {
 	var subjects []string
-	// A power failure may have taken STRIPE_SYNC along. Syncers make it again.
+	// A power failure may have removed STRIPE_SYNC. Syncers recreate it.
 	err := poll(ctx, restWithin, func() (err error) {
 		subjects, _, err = s.work(ctx)
 		return err
@@ -127,7 +138,8 @@ func (s *stage) hasten(ctx context.Context) error {
 			return err
 		}
 		if _, failed := failures[stripeevent.ParkedKey(c)]; !failed && s.cfg.Patience >= stuckAfter {
-			return fmt.Errorf("the marker of %s waits for %s after the end of the faults and nothing delays it\n%s", c, s.cfg.Patience, s.story(ctx, c))
+			return fmt.Errorf("the marker of %s waits for %s after the end of the faults and nothing delays it\n%s",
+				c, s.cfg.Patience, s.story(ctx, c))
 		}
 		if err := s.mark(ctx, c, lane); err != nil {
 			return err
@@ -137,7 +149,7 @@ func (s *stage) hasten(ctx context.Context) error {
 	return nil
 }
 
-// cover has the coverage job run until every event is covered, and returns once it is.
+// cover runs the coverage job until every event is covered.
 func (s *stage) cover(ctx context.Context, j *judgement) error {
 	var run time.Time
 	err := poll(ctx, restWithin, func() error {
@@ -159,7 +171,8 @@ func (s *stage) cover(ctx context.Context, j *judgement) error {
 	return s.rest(ctx)
 }
 
-// uncovered is a customer with an event that its latest record does not cover, if there is one.
+// uncovered returns a customer with an event that its latest record does not cover, if there is
+// one.
 func (s *stage) uncovered(ctx context.Context, j *judgement) (stripeevent.Customer, uint64, error) {
 	for c, seq := range j.lastEvent {
 		if j.covered[c] >= seq || j.parked(c) {
@@ -184,82 +197,33 @@ func (s *stage) uncovered(ctx context.Context, j *judgement) (stripeevent.Custom
 }
 
 // entries are those of a bucket whose keys match.
-func (s *stage) entries(ctx context.Context, bucket, keys string) (map[string]jetstream.KeyValueEntry, error) {
-	kv, err := s.js.KeyValue(ctx, bucket)
-	if err != nil {
-		return nil, fmt.Errorf("read bucket %s: %w", bucket, err)
-	}
-	w, err := kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("read bucket %s: %w", bucket, err)
-	}
-	defer w.Stop() //nolint:errcheck // it ends with the connection at the latest
-	all := map[string]jetstream.KeyValueEntry{}
-	for {
-		select {
-		case e, ok := <-w.Updates():
-			if !ok {
-				return nil, fmt.Errorf("read bucket %s: the watch ended", bucket)
-			}
-			if e == nil {
-				return all, nil
-			}
-			all[e.Key()] = e
-		case <-ctx.Done():
-			return nil, fmt.Errorf("read bucket %s: %w", bucket, ctx.Err())
-		case <-time.After(restWithin):
-			return nil, fmt.Errorf("read bucket %s: nothing for %s", bucket, restWithin)
+func (s *stage) entries(ctx context.Context, bucket, keys string) (map[string]streams.Item, error) {
+	all := map[string]streams.Item{}
+	for item, err := range streams.Items(ctx, s.js, bucket, keys) {
+		if err != nil {
+			return nil, err
 		}
+		all[item.Key] = item
 	}
+	return all, nil
 }
 
 // messages calls yield with a stream's messages from a sequence on to the end that it has now.
-func (s *stage) messages(ctx context.Context, stream, subject string, from uint64, yield func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
-	end, err := s.end(ctx, stream)
-	if err != nil || from >= end {
-		return err
-	}
-	cons, err := s.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
-		MaxResetAttempts: 3,
-	})
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
-	}
-	for began := time.Now(); ; {
-		batch, err := cons.FetchNoWait(5000)
+func (s *stage) messages(ctx context.Context, stream, subject string, from uint64,
+	yield func(streams.Message) error) error {
+	for m, err := range streams.Messages(ctx, s.js,
+		streams.Reading{Stream: stream, Subjects: []string{subject}, From: from}) {
+		if err == nil {
+			err = yield(m)
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", stream, err)
 		}
-		got := 0
-		for msg := range batch.Messages() {
-			got, began = got+1, time.Now()
-			meta, err := msg.Metadata()
-			if err == nil {
-				err = yield(msg, meta)
-			}
-			if err != nil {
-				return fmt.Errorf("read %s: %w", stream, err)
-			}
-		}
-		if err := batch.Error(); errors.Is(err, nats.ErrNoResponders) && time.Since(began) < restWithin {
-			// In a cluster a new consumer is not known to every server at once.
-			time.Sleep(20 * time.Millisecond)
-			continue
-		} else if err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		if info := cons.CachedInfo(); got == 0 && info.NumPending == 0 {
-			return nil
-		}
-		// A second in which nothing comes looks like the end too.
-		if ctx.Err() != nil {
-			return fmt.Errorf("read %s: %w", stream, context.Cause(ctx))
-		}
 	}
+	return nil
 }
 
-// snapshots are the bucket's, with their revisions.
-func (s *stage) snapshots(ctx context.Context) (map[string]jetstream.KeyValueEntry, error) {
+// snapshots returns the bucket's entries.
+func (s *stage) snapshots(ctx context.Context) (map[string]streams.Item, error) {
 	return s.entries(ctx, entitlement.Bucket(mode), ">")
 }

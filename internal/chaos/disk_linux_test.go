@@ -22,9 +22,11 @@ import (
 
 	"entitled/internal/ingest"
 	"entitled/internal/natsproc"
+	"entitled/internal/natstest"
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // A disk is a file system of its own in a file, whose power can be cut.
@@ -33,7 +35,8 @@ type disk struct {
 	image, dir string
 }
 
-// newDisk makes one, or skips the test where that is not allowed: it takes root, a loop device and mkfs.ext4.
+// newDisk makes one, or skips the test where that is not allowed: it takes root, a loop device and
+// mkfs.ext4.
 func newDisk(tb testing.TB) *disk {
 	tb.Helper()
 	if os.Getuid() != 0 {
@@ -68,8 +71,8 @@ func (d *disk) mount() error {
 	return nil
 }
 
-// unmount returns when the file system is gone. For a moment after that the kernel may still have it, and would mount that once more, with its power
-// cut, instead of what is on the disk.
+// unmount returns when the file system is gone. For a moment after the call the kernel may
+// still have it, and a mount would get that one, with its power cut, instead of the disk's content.
 func (d *disk) unmount() {
 	d.tb.Helper()
 	// The test's context has ended where this is its cleanup.
@@ -88,8 +91,8 @@ func (d *disk) unmount() {
 	}
 }
 
-// cutPower ends the file system at once: what was written and not synced, its journal included, is gone. It is what
-// xfstests cuts power with, EXT4_IOC_SHUTDOWN without flushing the log.
+// cutPower ends the file system at once: what was written and not synced, its journal included, is
+// gone. xfstests does the same: EXT4_IOC_SHUTDOWN without flushing the log.
 func (d *disk) cutPower() {
 	d.tb.Helper()
 	f, err := os.Open(d.dir)
@@ -104,8 +107,9 @@ func (d *disk) cutPower() {
 	}
 }
 
-// The server's disk loses all that was not synced, under load. With nats.conf as it is shipped nothing that was answered 200
-// is gone, however often that happens; with NATS's own default, which is the control, it is.
+// The server's disk loses all that was not synced, under load. With nats.conf as it is shipped
+// nothing that was answered 200 is gone, however often that happens; with NATS's own default, which
+// is the control, it is.
 func TestPowerFailure(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -118,7 +122,7 @@ func TestPowerFailure(t *testing.T) {
 			d := newDisk(t)
 			nats := startNATS(t, 1, d.dir, tc.sync == "default")
 			srv := server(t, nats, 0)
-			sent := map[string]string{} // Nats-Msg-Id to the body of what was answered 200
+			sent := map[string]string{} // Nats-Msg-Id to the body of each webhook answered 200
 			for round := range tc.cuts {
 				srv.start()
 				powerRound(t, d, nats, round, sent)
@@ -129,7 +133,8 @@ func TestPowerFailure(t *testing.T) {
 				}
 				srv.start()
 				lost, markers := missing(t, nats, sent)
-				t.Logf("cut %d: %d of %d acknowledged events are gone; %d markers are there", round+1, lost, len(sent), markers)
+				t.Logf("cut %d: %d of %d acknowledged events are gone; %d markers are there",
+					round+1, lost, len(sent), markers)
 				if (lost > 0) != tc.losing {
 					t.Errorf("%d of %d acknowledged events are gone", lost, len(sent))
 				}
@@ -148,7 +153,8 @@ type powerServer struct {
 
 func (p *powerServer) URL() string { return p.nats.URL() }
 
-// Restart kills the server before it cuts the power, so that nothing is acknowledged that nobody could have heard.
+// Restart kills the server before it cuts the power, so that no acknowledgement is sent that no
+// client could have received.
 func (p *powerServer) Restart() error {
 	p.cuts++
 	if err := p.nats.Kill(0); err != nil {
@@ -162,13 +168,19 @@ func (p *powerServer) Restart() error {
 	return p.nats.Run(context.Background(), 0)
 }
 
-// A history in which every restart of NATS is a power failure: what was answered 2xx is there, coverage brings back the
-// markers that STRIPE_SYNC lost, and every snapshot is right.
+// A history in which every restart of NATS is a power failure: what was answered 2xx is there,
+// coverage brings back the markers that STRIPE_SYNC lost, and every snapshot is right.
 func TestHistoryWithPowerFailures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestHistory has the same goroutines")
+	}
 	t.Parallel()
 	d := newDisk(t)
 	srv := &powerServer{disk: d, nats: startNATS(t, 1, d.dir, false)}
-	report, err := Run(t.Context(), Config{Server: srv, Lossy: true, Seed: *seed, For: *powerFor, Lap: *powerFor, Customers: 100, Patience: 2 * time.Second, Log: logger()})
+	report, err := Run(t.Context(), Config{
+		Server: srv, Lossy: true, Seed: *seed, For: *powerFor, Lap: *powerFor, Customers: 100,
+		Patience: 2 * time.Second, Timing: natstest.Timing, Log: logger(),
+	})
 	t.Logf("%d power failures; %v", srv.cuts, report)
 	if err != nil {
 		t.Fatal(err)
@@ -183,8 +195,8 @@ var (
 	powerFor  = flag.Duration("power-for", 2*time.Second, "how long TestHistoryWithPowerFailures lasts")
 )
 
-// powerRound sends webhooks to an ingest as fast as they are answered, and cuts the power. What was answered 200 before
-// that is added to sent.
+// powerRound sends webhooks to an ingest as fast as they are answered, and cuts the power. It
+// adds the webhooks answered 200 to sent.
 func powerRound(t *testing.T, d *disk, c *natsproc.Cluster, round int, sent map[string]string) {
 	nc := connect(t, c)
 	js, err := ingest.NewPublisher(nc, 2*time.Second)
@@ -200,7 +212,9 @@ func powerRound(t *testing.T, d *disk, c *natsproc.Cluster, round int, sent map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := ingest.New(ingest.Config{Publisher: js, Secrets: []string{secret}, Types: types, PublishTimeout: 2 * time.Second})
+	in, err := ingest.New(ingest.Config{
+		Publisher: js, Secrets: []string{secret}, Types: types, PublishTimeout: 2 * time.Second,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +253,7 @@ func powerRound(t *testing.T, d *disk, c *natsproc.Cluster, round int, sent map[
 	for id, body := range answered {
 		sent[id] = body
 	}
-	d.cutPower() // while nobody can add to answered
+	d.cutPower() // while answered cannot grow
 	mu.Unlock()
 	close(stop)
 	nc.Close()
@@ -257,9 +271,9 @@ func missing(t *testing.T, c *natsproc.Cluster, sent map[string]string) (lost in
 	}
 	s := &stage{js: js}
 	found := map[string]bool{}
-	err = s.messages(t.Context(), topology.EventsStream, "stripe.event.>", 1, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		id := m.Headers().Get(nats.MsgIdHdr)
-		if body, ok := sent[id]; ok && body != string(m.Data()) {
+	err = s.messages(t.Context(), topology.EventsStream, "stripe.event.>", 1, func(m streams.Message) error {
+		id := m.Header.Get(nats.MsgIdHdr)
+		if body, ok := sent[id]; ok && body != string(m.Data) {
 			return fmt.Errorf("%s is not what was sent", id)
 		}
 		found[id] = true

@@ -1,25 +1,29 @@
-// Package chaos lets a whole pipeline live through everything that goes wrong, and then compares everything.
+// Package chaos runs a whole pipeline under faults, and then compares everything.
 //
-// A run is drawn from a seed: customers of several accounts of a simulated Stripe buy, change, cancel and are deleted,
-// while Stripe's answers are slow, stale, refused, torn or no answers at all, webhooks come twice, late, out of order or
-// never, NATS restarts, connections break in the middle of a word, and ingests and syncers crash and come back.
+// A run is drawn from a seed. Customers of several accounts of a simulated Stripe buy, change,
+// cancel and are deleted. Meanwhile Stripe's answers are slow, stale, refused, incomplete or
+// missing; webhooks arrive twice, late, out of order or never; NATS restarts; connections break in
+// the middle of a message; ingests and syncers crash and restart. An operator applies plans documents.
 //
 //	report, err := chaos.Run(ctx, chaos.Config{Server: server, For: 10 * time.Second, Seed: 1})
 //
-// A run is one or more laps. At the end of each the faults end, and when all is quiet the oracle compares every snapshot
-// with the simulator's truth, every webhook answered 2xx with STRIPE_EVENTS, byte for byte, the fetches behind the
-// revisions with one another, every event with the records, and a client that watched all the time with the bucket; on a
-// [Cluster] also the servers' replicas with one another, and their logs tell of no damage. The
-// error of a run says what is wrong, the seed, and the story of the customer concerned.
+// A run has one or more laps. At the end of each the faults end, and when the pipeline is at rest
+// the oracle compares every snapshot with the simulator's state, its decision with one of its own
+// (decision.go), every webhook answered 2xx with STRIPE_EVENTS, byte for byte, the fetches behind
+// consecutive revisions with each other, every event with the records, and a client that watched all
+// the time with the bucket. On a [Cluster] it also compares the servers' replicas, and searches their
+// logs for damage. The error of a run has the failure, the seed, and the story of the customer
+// concerned.
 //
-// What a seed repeats is what is done and what goes wrong, in which order, not how the goroutines meet: a failure may need
-// several runs of its seed to come back.
+// A seed repeats the actions and the faults in their order, but not the interleaving of goroutines,
+// so a failure may need several runs of its seed to come back.
 //
-// What no webhook told is found as it is in production, by recover, fan-out and a sweep, before everything is compared. What
-// is not promised is not asked for: a change that no event tells of is known to nobody if no sweep shows it, where a customer
-// has no subscription or where features are read; such a customer is marked once more, as a replay does, and the report counts
-// how many were. Lists that tell an older state than the event that led to them ([stripesim.Faults].ReadLag) are not part of a
-// run: only the next event, wake or sweep makes up for those.
+// Changes that no webhook reported are found as in production, by recover, fan-out and a sweep,
+// before everything is compared. A change without an event cannot be found if no sweep shows it,
+// because the customer has no subscription or features are read. Such a customer is marked once
+// more, like by a replay, and the report counts it. A run has no lists that are older than the
+// event that led to them ([stripesim.Faults].ReadLag): only the next event, wake or sweep makes up
+// for those.
 package chaos
 
 import (
@@ -30,38 +34,43 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"entitled/internal/timing"
 )
 
-// Config says what a run is. Server is required.
+// Config configures a run. Server is required.
 type Config struct {
-	// Server is the nats-server that the pipeline runs on. It must be empty. On a [Cluster] everything has as many replicas as there
-	// are servers, and these die, are paused and are cut off.
+	// Server is the pipeline's nats-server. It must be empty. On a [Cluster] everything has as many
+	// replicas as there are servers, and the servers are killed, paused and isolated.
 	Server Server
-	// For is after how long no more laps begin. Defaults to 3 s.
+	// For is the time after which no new lap begins. Defaults to 3 s.
 	For time.Duration
-	// Lap is for how long things break before everything comes to rest and is compared. Defaults to 5 s, or For if that
-	// is less. On a Cluster it is 30 s.
+	// Lap is the time of faults before everything comes to rest and is compared. Defaults to 5 s,
+	// or to For if that is less; 30 s on a Cluster.
 	Lap time.Duration
-	// Outage is how long servers of a Cluster are away at most. Defaults to 10 s.
+	// Outage bounds the time for which servers of a Cluster are down. Defaults to 10 s.
 	Outage time.Duration
-	// Freight is how many bytes of events of no customer come in each lap, so that a log is larger than a block of the file store.
-	// Defaults to 12 MB on a Cluster.
+	// Freight is the size in bytes of the events without customer in each lap, so that a log is
+	// larger than a block of the file store. Defaults to 12 MB on a Cluster.
 	Freight int
-	// Seed draws all that happens.
+	// Seed determines everything that happens.
 	Seed uint64
-	// Customers is how many there are in the end. Defaults to 200.
+	// Customers is the final number of customers. Defaults to 200.
 	Customers int
-	// Ingests and Syncers are how many of each run. Default to 2 and 3.
+	// Ingests and Syncers are the numbers of processes. They default to 2 and 3.
 	Ingests, Syncers int
-	// Patience is how long markers may take to be done after the end of the faults before those who wait are marked again:
-	// a marker that a dead syncer held waits for 10 s, one of a customer that failed often for minutes. Defaults to 30 s.
+	// Patience is how long markers may take after the end of the faults before their customers are
+	// marked again. The marker of a killed syncer waits for 10 s, that of a customer that failed
+	// often for minutes. Defaults to 30 s.
 	Patience time.Duration
-	// Lossy says that a restart of Server may lose what it had not synced, as a power failure does: markers, which only
-	// coverage brings back.
+	// Timing has the pauses of the syncers. Defaults to [timing.Production].
+	Timing timing.Timing
+	// Lossy reports that a restart of Server may lose unsynced data, like a power failure: markers,
+	// which only coverage restores.
 	Lossy bool
-	// Log is told of each fault, at level Debug. Defaults to silence.
+	// Log receives each fault at level Debug. Defaults to no logging.
 	Log *slog.Logger
-	// Progress is told what the run did so far, after each lap that was right. Defaults to nobody.
+	// Progress receives the report so far after each correct lap. Defaults to none.
 	Progress func(Report)
 }
 
@@ -73,8 +82,8 @@ type Server interface {
 	Restart() error
 }
 
-// Run lives through a run and returns what it did, with an error if anything was lost, stale or stuck. It ends early when
-// ctx does, with ctx's error.
+// Run runs the pipeline and returns a report, with an error if anything was lost, stale or stuck.
+// It ends early when ctx ends, with its error.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	cfg.For = cmp.Or(cfg.For, 3*time.Second)
 	if _, several := cfg.Server.(Cluster); several {
@@ -105,7 +114,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	return s.sum(), err
 }
 
-// lap is a storm, the calm after it and the comparison of everything.
+// lap is a storm, the calm after it, and the comparison of everything.
 func (s *stage) lap(ctx context.Context, d time.Duration) error {
 	if err := s.beginLap(ctx); err != nil {
 		return err
@@ -124,5 +133,6 @@ func (s *stage) lap(ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// dice draws for one purpose, so that what is drawn for one does not shift another.
+// dice returns a random source for one purpose, so that draws for one purpose do not shift those of
+// another.
 func dice(seed uint64, purpose uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, purpose)) }

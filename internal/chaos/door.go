@@ -13,36 +13,37 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// A door stands between the simulator and the ingests, as a load balancer would. It passes webhooks on and keeps what the
-// oracle needs: what was sent, and what was answered with 2xx.
+// A door is a proxy between the simulator and the ingests, like a load balancer. It records for the
+// oracle which webhooks were sent and which were answered with 2xx.
 type door struct {
-	// where is the URL of an ingest, the pick'th of those that should run, "" for none.
+	// where returns the URL of an ingest, the pick'th of those running, "" for none.
 	where  func(pick int) string
 	said   *said
 	marks  stripeevent.Types
 	truth  func(stripeevent.Customer) [32]byte
 	client *http.Client
 
-	mu       sync.Mutex      // guards what follows
+	mu       sync.Mutex      // guards the fields below
 	accepted map[string]bool // by Nats-Msg-Id
-	told     map[stripeevent.Customer]announcement
+	last     map[stripeevent.Customer]announcement
 	webhooks int
 }
 
-// An announcement is the latest event of a customer that was answered 2xx: arrival orders them, and truth is a digest of
-// what Stripe had when it arrived. While that is still so, nothing is left to be told.
+// An announcement is the latest event of a customer that was answered 2xx, by arrival. truth is a
+// digest of Stripe's state when it arrived: while that is unchanged, no further event is due.
 type announcement struct {
 	arrival int
 	truth   [32]byte
 }
 
-func newDoor(where func(pick int) string, said *said, marks stripeevent.Types, truth func(stripeevent.Customer) [32]byte) *door {
+func newDoor(where func(pick int) string, said *said, marks stripeevent.Types,
+	truth func(stripeevent.Customer) [32]byte) *door {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy, transport.MaxIdleConnsPerHost = nil, 32
 	return &door{
 		where: where, said: said, marks: marks, truth: truth,
 		client:   &http.Client{Transport: transport, Timeout: 10 * time.Second},
-		accepted: map[string]bool{}, told: map[stripeevent.Customer]announcement{},
+		accepted: map[string]bool{}, last: map[stripeevent.Customer]announcement{},
 	}
 }
 
@@ -74,15 +75,15 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if status/100 == 2 {
 		d.mu.Lock()
 		d.accepted[id] = true
-		if last := d.told[owner]; marking && last.arrival < then.arrival {
-			d.told[owner] = then
+		if last := d.last[owner]; marking && last.arrival < then.arrival {
+			d.last[owner] = then
 		}
 		d.mu.Unlock()
 	}
 	w.WriteHeader(status)
 }
 
-// pass sends a webhook to an ingest that runs; without an answer it is 502, as a load balancer has it.
+// pass sends a webhook to a running ingest; without an answer it returns 502, like a load balancer.
 func (d *door) pass(r *http.Request, body []byte) int {
 	to := d.where(rand.IntN(1 << 20))
 	if to == "" {
@@ -97,12 +98,13 @@ func (d *door) pass(r *http.Request, body []byte) int {
 	if err != nil {
 		return http.StatusBadGateway
 	}
-	defer res.Body.Close() //nolint:errcheck // read, or the connection is of no more use
+	defer res.Body.Close() //nolint:errcheck // read, or not needed
 	_, _ = io.Copy(io.Discard, res.Body)
 	return res.StatusCode
 }
 
-// forge sends an event that Stripe never signed and returns the answer's status, 0 without one.
+// forge sends an event that Stripe did not sign and returns the status of the answer, 0 without
+// one.
 func (d *door) forge(body []byte, signature string) int {
 	to := d.where(rand.IntN(1 << 20))
 	if to == "" {
@@ -122,15 +124,17 @@ func (d *door) forge(body []byte, signature string) int {
 	return res.StatusCode
 }
 
-// announced reports whether the latest event that was answered 2xx came after the customer's latest change.
+// announced reports whether the latest event that was answered 2xx arrived after the customer's
+// latest change.
 func (d *door) announced(c stripeevent.Customer) bool {
 	d.mu.Lock()
-	last, ok := d.told[c]
+	last, ok := d.last[c]
 	d.mu.Unlock()
 	return ok && last.truth == d.truth(c)
 }
 
-// digestOf is of what a snapshot could show of a customer, and a little more.
+// digestOf returns a digest of everything that a snapshot could show of a customer, and a little
+// more.
 func (s *stage) digestOf(c stripeevent.Customer) [32]byte {
 	t, ok := s.account(c.Account).Truth(c.ID)
 	if !ok {

@@ -16,7 +16,7 @@ import (
 	"entitled/internal/syncer"
 )
 
-// A fleet is the daemons of a run. Its methods belong to one goroutine, but for url and wrong.
+// A fleet is the daemons of a run. Its methods belong to one goroutine, except url and wrong.
 type fleet struct {
 	url     string // of NATS
 	ingest  ingest.Config
@@ -24,14 +24,14 @@ type fleet struct {
 	ingests []*daemon
 	syncers []*daemon
 
-	ended sync.WaitGroup // every daemon that was started
+	ended sync.WaitGroup // all started daemons
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	errs   []error
 	public []string // URLs of the ingests that run, by their place; "" for none
 }
 
-// A daemon is an ingest or a syncer with a connection of its own, as if it were a process of its own.
+// A daemon is an ingest or a syncer with its own connection, like a separate process.
 type daemon struct {
 	name     string
 	nats     *line
@@ -47,7 +47,7 @@ type daemon struct {
 
 const publishTimeout = time.Second
 
-// mend starts what is down and due.
+// mend starts the daemons that are down and due.
 func (f *fleet) mend(now time.Time) error {
 	for i, d := range f.ingests {
 		if d.nc == nil && !now.Before(d.back) {
@@ -75,7 +75,7 @@ func (f *fleet) connect(name string, l *line) (*nats.Conn, error) {
 		nats.RetryOnFailedConnect(true),
 		nats.ReconnectWait(10*time.Millisecond),
 		nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond),
-		// What is provoked here is not worth a line on standard error.
+		// Provoked errors are not worth a line on standard error.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	)
 }
@@ -136,7 +136,7 @@ func (f *fleet) run(d *daemon, run func(context.Context) error) {
 	})
 }
 
-// crash ends a daemon as a kill would: from one instant on, nothing of what it says is heard.
+// crash ends a daemon like a kill: from one instant on, nothing that it sends arrives.
 func (f *fleet) crash(d *daemon, back time.Time) {
 	if d.nc == nil {
 		return
@@ -155,7 +155,7 @@ func (f *fleet) crash(d *daemon, back time.Time) {
 	d.nc, d.back = nil, back
 }
 
-// halt stops a daemon in order and does not wait for its end.
+// halt stops a daemon in order, without waiting for its end.
 func (f *fleet) halt(d *daemon, back time.Time) {
 	if d.nc == nil {
 		return
@@ -167,7 +167,7 @@ func (f *fleet) halt(d *daemon, back time.Time) {
 	d.nc, d.back = nil, back
 }
 
-// open and shut say where webhooks can go.
+// open and shut add and remove destinations of webhooks.
 func (f *fleet) open(i int, url string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,7 +184,7 @@ func (f *fleet) shut(d *daemon) {
 	}
 }
 
-// where is the URL of an ingest that runs, the pick'th of them, or "".
+// where returns the URL of a running ingest, the pick'th of them, or "".
 func (f *fleet) where(pick int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,21 +198,21 @@ func (f *fleet) where(pick int) string {
 
 func (f *fleet) all() []*daemon { return append(append([]*daemon{}, f.ingests...), f.syncers...) }
 
-// wrong is what ended that should not have.
+// wrong returns the errors of daemons that should not have ended.
 func (f *fleet) wrong() []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.errs
 }
 
-// fail notes what ends the run as wrong.
+// fail records an error that fails the run.
 func (f *fleet) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.errs = append(f.errs, err)
 }
 
-// close stops all and waits for them.
+// close stops all daemons and waits for them.
 func (f *fleet) close() {
 	for _, d := range f.all() {
 		f.crash(d, time.Time{})
@@ -223,7 +223,8 @@ func (f *fleet) close() {
 func newFleet(cfg Config, in ingest.Config, sy syncer.Config) (*fleet, error) {
 	f := &fleet{
 		url: cfg.Server.URL(), ingest: in, syncer: sy,
-		ingests: make([]*daemon, cfg.Ingests), syncers: make([]*daemon, cfg.Syncers), public: make([]string, cfg.Ingests),
+		ingests: make([]*daemon, cfg.Ingests), syncers: make([]*daemon, cfg.Syncers),
+		public: make([]string, cfg.Ingests),
 	}
 	for i := range f.ingests {
 		f.ingests[i] = &daemon{}
@@ -243,6 +244,6 @@ const simulatedKey = "rk_test_chaos"
 
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func stripeConfig(base string, features bool) stripeapi.Config {
-	return stripeapi.Config{Key: simulatedKey, Base: base, Features: features, Timeout: 5 * time.Second}
+func stripeConfig(base string) stripeapi.Config {
+	return stripeapi.Config{Key: simulatedKey, Base: base, Timeout: 5 * time.Second}
 }

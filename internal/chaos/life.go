@@ -7,10 +7,10 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
-// life is what customers do, drawn from the seed.
+// life is the behavior of customers, drawn from the seed.
 type life struct {
 	sim    *stripesim.Sim
 	stage  *stage
@@ -19,7 +19,7 @@ type life struct {
 	most   int
 }
 
-// A person is a customer of one account.
+// A person is a customer of an account.
 type person struct {
 	*stripesim.Account
 	customer stripeevent.Customer
@@ -29,7 +29,8 @@ type person struct {
 
 var prices = []string{"price_starter_monthly", "price_pro_monthly", "price_team_monthly"}
 
-// A third of the customers is there from the beginning, and one of them has more subscriptions than a page holds.
+// A third of the customers exist from the beginning, and one has more subscriptions than a page, of
+// every status, so that a document has much to decide about.
 func newLife(s *stage, rng *rand.Rand) (*life, error) {
 	l := &life{sim: s.sim, stage: s, rng: rng, most: s.cfg.Customers}
 	for _, a := range accounts[1:] {
@@ -45,8 +46,18 @@ func newLife(s *stage, rng *rand.Rand) (*life, error) {
 	}
 	whale := l.people[0]
 	err := whale.Load(func(to *stripesim.Loader) error {
-		for range 104 {
-			id, err := to.Subscription(stripesim.SubscriptionParams{Customer: whale.customer.ID, Items: l.items(1)})
+		statuses := []string{"active", "past_due", "trialing", "unpaid", "past_due", "paused"}
+		for n := range 104 {
+			items := l.items(1)
+			if n%2 == 0 {
+				more := l.items(1)[0]
+				if more.Price != items[0].Price {
+					items = append(items, more)
+				}
+			}
+			id, err := to.Subscription(stripesim.SubscriptionParams{
+				Customer: whale.customer.ID, Items: items, Status: statuses[n%len(statuses)], CancelAtPeriodEnd: n%9 == 0,
+			})
 			if err != nil {
 				return err
 			}
@@ -63,7 +74,9 @@ func newLife(s *stage, rng *rand.Rand) (*life, error) {
 func (l *life) arrive() error {
 	account := accounts[l.rng.IntN(len(accounts))]
 	p := &person{Account: l.stage.account(account)}
-	id, err := p.CreateCustomer(stripesim.CustomerParams{ID: fmt.Sprintf("cus_%d", len(l.people)), Metadata: map[string]string{"n": fmt.Sprint(len(l.people))}})
+	id, err := p.CreateCustomer(stripesim.CustomerParams{
+		ID: fmt.Sprintf("cus_%d", len(l.people)), Metadata: map[string]string{"n": fmt.Sprint(len(l.people))},
+	})
 	if err != nil {
 		return fmt.Errorf("create customer: %w", err)
 	}
@@ -74,12 +87,15 @@ func (l *life) arrive() error {
 
 func (l *life) items(n int) (items []stripesim.ItemParams) {
 	for range n {
-		items = append(items, stripesim.ItemParams{Price: prices[l.rng.IntN(len(prices))], Quantity: 1 + l.rng.Int64N(5)})
+		items = append(items, stripesim.ItemParams{
+			Price: prices[l.rng.IntN(len(prices))], Quantity: 1 + l.rng.Int64N(5),
+		})
 	}
 	return items
 }
 
-// step has one thing happen. What the simulator refuses, as canceling what has ended, did not happen.
+// step makes one thing happen. Actions that the simulator refuses, as canceling an ended
+// subscription, did not happen.
 func (l *life) step() {
 	switch n := l.rng.IntN(100); {
 	case n < 4 && len(l.people) < l.most:
@@ -120,7 +136,7 @@ func (l *life) step() {
 	l.change(p, p.subs[l.rng.IntN(len(p.subs))])
 }
 
-// resend has an old event come once more.
+// resend sends an old event again.
 func (l *life) resend() {
 	a := l.people[l.rng.IntN(len(l.people))].Account
 	if events := a.Events(); len(events) > 0 {
@@ -132,7 +148,9 @@ func (l *life) begin(p *person) {
 	id := p.customer.ID
 	switch l.rng.IntN(5) {
 	case 0, 1:
-		p.buying = p.BeginCheckout(stripesim.CheckoutParams{Customer: id, Price: prices[l.rng.IntN(len(prices))], TrialDays: l.rng.IntN(2) * 7})
+		p.buying = p.BeginCheckout(stripesim.CheckoutParams{
+			Customer: id, Price: prices[l.rng.IntN(len(prices))], TrialDays: l.rng.IntN(2) * 7,
+		})
 	default:
 		sub, err := p.CreateSubscription(stripesim.SubscriptionParams{
 			Customer: id, Items: l.items(1), TrialDays: l.rng.IntN(3) * 7, DefaultIncomplete: l.rng.IntN(6) == 0,
@@ -144,7 +162,7 @@ func (l *life) begin(p *person) {
 	}
 }
 
-// change has something happen to a subscription or its customer.
+// change changes a subscription or its customer.
 func (l *life) change(p *person, sub string) {
 	id := p.customer.ID
 	ahead := l.sim.Now().Add(time.Duration(1+l.rng.Int64N(600)) * time.Hour)
@@ -160,7 +178,7 @@ func (l *life) change(p *person, sub string) {
 	case 3, 4:
 		_ = p.UndoCancel(sub)
 	case 5:
-		// There and back, within one second of Stripe's clock.
+		// Changed and changed back within one second of Stripe's clock.
 		_ = p.CancelAtPeriodEnd(sub)
 		_ = p.UndoCancel(sub)
 	case 6:
@@ -180,7 +198,9 @@ func (l *life) change(p *person, sub string) {
 	case 15, 16:
 		_ = p.SetQuantity(sub, item, 1+l.rng.Int64N(20))
 	case 17:
-		method, err := p.AttachPaymentMethod(id, stripesim.PaymentMethodParams{Brand: "mastercard", Last4: fmt.Sprintf("%04d", l.rng.IntN(10000))}, l.rng.IntN(2) == 0)
+		method, err := p.AttachPaymentMethod(id,
+			stripesim.PaymentMethodParams{Brand: "mastercard", Last4: fmt.Sprintf("%04d", l.rng.IntN(10000))},
+			l.rng.IntN(2) == 0)
 		if err == nil {
 			_ = p.SetDefaultPaymentMethod(sub, method)
 		}
@@ -194,7 +214,9 @@ func (l *life) change(p *person, sub string) {
 		_ = p.RecoverPayments(id)
 		_ = p.PayInvoice(sub)
 	case 21:
-		_ = p.UpdateCustomer(id, map[string]string{"step": fmt.Sprint(l.rng.IntN(1000))})
+		_ = p.UpdateCustomer(id, map[string]string{
+			"step": fmt.Sprint(l.rng.IntN(1000)), giftWord: pickOne(l.rng, "", "", "gift"),
+		})
 	case 22:
 		_ = p.UpdateSubscription(sub, map[string]string{"step": fmt.Sprint(l.rng.IntN(1000))})
 	case 23:

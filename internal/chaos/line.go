@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A line is the wire between one daemon and NATS: what a nats.CustomDialer dials, and what can be done to it.
+// A line is the connection between one daemon and NATS, as a nats.CustomDialer, with faults.
 type line struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	wires map[*wire]struct{}
 	dead  bool
 }
 
-// A wire is one connection. A deaf one loses what the server says, so that what was done is not known to be done; a mute
-// one loses what is said to the server, which the sender cannot know either.
+// A wire is one connection. A deaf wire loses what the server sends, so its outcome is unknown; a
+// mute one loses what is sent to the server, which the sender cannot notice either.
 type wire struct {
 	net.Conn
 	line       *line
@@ -47,7 +47,7 @@ func (l *line) add(c net.Conn) (net.Conn, error) {
 	return w, nil
 }
 
-// each does something to every wire that is up.
+// each calls do for every open wire.
 func (l *line) each(do func(*wire)) {
 	l.mu.Lock()
 	wires := make([]*wire, 0, len(l.wires))
@@ -60,7 +60,7 @@ func (l *line) each(do func(*wire)) {
 	}
 }
 
-// cut resets every wire; what was under way on it is lost. The daemon may dial again.
+// cut resets every wire and loses the data in transit. The daemon may dial again.
 func (l *line) cut() { l.each((*wire).reset) }
 
 // kill is cut for good.
@@ -71,7 +71,7 @@ func (l *line) kill() {
 	l.cut()
 }
 
-// lose makes the wires deaf or mute for a while, then cuts them.
+// lose makes the wires deaf or mute for a while, then resets them.
 func (l *line) lose(deaf bool, d time.Duration) {
 	l.each(func(w *wire) {
 		if deaf {
@@ -79,12 +79,12 @@ func (l *line) lose(deaf bool, d time.Duration) {
 		} else {
 			w.mute.Store(true)
 		}
-		// Ends by itself, and does no harm to a wire that is gone.
+		// Ends by itself, and does nothing to a closed wire.
 		time.AfterFunc(d, w.reset)
 	})
 }
 
-// reset closes the connection without what it still has to send.
+// reset closes the connection without sending pending data.
 func (w *wire) reset() {
 	if tcp, ok := w.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // an orderly end is as good where it cannot
@@ -128,7 +128,7 @@ func (t tappedListener) Accept() (net.Conn, error) {
 	}
 	w, err := t.line.add(c)
 	if err != nil {
-		// The next Accept fails: whoever kills the line closes the listener.
+		// The next Accept fails: to kill the line is to close its listener.
 		return c, nil
 	}
 	return w, nil

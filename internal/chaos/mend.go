@@ -11,16 +11,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/internal/sweep"
 	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// jobs are those of a syncer. A run has each of them run more often than it is due.
-var jobs = []string{"coverage", "recover", "fanout", "relief", "sweep"}
+// jobs are a syncer's jobs. A run starts each more often than it is due.
+var jobs = []string{"coverage", "recover", "fanout", "decide", "relief", "sweep"}
 
-// start has a job run on some syncer, as if it were due.
+// start starts a job on some syncer, as if it were due.
 func (s *stage) start(ctx context.Context, job string) error {
 	if _, err := s.js.Publish(ctx, stripeevent.JobSubject(mode, job), nil); err != nil {
 		return fmt.Errorf("start the job %s: %w", job, err)
@@ -28,7 +30,8 @@ func (s *stage) start(ctx context.Context, job string) error {
 	return nil
 }
 
-// operate is an operator at a desk of its own, who does for connected accounts what the jobs do for one's own.
+// operate returns an operator that does for connected accounts what the jobs do for the platform's
+// own.
 func (s *stage) operate(ctx context.Context, nc *nats.Conn) (*syncer.Operator, error) {
 	cfg := s.syncer
 	cfg.NATS = nc
@@ -39,14 +42,15 @@ func (s *stage) operate(ctx context.Context, nc *nats.Conn) (*syncer.Operator, e
 	return desk.Operate(ctx)
 }
 
-// makeGood finds what no webhook told: what is missing in the log is taken from Stripe's list, and a sweep compares all
-// subscriptions. Whoever has any must be right afterwards.
+// makeGood finds changes that no webhook reported: it recovers missing events from Stripe's list,
+// and a sweep compares all subscriptions. Every customer with a subscription must be right
+// afterwards.
 func (s *stage) makeGood(ctx context.Context) error {
 	o, err := s.operate(ctx, s.nc)
 	if err != nil {
 		return fmt.Errorf("open an operator's desk: %w", err)
 	}
-	// An event may be listed late, and is then looked for in the next run.
+	// An event may be listed late, and is then found in the next run.
 	if err := poll(ctx, restWithin, func() error {
 		if time.Since(s.calmSince) <= listedWithin {
 			return errors.New("events may still be listed late")
@@ -74,7 +78,7 @@ func (s *stage) makeGood(ctx context.Context) error {
 		return err
 	}
 	for _, account := range distinct(accounts) {
-		report, err := o.Sweep(ctx, syncer.SweepOptions{Account: account})
+		report, err := o.Sweep(ctx, sweep.Options{Account: account})
 		if err != nil {
 			return fmt.Errorf("sweep account %q: %w", account, err)
 		}
@@ -86,8 +90,8 @@ func (s *stage) makeGood(ctx context.Context) error {
 // allListed: every event of the lap that Stripe still lists is in the log.
 func (s *stage) allListed(ctx context.Context) error {
 	stored := map[string]bool{}
-	if err := s.messages(ctx, topology.EventsStream, "stripe.event.>", 1, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		stored[m.Headers().Get(jetstream.MsgIDHeader)] = true
+	if err := s.messages(ctx, topology.EventsStream, "stripe.event.>", 1, func(m streams.Message) error {
+		stored[m.Header.Get(jetstream.MsgIDHeader)] = true
 		return nil
 	}); err != nil {
 		return err
@@ -106,12 +110,12 @@ func (s *stage) allListed(ctx context.Context) error {
 	return nil
 }
 
-// bulk has an operator write the whole of an account beside the syncers for a moment, which may end in the middle.
+// bulk runs a backfill of an account beside the syncers for a moment. It may be interrupted.
 func (s *stage) bulk(ctx context.Context, account string, d time.Duration) {
 	if !s.busy.CompareAndSwap(false, true) {
 		return
 	}
-	// What an interrupted one has read of an earlier lap is no longer in the simulator's log of requests.
+	// The simulator's log no longer has the requests of an interrupted backfill of an earlier lap.
 	restart := s.bulks == 0
 	s.bulks++
 	s.report.Backfills++
@@ -119,14 +123,14 @@ func (s *stage) bulk(ctx context.Context, account string, d time.Duration) {
 		defer s.busy.Store(false)
 		ctx, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
-		// What fails, or ends too soon, is what this is for.
+		// Failures and interruptions are intended here.
 		if o, err := s.operate(ctx, s.nc); err == nil {
-			_, _ = o.Backfill(ctx, syncer.SweepOptions{Account: account, Restart: restart})
+			_, _ = o.Backfill(ctx, sweep.Options{Account: account, Restart: restart})
 		}
 	})
 }
 
-// flood marks everybody, as a replay does, so that a sweep is cheaper than the syncs: relief.
+// flood marks every customer, like a replay, so that a relief is cheaper than the syncs.
 func (s *stage) flood(ctx context.Context) error {
 	for _, p := range s.life.people {
 		body := stripeevent.EncodeMarker(replayed)
@@ -137,15 +141,15 @@ func (s *stage) flood(ctx context.Context) error {
 	return s.start(ctx, "relief")
 }
 
-// listed reports whether a reading of all subscriptions shows a customer whole.
+// listed reports whether a list of all subscriptions shows a customer completely.
 func (s *stage) listed(c stripeevent.Customer) bool {
 	t, ok := s.account(c.Account).Truth(c.ID)
-	return ok && !s.features && !t.Customer.Deleted && len(t.Subscriptions) > 0
+	return ok && !s.readsFeatures(c.Account) && !t.Customer.Deleted && len(t.Subscriptions) > 0
 }
 
 func distinct(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }
 
-// catalog changes what prices are called, which the customers who have them must learn.
+// catalog renames prices, which must reach the customers that have them.
 func (l *life) catalog(a *stripesim.Account) {
 	price := prices[l.rng.IntN(len(prices))]
 	_ = a.UpdatePrice(price, fmt.Sprintf("%s_%d", price, l.rng.IntN(3)), true)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -19,19 +17,21 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natsproc"
+	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
+	"entitled/stripesim"
 )
 
 var kills = flag.Int("kills", 20, "how often TestKills kills a process on one server; on three half as often")
 
 func TestMain(m *testing.M) {
 	natsproc.Main()
-	os.Exit(m.Run())
+	natstest.Main(m)
 }
 
-// startNATS starts servers with the shipped nats.conf, or with NATS's default of when to sync. They keep their stores in dir.
+// startNATS starts servers with the shipped nats.conf, or with NATS's default of when to sync. They
+// keep their stores in dir.
 func startNATS(tb testing.TB, servers int, dir string, lazy bool) *natsproc.Cluster {
 	tb.Helper()
 	c, err := natsproc.Start(tb.Context(), natsproc.Config{
@@ -94,7 +94,8 @@ func connect(tb testing.TB, c *natsproc.Cluster) *nats.Conn {
 	tb.Helper()
 	var nc *nats.Conn
 	err := poll(tb.Context(), restWithin, func() (err error) {
-		nc, err = nats.Connect(c.URL(), nats.CustomInboxPrefix(inbox), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nc, err = nats.Connect(c.URL(), nats.CustomInboxPrefix(inbox), nats.MaxReconnects(-1),
+			nats.ReconnectWait(10*time.Millisecond),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		return err
 	})
@@ -103,19 +104,6 @@ func connect(tb testing.TB, c *natsproc.Cluster) *nats.Conn {
 	}
 	tb.Cleanup(nc.Close)
 	return nc
-}
-
-func freePorts(tb testing.TB, n int) (ports []int) {
-	tb.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 // build makes the real programs.
@@ -131,8 +119,9 @@ func build(tb testing.TB, names ...string) (dir string) {
 	return dir
 }
 
-// The real programs and the real nats.conf, each a process of its own, are killed with SIGKILL in the middle of their work,
-// again and again. Nothing that was answered 2xx is lost, and in the end every snapshot is right. On one server, and on three.
+// The real programs and the real nats.conf, each a process of its own, are killed with SIGKILL in
+// the middle of their work, again and again. Nothing that was answered 2xx is lost, and in the end
+// every snapshot is right. On one server, and on three.
 func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and kills processes")
@@ -150,19 +139,22 @@ func TestKills(t *testing.T) {
 func killAll(t *testing.T, dir string, servers int) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*kills)*10*time.Second+5*time.Minute)
 	defer cancel()
-	ports := freePorts(t, 2)
+	ports, err := natsproc.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	s := &stage{
-		// A killed server forgets what it had not written yet of STRIPE_SYNC: that is lossy. Three do not.
+		// A killed server forgets what it had not written yet of STRIPE_SYNC: that is lossy. Three
+		// do not.
 		cfg: Config{
 			Lossy: servers == 1, Seed: *seed, Customers: 150, Patience: 2 * time.Second, Log: silent(),
 			Freight: *kills * 500_000,
 		},
-		report: Report{Seed: *seed}, said: newSaid(), fate: dice(*seed, 1), poisoned: map[string]bool{},
-		policy: syncer.Policy{PastDueGrace: 72 * time.Hour},
+		report: Report{Seed: *seed}, said: newSaid(), fate: dice(*seed, 1), paper: dice(*seed, 3),
+		poisoned: map[string]bool{},
 	}
 	defer s.close()
-	var err error
 	if s.marks, err = stripeevent.ParseTypes(joined(stripeevent.DefaultTypes())); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +182,8 @@ func killAll(t *testing.T, dir string, servers int) {
 	}
 	victims := killable(t, dir, nats, ports, api.url)
 	s.syncer = syncer.Config{
-		Stripe: stripeConfig(api.url, false), Rate: rate, Policy: s.policy, Marks: s.marks, CoverageEvery: 5 * time.Minute, Log: silent(),
+		Stripe: stripeConfig(api.url), Rate: rate, Marks: s.marks,
+		CoverageEvery: 5 * time.Minute, Timing: natstest.Timing, Log: silent(),
 		Topology: options,
 	}
 	s.mend = func(now time.Time) error {
@@ -223,7 +216,10 @@ func killAll(t *testing.T, dir string, servers int) {
 	if err := s.beginLap(ctx); err != nil {
 		t.Fatal(err)
 	}
-	s.sim.SetFaults(stripesim.Faults{Latency: stripesim.Range{Max: 60 * time.Millisecond}, WebhookDelay: stripesim.Range{Max: 100 * time.Millisecond}, Error500: 0.02})
+	s.sim.SetFaults(stripesim.Faults{
+		Latency:      stripesim.Range{Max: 60 * time.Millisecond},
+		WebhookDelay: stripesim.Range{Max: 100 * time.Millisecond}, Error500: 0.02,
+	})
 	if servers > 1 {
 		s.carry(ctx)
 	}
@@ -275,7 +271,8 @@ func killable(t *testing.T, dir string, nats *natsproc.Cluster, ports []int, str
 			"LISTEN_ADDR=127.0.0.1:" + strconv.Itoa(port),
 		}, shared...)...)
 		sync := program(t, "syncer", filepath.Join(dir, "syncer"), append([]string{
-			"NATS_USER=syncer", "NATS_PASSWORD=syncer-dev", "STRIPE_API_KEY=" + simulatedKey, "STRIPE_API_BASE=" + stripe,
+			"NATS_USER=syncer", "NATS_PASSWORD=syncer-dev", "STRIPE_API_KEY=" + simulatedKey,
+			"STRIPE_API_BASE=" + stripe,
 			"STRIPE_RATE=" + strconv.Itoa(rate),
 		}, shared...)...)
 		in.start()

@@ -5,29 +5,30 @@ import (
 	"strings"
 )
 
-// A Report says what a run did.
+// A Report is the result of a run.
 type Report struct {
 	Seed uint64 `json:"seed"`
-	// Laps were begun, the last of which may not have been compared. Steps are what customers did.
+	// Laps is the number of laps begun; the last may not have been compared. Steps are actions of
+	// customers.
 	Laps      int `json:"laps"`
 	Steps     int `json:"steps"`
 	Customers int `json:"customers"`
-	// Webhooks were sent to an ingest, and Accepted events answered 2xx.
+	// Webhooks were sent to an ingest; Accepted events were answered 2xx.
 	Webhooks int `json:"webhooks"`
 	Accepted int `json:"accepted"`
 	Forged   int `json:"forged"`
-	// Events are in STRIPE_EVENTS, Bytes of bodies, Recovered ones from Stripe's list and not from a webhook.
+	// Events are in STRIPE_EVENTS, with Bytes of bodies; Recovered ones came from Stripe's list.
 	Events    int `json:"events"`
 	Bytes     int `json:"events_bytes"`
 	Recovered int `json:"recovered"`
-	// Syncs and Failed ones were recorded.
+	// Syncs and Failed ones are records.
 	Syncs  int `json:"syncs"`
 	Failed int `json:"failed"`
-	// Requests went to Stripe, and Refused ones were not answered 200.
+	// Requests were sent to Stripe; Refused ones were not answered 200.
 	Requests int `json:"requests"`
 	Refused  int `json:"refused"`
-	// What broke: NATS, connections, daemons; Stops are daemons that were stopped in order. Kills, Pauses and Isolations are of servers
-	// of a cluster, each of one or several at once.
+	// The faults: of NATS, connections and daemons. Stops are daemons stopped in order. Kills,
+	// Pauses and Isolations are of one or several servers of a cluster.
 	Restarts   int `json:"restarts"`
 	Kills      int `json:"server_kills,omitempty"`
 	Pauses     int `json:"server_pauses,omitempty"`
@@ -35,46 +36,58 @@ type Report struct {
 	Cuts       int `json:"cuts"`
 	Crashes    int `json:"crashes"`
 	Stops      int `json:"stops"`
-	// Jobs and Backfills were started beside those that were due; Floods marked everybody.
+	// Documents were applied, Reverts of them said what an earlier one did.
+	Documents int `json:"documents"`
+	Reverts   int `json:"reverts"`
+	// Jobs and Backfills were started in addition to those due; Floods marked every customer.
 	Jobs      int `json:"jobs"`
 	Backfills int `json:"backfills"`
 	Floods    int `json:"floods"`
-	// Rebuilt counts the laps at whose end STRIPE_SYNC was emptied and coverage rebuilt it.
+	// Rebuilt counts the laps at whose end STRIPE_SYNC was emptied and rebuilt by coverage.
 	Rebuilt int `json:"rebuilt"`
-	// Revisions were compared with the one before, Covered events with the records.
+	// Revisions were compared with the previous one, Covered events with the records.
 	Revisions int `json:"revisions"`
 	Covered   int `json:"covered"`
-	// Swept is how many customers a sweep found wrong after everything else had come to rest.
+	// Swept is the number of customers that only a sweep found wrong.
 	Swept int `json:"swept"`
-	// Unannounced customers changed without an event that arrived, and no sweep shows them; Parked ones were refused by Stripe.
-	// They were marked once more. Delayed ones had a marker that waited for longer than the run, and got a new one.
+	// Unannounced customers changed without an event that arrived, and no sweep shows them; Parked
+	// ones were refused by Stripe. Both were marked once more. Delayed ones had a marker that
+	// waited longer than the run, and got a new one.
 	Unannounced int `json:"unannounced"`
 	Parked      int `json:"parked"`
 	Delayed     int `json:"delayed"`
 }
 
-// A Line is a part of a report for people.
+// A Line is one line of a report for people.
 type Line struct {
 	N    int
 	What string
 }
 
-// Lines is a report for people, without its seed and laps.
+// Lines formats a report for people, without its seed and laps.
 func (r Report) Lines() []Line {
 	return []Line{
 		{r.Steps, fmt.Sprintf("steps of %d customers", r.Customers)},
-		{r.Webhooks, fmt.Sprintf("webhooks: %d events answered 2xx, %d stored, %.1f MB, %d of these from Stripe's list; %d forged",
-			r.Accepted, r.Events, float64(r.Bytes)/1e6, r.Recovered, r.Forged)},
+		{r.Webhooks,
+			fmt.Sprintf(
+				"webhooks: %d events answered 2xx, %d stored, %.1f MB, %d of these from Stripe's list; %d forged",
+				r.Accepted, r.Events, float64(r.Bytes)/1e6, r.Recovered, r.Forged)},
 		{r.Syncs, fmt.Sprintf("syncs, %d failed; %d requests to Stripe, %d refused", r.Failed, r.Requests, r.Refused)},
-		{r.Restarts + r.Kills + r.Pauses + r.Isolations, fmt.Sprintf("outages of NATS: %d restarts, %d kills, %d pauses, %d cut off",
-			r.Restarts, r.Kills, r.Pauses, r.Isolations)},
+		{r.Restarts + r.Kills + r.Pauses + r.Isolations,
+			fmt.Sprintf("outages of NATS: %d restarts, %d kills, %d pauses, %d cut off",
+				r.Restarts, r.Kills, r.Pauses, r.Isolations)},
 		{r.Cuts, "connections cut, deaf or mute"},
 		{r.Crashes + r.Stops, fmt.Sprintf("daemons down, %d of them crashed", r.Crashes)},
-		{r.Jobs + r.Backfills + r.Floods, fmt.Sprintf("jobs before they were due, of them %d backfills, %d reliefs; STRIPE_SYNC rebuilt %d times", r.Backfills, r.Floods, r.Rebuilt)},
+		{r.Documents, fmt.Sprintf("plans documents applied, %d of them reverts", r.Reverts)},
+		{r.Jobs + r.Backfills + r.Floods,
+			fmt.Sprintf("jobs before they were due, of them %d backfills, %d reliefs; STRIPE_SYNC rebuilt %d times",
+				r.Backfills, r.Floods, r.Rebuilt)},
 		{r.Revisions, "revisions compared with the one before"},
 		{r.Covered, "events compared with the records"},
 		{r.Swept, "customers that only a sweep found"},
-		{r.Unannounced + r.Parked + r.Delayed, fmt.Sprintf("marked once more: %d whom nothing tells of, %d parked, %d whose sync was put off", r.Unannounced, r.Parked, r.Delayed)},
+		{r.Unannounced + r.Parked + r.Delayed,
+			fmt.Sprintf("marked again: %d without a marker or record, %d parked, %d with a sync that was put off",
+				r.Unannounced, r.Parked, r.Delayed)},
 	}
 }
 

@@ -10,16 +10,17 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// said is what Stripe has said of events: the digests of their bodies by Nats-Msg-Id. An event has several: pending_webhooks
-// differs between deliveries, and a list prints it closer than a webhook. What is in STRIPE_EVENTS must be one of them, byte
-// for byte: recover stores what it finds in the list.
+// said records what Stripe sent: the digests of events' bodies by Nats-Msg-Id. An event has
+// several: pending_webhooks differs between deliveries, and a list is formatted more compactly than
+// a webhook. A body in STRIPE_EVENTS must be one of them byte for byte, since recover stores what
+// the list has.
 type said struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	sent   map[statement]bool
 	listed map[statement]bool
 }
 
-// A statement is an event, by Nats-Msg-Id, and the digest of one of its bodies.
+// A statement is an event's Nats-Msg-Id with the digest of one of its bodies.
 type statement struct {
 	id     string
 	digest [sha256.Size]byte
@@ -27,7 +28,7 @@ type statement struct {
 
 func newSaid() *said { return &said{sent: map[statement]bool{}, listed: map[statement]bool{}} }
 
-// send notes a webhook, list an event of a list.
+// send records a webhook, list an event of a list.
 func (s *said) send(id string, body []byte) { s.note(s.sent, id, body) }
 func (s *said) list(id string, body []byte) { s.note(s.listed, id, body) }
 
@@ -38,7 +39,7 @@ func (s *said) note(in map[statement]bool, id string, body []byte) {
 	in[what] = true
 }
 
-// how says where a body was said: both false is nowhere.
+// how reports where a body was sent; both false means nowhere.
 func (s *said) how(id string, body []byte) (sent, listed bool) {
 	what := statement{id, sha256.Sum256(body)}
 	s.mu.Lock()
@@ -46,7 +47,7 @@ func (s *said) how(id string, body []byte) (sent, listed bool) {
 	return s.sent[what], s.listed[what]
 }
 
-// overhear passes requests on to Stripe and notes the events in its whole answers.
+// overhear passes requests to Stripe and records the events in its complete answers.
 func (s *said) overhear(stripe http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/events" {
@@ -59,7 +60,7 @@ func (s *said) overhear(stripe http.Handler) http.Handler {
 			Data []json.RawMessage `json:"data"`
 		}
 		if json.Unmarshal(t.body.Bytes(), &page) != nil {
-			return // torn, or no list: nobody else can read it either
+			return // incomplete, or not a list: no client can read it either
 		}
 		for _, raw := range page.Data {
 			if e, err := stripeevent.Parse(raw); err == nil {
@@ -69,7 +70,7 @@ func (s *said) overhear(stripe http.Handler) http.Handler {
 	})
 }
 
-// A tee keeps what is written through it. What the simulator resets it aborts, as far as a client can tell.
+// A tee keeps a copy of the response written through it.
 type tee struct {
 	http.ResponseWriter
 	body bytes.Buffer

@@ -9,43 +9,43 @@ import (
 	"time"
 
 	"entitled/entitlement"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// A Cluster is a Server of several processes, each of which can die by itself. Servers are counted
+// A Cluster is a Server of several processes, each of which can fail by itself. Servers are counted
 // from 0.
 type Cluster interface {
 	Server
 	Size() int
-	// Kill ends servers at once and without a word, Stop in order; Run starts those that are down
-	// on the stores they had.
+	// Kill ends servers at once, Stop in order; Run starts servers that are down with their stores.
 	Kill(servers ...int) error
 	Stop(servers ...int) error
 	Run(ctx context.Context, servers ...int) error
-	// Pause lets servers do nothing, and keep their connections, until Resume.
+	// Pause stops servers, which keep their connections, until Resume.
 	Pause(servers ...int) error
 	Resume(servers ...int) error
-	// Isolate cuts a server off from the others, with or without its clients, until Heal.
+	// Isolate blocks a server's traffic with the others, and with its clients if clients is true,
+	// until Heal.
 	Isolate(server int, clients bool)
 	Heal(server int)
 	// WaitReady waits until all servers run and are up to date, Agree until all have the same
 	// messages in the streams.
 	WaitReady(ctx context.Context) error
 	Agree(ctx context.Context, streams ...string) error
-	// StreamLeader is the server that leads a stream, -1 for none.
+	// StreamLeader returns the server that leads a stream, -1 for none.
 	StreamLeader(ctx context.Context, stream string) int
-	// Complaints are the lines of the servers' logs that tell of damaged stores.
+	// Complaints returns the lines of the servers' logs about damaged stores.
 	Complaints() ([]string, error)
 }
 
-// An outage is what is done to servers for a while.
+// An outage is a temporary fault of servers.
 type outage struct {
 	what string
-	// begin and end are given the servers.
+	// begin and end receive the servers.
 	begin   func(servers ...int) error
 	end     func(servers ...int) error
-	servers int  // how many it hits
+	servers int  // number of servers
 	count   *int // in the report
 }
 
@@ -70,7 +70,7 @@ func (s *stage) outages(ctx context.Context) []outage {
 	}
 }
 
-// breakServers has an outage begin, and returns what it is. The next one begins once all servers
+// breakServers begins an outage, and returns its description. The next one begins when all servers
 // are well again. Half of the outages hit the leader of STRIPE_EVENTS.
 func (s *stage) breakServers(ctx context.Context) string {
 	all := s.outages(ctx)
@@ -104,9 +104,9 @@ func (s *stage) breakServers(ctx context.Context) string {
 	return o.what
 }
 
-// carry has Stripe send events of no customer, of 3 to 10 KB, until the lap's freight was taken: a
-// log is damaged only where it is larger than a block of the file store. Each is sent until it is
-// answered 2xx.
+// carry sends events without customer, of 24 to 80 KB, until the lap's freight is stored: a log is
+// damaged only if it is larger than a block of the file store. Each is sent until it is answered
+// 2xx.
 func (s *stage) carry(ctx context.Context) {
 	const carriers = 4
 	lap := s.report.Laps
@@ -114,7 +114,7 @@ func (s *stage) carry(ctx context.Context) {
 		s.desks.Go(func() { // calm waits for it
 			for n, left := 0, s.cfg.Freight/carriers; left > 0 && ctx.Err() == nil; n++ {
 				id := fmt.Sprintf("evt_freight_%d_%d_%d", lap, k, n)
-				body := freight(id, 3000+(3*k+n)%8*1000)
+				body := freight(id, 24_000+(3*k+n)%8*8000)
 				for s.door.deliver(ctx, body) != http.StatusOK {
 					select {
 					case <-time.After(50 * time.Millisecond):
@@ -134,7 +134,7 @@ func freight(id string, size int) []byte {
 		`"data":{"object":{"id":"in_1"}},"lines":[%s{}]}`, id, strings.Repeat(line, size/len(line)))
 }
 
-// deliver sends an event as Stripe does and returns the answer's status.
+// deliver sends an event like Stripe and returns the status of the answer.
 func (d *door) deliver(ctx context.Context, body []byte) int {
 	answer := &status{}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(string(body)))
@@ -153,7 +153,7 @@ func (s *status) Header() http.Header         { return http.Header{} }
 func (s *status) Write(b []byte) (int, error) { return len(b), nil }
 func (s *status) WriteHeader(code int)        { s.code = code }
 
-// level waits until every server of a cluster has what the others have.
+// level waits until all servers of a cluster have the same content.
 func (s *stage) level(ctx context.Context) error {
 	if s.cluster == nil {
 		return nil
@@ -164,14 +164,14 @@ func (s *stage) level(ctx context.Context) error {
 	return s.cluster.Agree(ctx, topology.EventsStream, topology.SyncedStream, "KV_"+entitlement.Bucket(mode))
 }
 
-// whole: no server's log tells of a damaged store.
+// whole: no server's log reports a damaged store.
 func (s *stage) whole() error {
 	if s.cluster == nil {
 		return nil
 	}
 	lines, err := s.cluster.Complaints()
 	if err == nil && len(lines) > 0 {
-		err = fmt.Errorf("%d lines of the servers' logs tell of damage:\n%s",
+		err = fmt.Errorf("%d lines of the servers' logs report damage:\n%s",
 			len(lines), strings.Join(lines[:min(len(lines), 20)], "\n"))
 	}
 	return err

@@ -16,11 +16,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/applied"
 	"entitled/internal/ingest"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // connected are the connected accounts; "" is the platform's own.
@@ -28,17 +29,18 @@ var accounts = []string{"", "", "acct_EU", "acct_US"}
 
 const (
 	secret = "whsec_chaos"
-	// inbox is where a user ops may receive answers from a server with nats.conf; one without takes any.
+	// inbox is the prefix on which user ops may receive answers with nats.conf.
 	inbox = "_INBOX_ops"
-	// rate is the budget of the fleet, in requests/s: enough not to be what a run waits for.
+	// rate is the fleet's budget in requests/s, so large that no run waits for it.
 	rate = 1000
 )
 
-// A stage is all that a run is made of.
+// A stage is everything that a run consists of.
 type stage struct {
 	cfg    Config
 	report Report
-	// cluster is cfg.Server if that is several, or nil. outage says that some of them are away.
+	// cluster is cfg.Server if that has several servers, or nil. outage reports that some of them
+	// are down.
 	cluster Cluster
 	outage  atomic.Bool
 
@@ -47,13 +49,11 @@ type stage struct {
 	door   *door
 	fleet  *fleet
 	marks  stripeevent.Types
-	policy syncer.Policy
 	syncer syncer.Config // without a connection
-	// features says that the syncers read active entitlements.
-	features bool
 	// mend starts the daemons that are down and due.
 	mend func(now time.Time) error
-	// coverage runs during the storms too, and may mend what would show a fault without it; half of the seeds have it.
+	// coverage runs during the storms too in half of the seeds. It may repair what would show a
+	// fault without it.
 	coverage bool
 
 	nc     *nats.Conn // the oracle's own; nothing happens to it but the server's restarts
@@ -64,14 +64,21 @@ type stage struct {
 	life   *life
 	fate   *rand.Rand
 
-	// The lap began at these ends of the two logs, and at this time of Stripe's.
+	// paper draws the plans documents, drafts are those drawn. inForce is the document in force since
+	// the faults ended, draft its draft, nil if none was applied.
+	paper   *rand.Rand
+	drafts  []draft
+	inForce applied.InForce
+	draft   *draft
+
+	// The ends of the two logs, and Stripe's time, at the beginning of the lap.
 	eventsFrom, syncedFrom uint64
 	lapBegan               time.Time
 	// calmSince is when the faults of the lap ended.
 	calmSince time.Time
 	poisoned  map[string]bool // customers Stripe refused at some time
 
-	// desks are operators at work: one at a time.
+	// desks waits for operators' commands, which run one at a time.
 	desks sync.WaitGroup
 	busy  atomic.Bool
 	bulks int // in this lap
@@ -89,20 +96,24 @@ func serve(h http.Handler) (*served, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &served{srv: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}, url: "http://" + l.Addr().String(), done: make(chan error, 1)}
+	s := &served{
+		srv: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}, url: "http://" + l.Addr().String(),
+		done: make(chan error, 1),
+	}
 	go func() { s.done <- s.srv.Serve(l) }() // close waits for it
 	return s, nil
 }
 
 func (s *served) close() {
-	_ = s.srv.Close() // nobody is left to be told
+	_ = s.srv.Close() // no caller is left to see the error
 	<-s.done
 }
 
 func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	s = &stage{
-		cfg: cfg, report: Report{Seed: cfg.Seed}, said: newSaid(), fate: dice(cfg.Seed, 1), poisoned: map[string]bool{},
-		policy: syncer.Policy{PastDueGrace: 72 * time.Hour}, coverage: cfg.Seed%2 == 1, features: cfg.Seed%3 == 0,
+		cfg: cfg, report: Report{Seed: cfg.Seed}, said: newSaid(), fate: dice(cfg.Seed, 1),
+		paper: dice(cfg.Seed, 3), poisoned: map[string]bool{},
+		coverage: cfg.Seed%2 == 1,
 	}
 	s.cluster, _ = cfg.Server.(Cluster)
 	defer func() {
@@ -125,11 +136,7 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	}
 	s.served = append(s.served, api)
 
-	if s.nc, err = nats.Connect(cfg.Server.URL(), nats.Name("oracle"), nats.CustomInboxPrefix(inbox), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err != nil {
-		return s, err
-	}
-	if s.js, err = jetstream.New(s.nc); err != nil {
+	if err := s.connect(); err != nil {
 		return s, err
 	}
 	options, err := s.options(ctx)
@@ -141,10 +148,12 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 		every = 4 * time.Second
 	}
 	s.syncer = syncer.Config{
-		Stripe: stripeConfig(api.url, s.features), Rate: rate, Policy: s.policy, Marks: s.marks, CoverageEvery: every, Log: s.cfg.Log, Topology: options,
+		Stripe: stripeConfig(api.url), Rate: rate, Marks: s.marks, CoverageEvery: every,
+		Log: s.cfg.Log, Topology: options, Timing: cfg.Timing,
 	}
 	s.fleet, err = newFleet(cfg,
-		ingest.Config{Secrets: []string{"whsec_old", secret}, PublishTimeout: publishTimeout, Types: s.marks, Log: s.cfg.Log}, s.syncer)
+		ingest.Config{Secrets: []string{"whsec_old", secret}, PublishTimeout: publishTimeout, Types: s.marks,
+			Log: s.cfg.Log}, s.syncer)
 	if err != nil {
 		return s, err
 	}
@@ -167,13 +176,25 @@ func newStage(ctx context.Context, cfg Config) (s *stage, err error) {
 	return s, nil
 }
 
-// options are those of the topology. It is created as an operator does, for no program creates the first stream of a cluster.
+// connect opens the oracle's connection.
+func (s *stage) connect() (err error) {
+	if s.nc, err = nats.Connect(s.cfg.Server.URL(), nats.Name("oracle"), nats.CustomInboxPrefix(inbox),
+		nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err != nil {
+		return err
+	}
+	s.js, err = jetstream.New(s.nc)
+	return err
+}
+
+// options returns the topology's options. It creates the topology as an operator does, since no
+// program creates the first stream of a cluster.
 func (s *stage) options(ctx context.Context) (topology.Options, error) {
 	var o topology.Options
 	if s.cluster != nil {
 		o.Replicas = s.cluster.Size()
 	}
-	// A cluster that has just begun elects first.
+	// A new cluster elects its leaders first.
 	err := poll(ctx, 3*restWithin, func() error {
 		_, err := topology.Apply(ctx, s.js, topology.All(o), topology.ApplyOptions{})
 		return err
@@ -181,7 +202,7 @@ func (s *stage) options(ctx context.Context) (topology.Options, error) {
 	return o, err
 }
 
-// close ends everything that newStage began, in the order in which it hurts nobody.
+// close ends everything that newStage began, in a safe order.
 func (s *stage) close() {
 	s.desks.Wait()
 	if s.sim != nil {
@@ -210,7 +231,7 @@ func (s *stage) account(id string) *stripesim.Account {
 
 func (s *stage) beginLap(ctx context.Context) error {
 	if s.report.Laps > 0 {
-		// Before the first lap a sync may be under way, whose request the oracle looks for.
+		// Before the first lap a sync may be in progress, whose request the oracle would look for.
 		s.sim.ResetLog()
 	}
 	s.lapBegan, s.bulks = s.sim.Now(), 0
@@ -222,7 +243,7 @@ func (s *stage) beginLap(ctx context.Context) error {
 	return err
 }
 
-// end is the sequence after the last one of a stream.
+// end returns the sequence after the last one of a stream.
 func (s *stage) end(ctx context.Context, stream string) (uint64, error) {
 	st, err := s.js.Stream(ctx, stream)
 	if err != nil {
@@ -235,7 +256,7 @@ func (s *stage) end(ctx context.Context, stream string) (uint64, error) {
 	return info.State.LastSeq + 1, nil
 }
 
-// sum is the report with what the parts have counted.
+// sum returns the report with the counts of all parts.
 func (s *stage) sum() Report {
 	r := s.report
 	r.Customers = len(s.life.people)
@@ -245,7 +266,8 @@ func (s *stage) sum() Report {
 	return r
 }
 
-// poll asks every 20 ms until the answer is nil, or the deadline passes: then it returns the last answer.
+// poll calls ask every 20 ms until it returns nil, or the deadline passes; then it returns the last
+// error.
 func poll(ctx context.Context, within time.Duration, ask func() error) error {
 	deadline := time.Now().Add(within)
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -11,25 +11,26 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// behind bounds the events that wait to be delivered, so that a run ends soon after its storm.
+// behind bounds the undelivered events, so that a run ends soon after its storm.
 const behind = 400
 
-// listedWithin bounds how much later than its webhook an event is in Stripe's list.
+// listedWithin bounds the delay of an event in Stripe's list after its webhook.
 const listedWithin = 500 * time.Millisecond
 
-// storm lets customers live and everything break, for about d. Its time is counted in what was drawn: what happens, and in
-// which order, is the seed's, and a slow machine only takes longer for it.
+// storm runs customers and faults for about d. Its time is the sum of the drawn pauses: the seed
+// determines what happens in which order, and a slow machine only takes longer.
 func (s *stage) storm(ctx context.Context, d time.Duration) {
 	var drawn, weather time.Duration
-	// Nothing that takes long to mend breaks at the very end.
+	// No fault that takes long to recover from begins at the very end.
 	strike, last := 100*time.Millisecond, d*3/4
 	if s.cluster != nil {
 		s.cfg.Log.Debug(s.breakServers(ctx))
 	}
+	document := s.untilDocument()
 	for drawn < d && ctx.Err() == nil {
 		if drawn >= weather {
 			s.sim.SetFaults(s.weather())
@@ -39,6 +40,12 @@ func (s *stage) storm(ctx context.Context, d time.Duration) {
 			s.strike(ctx, time.Now())
 			strike = drawn + s.span(20, 160)
 		}
+		if drawn >= document {
+			what := "apply a document"
+			s.hurried(ctx, &what, s.apply)
+			s.cfg.Log.Debug(what)
+			document = drawn + s.untilDocument()
+		}
 		s.life.step()
 		s.report.Steps++
 		pause := s.span(2, 20)
@@ -47,7 +54,7 @@ func (s *stage) storm(ctx context.Context, d time.Duration) {
 	}
 }
 
-// breathe waits a moment, and longer while deliveries are far behind. What is down and due starts meanwhile.
+// breathe pauses, longer while deliveries are far behind, and starts daemons that are down and due.
 func (s *stage) breathe(ctx context.Context, pause time.Duration) {
 	for wait := pause; ; wait = 5 * time.Millisecond {
 		if err := s.mend(time.Now()); err != nil {
@@ -64,7 +71,7 @@ func (s *stage) breathe(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// span is a time between so many milliseconds.
+// span draws a duration in milliseconds.
 func (s *stage) span(from, to int) time.Duration {
 	return time.Duration(from+s.fate.IntN(to-from)) * time.Millisecond
 }
@@ -83,8 +90,9 @@ func (s *stage) weather() stripesim.Faults {
 	}
 	f := stripesim.Faults{
 		SlowReads: share(0.4), SlowRead: ms(600),
-		RateLimited: share(0.1), LockTimeout: share(0.1), Error500: share(0.15), Error503: share(0.1), Error409: share(0.1),
-		HTML200: share(0.1), HTML502: share(0.1), Reset: share(0.15), Truncate: share(0.15),
+		RateLimited: share(0.1), LockTimeout: share(0.1), Error500: share(0.15), Error503: share(0.1),
+		Error409: share(0.1),
+		HTML200:  share(0.1), HTML502: share(0.1), Reset: share(0.15), Truncate: share(0.15),
 		WebhookDuplicate: share(0.3), WebhookDrop: share(0.2), NeverGenerated: share(0.2), CustomerObject: share(0.5),
 		EventsLag: stripesim.Range{Max: listedWithin},
 	}
@@ -105,7 +113,7 @@ func (s *stage) weather() stripesim.Faults {
 	return f
 }
 
-// strike has one thing break on our side.
+// strike causes one fault on our side.
 func (s *stage) strike(ctx context.Context, now time.Time) {
 	rng := s.fate
 	all := s.fleet.all()
@@ -166,7 +174,7 @@ func (s *stage) strike(ctx context.Context, now time.Time) {
 		s.bulk(ctx, account, s.span(100, 3000))
 	default:
 		if rng.IntN(4) == 0 {
-			what = "mark everybody"
+			what = "mark all customers"
 			s.report.Floods++
 			s.hurried(ctx, &what, s.flood)
 		}
@@ -174,7 +182,7 @@ func (s *stage) strike(ctx context.Context, now time.Time) {
 	s.cfg.Log.Debug(what)
 }
 
-// forge tries the door with a signature that is not Stripe's. That it was not taken is seen in STRIPE_EVENTS.
+// forge sends a webhook with a wrong signature. STRIPE_EVENTS shows that it was not accepted.
 func (s *stage) forge() {
 	body := []byte(`{"id":"evt_forged","object":"event","type":"invoice.paid","livemode":false,"data":{"object":{"customer":"cus_0"}}}`)
 	s.door.forge(body, stripesim.Sign(body, time.Now(), "whsec_guess"))
@@ -201,7 +209,7 @@ func (s *stage) forgetClaims(ctx context.Context) error {
 	return st.Purge(ctx)
 }
 
-// ask asks for a fresh snapshot, as an app does after a checkout, and does not wait for the answer.
+// ask requests a fresh snapshot, like an app after a checkout, without waiting for the answer.
 func (s *stage) ask() {
 	p := s.life.people[s.fate.IntN(len(s.life.people))]
 	body := fmt.Appendf(nil, `{"customer":%q,"account":%q}`, p.customer.ID, p.customer.Account)
@@ -223,7 +231,7 @@ func (d *daemon) lose(deaf bool, t time.Duration) {
 	}
 }
 
-// mark marks a customer once more, in the lane of what can wait.
+// mark marks a customer once more, in a lane.
 func (s *stage) mark(ctx context.Context, c stripeevent.Customer, lane stripeevent.Lane) error {
 	if _, err := s.js.Publish(ctx, stripeevent.SyncSubject(lane, c), stripeevent.EncodeMarker(replayed)); err != nil {
 		return fmt.Errorf("mark %s once more: %w", c, err)
@@ -233,8 +241,8 @@ func (s *stage) mark(ctx context.Context, c stripeevent.Customer, lane stripeeve
 
 var replayed = entitlement.Cause{Trigger: stripeevent.TriggerReplay}
 
-// work is the subjects of the markers that wait in STRIPE_SYNC, and of the jobs. Coverage does not count where it is due every
-// few seconds: on a slow machine one run is always under way.
+// work returns the subjects of the pending markers and jobs. Coverage does not count if it is due
+// every few seconds: on a slow machine one run is always in progress.
 func (s *stage) work(ctx context.Context) (markers, jobs []string, err error) {
 	st, err := s.js.Stream(ctx, topology.SyncStream)
 	if err != nil {

@@ -15,11 +15,13 @@ var (
 	deaths = flag.Int("cluster.deaths", 0, "how often TestDeaths kills a server, about 25 s each; 0 skips it")
 )
 
-// tell prints what a run came to, and what was going on in its slowest syncs.
-func (r *rig) tell(s sum) {
+// logSum logs the result of a run, and the circumstances of its slowest syncs.
+func (r *rig) logSum(s sum) {
 	r.t.Helper()
-	r.t.Logf("%d changes, webhooks answered %v, slowest answer %s", s.changes, s.statuses, s.slowest.Round(time.Millisecond))
-	r.t.Logf("%d events acknowledged, %.1f MB, %d records, %d requests to Stripe; last marker gone %s after the last webhook",
+	r.t.Logf("%d changes, webhooks answered %v, slowest answer %s",
+		s.changes, s.statuses, s.slowest.Round(time.Millisecond))
+	r.t.Logf("%d events acknowledged, %.1f MB, %d records, %d requests to Stripe; last marker gone %s after the last "+
+		"webhook",
 		s.acked, float64(s.bytes)/1e6, s.syncs, s.requests, s.settled.Round(time.Millisecond))
 	r.t.Logf("from a 200 to its sync: median %s, 99 %% %s, 99.9 %% %s, worst %s", s.at(.5).Round(time.Millisecond),
 		s.at(.99).Round(time.Millisecond), s.at(.999).Round(time.Millisecond), s.at(1).Round(time.Millisecond))
@@ -28,14 +30,16 @@ func (r *rig) tell(s sum) {
 		var during []string
 		for _, f := range r.faults {
 			if f.from.Before(d.acked.Add(d.delay)) && f.to.After(d.acked) {
-				during = append(during, fmt.Sprintf("%s (%s to %s)", f.what, f.from.Sub(d.acked).Round(time.Millisecond), f.to.Sub(d.acked).Round(time.Millisecond)))
+				during = append(during, fmt.Sprintf("%s (%s to %s)",
+					f.what, f.from.Sub(d.acked).Round(time.Millisecond), f.to.Sub(d.acked).Round(time.Millisecond)))
 			}
 		}
-		r.t.Logf("%s waited %s from %s on: %s", d.customer, d.delay.Round(time.Millisecond), d.acked.Format("15:04:05.000"), strings.Join(during, "; "))
+		r.t.Logf("%s waited %s from %s on: %s",
+			d.customer, d.delay.Round(time.Millisecond), d.acked.Format("15:04:05.000"), strings.Join(during, "; "))
 	}
 }
 
-// leaders are what has a leader of its own.
+// leaders returns everything that has its own leader.
 func (r *rig) leaders() map[string]func() int {
 	stream := func(name string) func() int { return func() int { return r.cluster.StreamLeader(r.t.Context(), name) } }
 	consumer := func(name string) func() int {

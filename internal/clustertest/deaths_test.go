@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// calmAfter is how long a server is dead, and then how long the others are watched before the next
+// deadFor is how long a server is down, calmAfter how long the others are watched before the next
 // one dies.
 const deadFor, calmAfter = 3 * time.Second, 15 * time.Second
 
 // TestDeaths measures how long webhooks wait, and how long no snapshot is written, when a server
-// dies: in turn the one that leads STRIPE_EVENTS, a follower, the one that leads the snapshots, a
-// follower.
+// dies: the leader of STRIPE_EVENTS, a follower, the leader of the snapshots, and a follower, in
+// turn.
 func TestDeaths(t *testing.T) {
 	if *deaths == 0 {
 		t.Skip("set -cluster.deaths")
@@ -38,12 +38,12 @@ func TestDeaths(t *testing.T) {
 	}
 	stop()
 	s := r.settle()
-	r.tell(s)
+	r.logSum(s)
 	r.tellDeaths(died)
 }
 
-// A death is what one cost: for how long no webhook was answered 200, and for how long no snapshot
-// was written.
+// A death is the cost of one: for how long no webhook was answered 200, and for how long no
+// snapshot was written.
 type death struct {
 	fault
 	none, stale time.Duration
@@ -83,8 +83,7 @@ func (r *rig) tellDeaths(died []fault) {
 	}
 }
 
-// longestGap is the longest time during a fault, and from shortly before it, in which nothing
-// happened.
+// longestGap returns the longest time without an event during a fault, and from shortly before it.
 func longestGap(times []time.Time, f fault) (longest time.Duration) {
 	slices.SortFunc(times, time.Time.Compare)
 	last := f.from

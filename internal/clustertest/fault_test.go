@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// must ends the test if a fault could not be done.
+// must fails the test if a fault could not be injected.
 func (r *rig) must(err error) {
 	r.t.Helper()
 	if err != nil {
@@ -19,7 +19,7 @@ func (r *rig) awaitReady() {
 	r.must(r.cluster.WaitReady(r.t.Context()))
 }
 
-// kill sends SIGKILL to nodes at once and starts them again after down.
+// kill sends SIGKILL to nodes at once and restarts them after down.
 func (r *rig) kill(what string, down time.Duration, victims ...int) {
 	r.t.Helper()
 	r.inject(fmt.Sprintf("kill %s, %s, for %s", names(victims), what, down), func() {
@@ -48,7 +48,7 @@ func (r *rig) pause(what string, d time.Duration, victims ...int) {
 	})
 }
 
-// isolate cuts node i off from the others, and from its clients too or not.
+// isolate isolates node i from the others and, if clients is true, from its clients.
 func (r *rig) isolate(what string, i int, clients bool, d time.Duration) {
 	r.t.Helper()
 	r.inject(fmt.Sprintf("isolate %s, %s, clients too %t", names([]int{i}), what, clients), func() {

@@ -7,7 +7,8 @@ import (
 	"entitled/internal/natstest"
 )
 
-// lag lets a follower of everything lag by d for long, and returns the node that leads the consumer.
+// lag delays the replication to a node that leads nothing by d, for long, and returns the node that
+// leads the consumer.
 func (r *rig) lag(d, long time.Duration) (leader int) {
 	r.t.Helper()
 	leader = r.awaitLeader("leader of STRIPE_SYNC")

@@ -16,23 +16,26 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/plans"
+	"entitled/internal/record"
+	"entitled/internal/reduce"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
-	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// A sum is what a run came to.
+// A sum is the result of a run.
 type sum struct {
 	changes, acked, syncs, requests int
-	// bytes are those of the acknowledged events.
+	// bytes is the size of the acknowledged events.
 	bytes    int
 	statuses map[int]int
 	slowest  time.Duration
-	// settled is how long it took after the last webhook until no marker was left.
+	// settled is the time from the last webhook until no marker was left.
 	settled time.Duration
-	// delays are, per acknowledged event, from its 200 to the record of a sync that read Stripe after it; ascending.
+	// delays are, per acknowledged event, the times from its 200 to the record of a sync that read
+	// Stripe after it; ascending.
 	delays []delay
 }
 
@@ -41,13 +44,13 @@ type delay struct {
 	event    string
 	acked    time.Time
 	delay    time.Duration
-	// leaderless is how much of it something in the cluster had no leader: how long elections take, and how many there are, is
-	// up to the servers and the machine.
+	// leaderless is the part of it in which something in the cluster had no leader. The number and
+	// length of elections depend on the servers and the machine.
 	leaderless time.Duration
 }
 
-// worst is the longest delay, without the time in which nobody could have done anything, and without as much again: a sync that
-// fails again and again is tried after twice the time.
+// worst returns the longest delay, minus twice the time without a leader: a sync that keeps failing
+// is retried after twice the time.
 func (s sum) worst() (d time.Duration) {
 	for _, x := range s.delays {
 		d = max(d, x.delay-2*x.leaderless)
@@ -65,13 +68,14 @@ func (s sum) at(share float64) time.Duration {
 	return s.delays[min(int(share*float64(len(s.delays))), len(s.delays)-1)].delay
 }
 
-// A written is a sync's record as it stands in the stream.
+// A written is a sync's record in the stream.
 type written struct {
-	syncer.Record
+	record.Record
 	at time.Time
 }
 
-// settle waits until all webhooks are delivered and all their markers gone, and compares everything with everything.
+// settle waits until all webhooks are delivered and all their markers done, and compares
+// everything.
 func (r *rig) settle() sum {
 	r.t.Helper()
 	r.awaitReady()
@@ -106,7 +110,7 @@ func (r *rig) settle() sum {
 	return out
 }
 
-// deliverAll waits for Stripe's deliveries, and has those sent again that it gave up on while nobody could take them.
+// deliverAll waits for Stripe's deliveries, and resends those that it gave up during an outage.
 func (r *rig) deliverAll() {
 	r.t.Helper()
 	r.sim.SetFaults(stripesim.Faults{})
@@ -131,7 +135,7 @@ func (r *rig) deliverAll() {
 	}
 }
 
-// noMarkers is an error while a lane, or * for both, has markers.
+// noMarkers returns an error while a lane, or * for both, has markers.
 func noMarkers(ctx context.Context, js jetstream.JetStream, lane stripeevent.Lane) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -152,14 +156,16 @@ func noMarkers(ctx context.Context, js jetstream.JetStream, lane stripeevent.Lan
 		return fmt.Errorf("%d markers left; %w", n, err)
 	}
 	i := cons.CachedInfo()
-	return fmt.Errorf("%d markers left, of %s first; %d to be handed out, %d in hand, %d of them again, %d pulls wait", n,
-		slices.Min(slices.Collect(maps.Keys(info.State.Subjects))), i.NumPending, i.NumAckPending, i.NumRedelivered, i.NumWaiting)
+	return fmt.Errorf("%d markers left, of %s first; %d to be handed out, %d in hand, %d of them again, %d pulls wait",
+		n,
+		slices.Min(slices.Collect(maps.Keys(info.State.Subjects))), i.NumPending, i.NumAckPending, i.NumRedelivered,
+		i.NumWaiting)
 }
 
 // read calls each with every message of a stream.
 func (r *rig) read(stream string, each func(jetstream.Msg, *jetstream.MsgMetadata)) {
 	r.t.Helper()
-	// A consumer that has just been created may not be heard of everywhere yet: what is read is known by its end.
+	// A new consumer may not be known everywhere yet; the end of the stream shows what was read.
 	var cons jetstream.Consumer
 	natstest.Eventually(r.t, settleWithin, func() (err error) {
 		cons, err = r.js.OrderedConsumer(r.t.Context(), stream, jetstream.OrderedConsumerConfig{})
@@ -191,7 +197,7 @@ func (r *rig) read(stream string, each func(jetstream.Msg, *jetstream.MsgMetadat
 	}
 }
 
-// events are the stored ones by id.
+// events returns the stored events by id.
 func (r *rig) events() map[string]stored {
 	all := map[string]stored{}
 	r.read(topology.EventsStream, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
@@ -249,7 +255,7 @@ func (r *rig) checkReplicas() {
 	}
 }
 
-// checkClient: the client that watched all the time has what the bucket has.
+// checkClient: the client that watched all the time agrees with the bucket.
 func (r *rig) checkClient() {
 	r.t.Helper()
 	for _, c := range r.sim.Customers() {
@@ -270,7 +276,7 @@ func (r *rig) checkClient() {
 	}
 }
 
-// checkLogs: no server says that one of its stores is damaged.
+// checkLogs: no server reports a damaged store.
 func (r *rig) checkLogs() {
 	r.t.Helper()
 	lines, err := r.cluster.Complaints()
@@ -282,7 +288,8 @@ func (r *rig) checkLogs() {
 	}
 }
 
-// checkIntervals: the fetches behind consecutive revisions do not overlap, by Stripe's own clock of requests.
+// checkIntervals: the fetches behind consecutive revisions do not overlap, by Stripe's own clock of
+// requests.
 func (r *rig) checkIntervals(records map[string][]written) {
 	r.t.Helper()
 	type interval struct{ from, to time.Time }
@@ -295,7 +302,7 @@ func (r *rig) checkIntervals(records map[string][]written) {
 		slices.SortFunc(all, func(a, b written) int { return cmp.Compare(a.Revision, b.Revision) })
 		var before interval
 		for _, w := range all {
-			// The last request's answer is what was written; those before belong to syncs that were overtaken.
+			// The last request is the one behind the write; earlier ones belong to overtaken syncs.
 			if len(w.StripeRequestIDs) == 0 {
 				continue
 			}
@@ -305,14 +312,15 @@ func (r *rig) checkIntervals(records map[string][]written) {
 				continue
 			}
 			if now.from.Before(before.to) {
-				r.t.Errorf("%s revision %d: its fetch began %s before the one of the revision before ended", customer, w.Revision, before.to.Sub(now.from))
+				r.t.Errorf("%s revision %d: its fetch began %s before the one of the revision before ended",
+					customer, w.Revision, before.to.Sub(now.from))
 			}
 			before = now
 		}
 	}
 }
 
-// checkTruth compares every snapshot with what Stripe says now.
+// checkTruth compares every snapshot with Stripe's present state.
 func (r *rig) checkTruth() {
 	r.t.Helper()
 	stripe, err := stripeapi.New(r.stripe)
@@ -323,17 +331,18 @@ func (r *rig) checkTruth() {
 	for _, c := range r.sim.Customers() {
 		data := r.snapshot(c.ID)
 		if data == nil {
-			continue // nothing happened to it since the endpoint was there; the delays say whether something did
+			continue // unchanged since the endpoint exists; the delays check the changed ones
 		}
 		has, err := entitlement.Decode(data)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		state, _, err := stripe.Fetch(r.t.Context(), "", c.ID, free)
+		state, _, err := stripe.Entitlements(true).Fetch(r.t.Context(), "", c.ID, free)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		want := syncer.Reduce(state, r.policy, time.Now())
+		want := reduce.Reduce(state, time.Now())
+		plans.Decide(&want, nil)
 		want.ChangedAt, want.Cause = has.ChangedAt, has.Cause
 		if !want.Equal(&has) {
 			r.t.Errorf("snapshot of %s is\n%s\nwant\n%s", c.ID, has.Encode(), want.Encode())
@@ -341,8 +350,8 @@ func (r *rig) checkTruth() {
 	}
 }
 
-// snapshot is the customer's entry as the bucket's leader has it, nil if there is none: a follower that was just restarted
-// may answer with what was.
+// snapshot returns the customer's entry from the bucket's leader, nil if there is none: a restarted
+// follower may answer with an old state.
 func (r *rig) snapshot(customer string) []byte {
 	r.t.Helper()
 	var data []byte
@@ -369,7 +378,7 @@ func (r *rig) snapshot(customer string) []byte {
 	return data
 }
 
-// delays tells for every acknowledged event when a sync had read Stripe after it and said so.
+// delays returns for every acknowledged event when a sync that read Stripe after it was recorded.
 func (r *rig) delays(events map[string]stored, records map[string][]written) []delay {
 	r.t.Helper()
 	var all []delay
@@ -380,7 +389,8 @@ func (r *rig) delays(events map[string]stored, records map[string][]written) []d
 		}
 		d := delay{customer: c, event: id, acked: at, delay: -1}
 		for _, w := range records[c.ID] {
-			// The event's change came before its webhook was sent; the acknowledgement is a little later than need be.
+			// The event's change precedes its webhook; the acknowledgment is slightly later than
+			// necessary.
 			if w.Revision != 0 && !w.AsOf.Before(at.Add(-time.Millisecond)) {
 				d.delay = max(w.at.Sub(at), 0)
 				break
@@ -396,8 +406,8 @@ func (r *rig) delays(events map[string]stored, records map[string][]written) []d
 	return all
 }
 
-// earlier says that the marker, or a newer one in its place, was taken and fetched for before the 200 had left: with the event
-// already in its stream, at seq.
+// earlier reports that the marker, or a newer one, was taken and fetched for before the 200 was
+// sent, when the event was already in its stream, at seq.
 func (d *delay) earlier(all []written, seq uint64) bool {
 	for _, w := range all {
 		if w.Revision != 0 && (w.Event == d.event || w.EventsSeq >= seq) {

@@ -10,15 +10,15 @@ import (
 	"sync"
 	"time"
 
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
-// megabyte of events, as disks count.
+// megabyte is 10^6 bytes, as disks count.
 const megabyte = 1_000_000
 
-// pour has Stripe send events that mark no customer, of 3 to 10 KB, until size bytes more have been
-// answered 200. Each is sent until it is. A log is damaged only where it is larger than a block of
-// the file store, which is 8 MB.
+// pour sends events that mark no customer, of 24 to 80 KB, until size more bytes are answered 200.
+// Each is repeated until it is. A log is damaged only if it is larger than a block of the file
+// store, 8 MB.
 func (r *rig) pour(size int) {
 	r.t.Helper()
 	r.mu.Lock()
@@ -33,7 +33,7 @@ func (r *rig) pour(size int) {
 	for k := range 16 {
 		senders.Go(func() {
 			for n := 0; !full(); n++ {
-				if err := r.post(fmt.Sprintf("evt_pour_%d_%d_%d", from, k, n), 3000+(7*k+n)%8*1000); err != nil {
+				if err := r.post(fmt.Sprintf("evt_pour_%d_%d_%d", from, k, n), 24_000+(7*k+n)%8*8000); err != nil {
 					r.t.Error(err)
 					return
 				}
@@ -75,7 +75,7 @@ func (r *rig) send(ctx context.Context, event string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read, or of no more use
+	defer res.Body.Close() //nolint:errcheck // read, or not needed
 	_, _ = io.Copy(io.Discard, res.Body)
 	return res.StatusCode, nil
 }

@@ -26,9 +26,10 @@ import (
 	"entitled/internal/natstest"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 const (
@@ -38,10 +39,10 @@ const (
 	nodes  = 3
 )
 
-// settleWithin bounds everything that should happen by itself once all is well again.
+// settleWithin bounds everything that should happen by itself without faults.
 const settleWithin = 3 * time.Minute
 
-// A rig is the pipeline: on every node one ingest and one syncer that connect to it first.
+// A rig is the pipeline, with one ingest and one syncer per node that connect to it first.
 type rig struct {
 	t       *testing.T
 	cluster *natsproc.Cluster
@@ -49,50 +50,50 @@ type rig struct {
 	js      jetstream.JetStream
 	client  *entitlement.Client
 	sim     *stripesim.Sim
-	door    string // where webhooks go
+	door    string // URL for webhooks
 	stripe  stripeapi.Config
-	policy  syncer.Policy
 	subs    []string
 
 	mu      sync.Mutex
-	acked   map[string]time.Time // event id: when it was first answered 200
+	acked   map[string]time.Time // event id: first answered 200
 	sent    map[body]bool
-	bytes   int // of the events that were answered 200
+	bytes   int // size of the events answered 200
 	answers []answer
 	faults  []fault
 	lacks   []fault // when something had no leader
 	changes atomic.Int64
 }
 
-// A body is an event as it was sent, by id and SHA-256; an event has several, for Stripe counts its deliveries in it.
+// A body is an event's id with the SHA-256 of a sent body. An event has several bodies, since
+// Stripe counts its deliveries in it.
 type body struct {
 	event  string
 	digest [sha256.Size]byte
 }
 
-// An answer is one to a webhook.
+// An answer is an answer to a webhook.
 type answer struct {
 	status   int
 	from, to time.Time
 }
 
-// A fault is what was done to the cluster, and when.
+// A fault is what was injected into the cluster, and when.
 type fault struct {
 	what     string
 	from, to time.Time
 }
 
-// A plan is how large a rig is and how fast it may read Stripe.
+// A plan is the size of a rig and its rate of reading Stripe.
 type plan struct {
 	customers int
-	rate      float64 // requests/s of the fleet
+	rate      float64       // requests/s of the fleet
+	timing    timing.Timing // production's if it is zero
 }
 
 func newRig(t *testing.T, p plan) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, acked: map[string]time.Time{}, sent: map[body]bool{},
-		policy: syncer.Policy{PastDueGrace: 72 * time.Hour},
 	}
 	var err error
 	if r.cluster, err = natsproc.Start(t.Context(), natsproc.Config{Servers: nodes, Dir: t.TempDir()}); err != nil {
@@ -112,10 +113,11 @@ func newRig(t *testing.T, p plan) *rig {
 		_, err := topology.Apply(t.Context(), r.js, topology.All(options), topology.ApplyOptions{})
 		return err
 	})
-	if r.client, err = entitlement.Open(t.Context(), r.nc, mode, &entitlement.Options{CheckEvery: time.Second}); err != nil {
+	if r.client, err = entitlement.Open(t.Context(), r.nc, mode,
+		&entitlement.Options{CheckEvery: time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.client.Close() }) // its connection goes next
+	t.Cleanup(func() { _ = r.client.Close() }) // its connection is closed next
 	r.watchLeaders()
 	r.populate(p.customers)
 	marks, err := stripeevent.ParseTypes("customer.*")
@@ -126,7 +128,8 @@ func newRig(t *testing.T, p plan) *rig {
 	for i := range nodes {
 		doors = append(doors, r.ingest(i, marks))
 		r.startSyncer(i, syncer.Config{
-			Stripe: r.stripe, Rate: p.rate, Policy: r.policy, Marks: marks, CoverageEvery: time.Minute, Topology: options,
+			Stripe: r.stripe, Rate: p.rate, Marks: marks, CoverageEvery: time.Minute,
+			Topology: options, Timing: p.timing,
 		})
 	}
 	web := httptest.NewServer(r.balance(doors))
@@ -138,7 +141,8 @@ func newRig(t *testing.T, p plan) *rig {
 
 func (r *rig) populate(customers int) {
 	r.t.Helper()
-	// Events from before there was an endpoint would be recovered, and all customers with them marked, if the test took long.
+	// In a long test, events from before the endpoint existed would be recovered, and all their
+	// customers marked.
 	silent := r.sim.Silent()
 	product, err := silent.CreateProduct(stripesim.ProductParams{Name: "Pro"})
 	if err != nil {
@@ -153,7 +157,9 @@ func (r *rig) populate(customers int) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		sub, err := silent.CreateSubscription(stripesim.SubscriptionParams{Customer: c, Items: []stripesim.ItemParams{{Price: price}}})
+		sub, err := silent.CreateSubscription(stripesim.SubscriptionParams{
+			Customer: c, Items: []stripesim.ItemParams{{Price: price}},
+		})
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -161,12 +167,13 @@ func (r *rig) populate(customers int) {
 	}
 }
 
-// connectItself connects the rig and its client of the snapshots to any of the servers.
+// connectItself connects the rig and its client to any of the servers.
 func (r *rig) connectItself() {
 	r.t.Helper()
 	var err error
-	r.nc, err = nats.Connect(r.cluster.URL(), nats.Name("rig"), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
-		// What is provoked here is not worth a line on standard error.
+	r.nc, err = nats.Connect(r.cluster.URL(), nats.Name("rig"), nats.MaxReconnects(-1),
+		nats.ReconnectWait(10*time.Millisecond),
+		// Provoked errors are not worth a line on standard error.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		r.t.Fatal(err)
@@ -177,7 +184,7 @@ func (r *rig) connectItself() {
 	}
 }
 
-// connect is a daemon's connection that tries node i first.
+// connect returns a daemon's connection, which tries node i first.
 func (r *rig) connect(name string, i int) *nats.Conn {
 	r.t.Helper()
 	nc, err := daemon.Connect(daemon.Connection{
@@ -202,7 +209,9 @@ func (r *rig) ingest(i int, marks stripeevent.Types) http.Handler {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	in, err := ingest.New(ingest.Config{Publisher: js, Secrets: []string{secret}, Types: marks, PublishTimeout: timeout})
+	in, err := ingest.New(ingest.Config{
+		Publisher: js, Secrets: []string{secret}, Types: marks, PublishTimeout: timeout,
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -219,7 +228,7 @@ func (r *rig) startSyncer(i int, cfg syncer.Config) {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }() // waited for when the test ends
+	go func() { ended <- s.Run(ctx) }() // received when the test ends
 	r.t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -228,7 +237,7 @@ func (r *rig) startSyncer(i int, cfg syncer.Config) {
 	})
 }
 
-// balance gives webhooks to the doors in turn, and records what was sent and how it was answered.
+// balance distributes webhooks over the doors, and records what was sent and how it was answered.
 func (r *rig) balance(doors []http.Handler) http.Handler {
 	var turn atomic.Uint64
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -268,7 +277,8 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// load changes subscriptions at random, perSecond of them, until the returned function is called, which waits for the last.
+// load changes perSecond random subscriptions per second until the returned function is called,
+// which waits for the last.
 func (r *rig) load(perSecond int) (stop func()) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	var running sync.WaitGroup
@@ -292,7 +302,7 @@ func (r *rig) load(perSecond int) (stop func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// inject notes a fault while do lasts.
+// inject records a fault for as long as do runs.
 func (r *rig) inject(what string, do func()) {
 	r.t.Helper()
 	f := fault{what: what, from: time.Now()}
@@ -303,7 +313,7 @@ func (r *rig) inject(what string, do func()) {
 	r.faults = append(r.faults, f)
 }
 
-// pass lets time pass in which events flow.
+// pass waits for d while events flow.
 func (r *rig) pass(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -311,7 +321,7 @@ func (r *rig) pass(d time.Duration) {
 	}
 }
 
-// awaitLeader waits until somebody leads, and returns who.
+// awaitLeader waits until there is a leader, and returns it.
 func (r *rig) awaitLeader(what string) (i int) {
 	r.t.Helper()
 	natstest.Eventually(r.t, settleWithin, func() error {
@@ -323,7 +333,8 @@ func (r *rig) awaitLeader(what string) (i int) {
 	return i
 }
 
-// watchLeaders notes when something that the pipeline needs has no leader that answers, until the test ends.
+// watchLeaders records, until the test ends, when something that the pipeline needs has no leader
+// that answers.
 func (r *rig) watchLeaders() {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
@@ -354,10 +365,11 @@ func (r *rig) watchLeaders() {
 	r.t.Cleanup(func() { cancel(); watching.Wait() })
 }
 
-// allLed asks every leader for itself.
+// allLed requests an answer from every leader.
 func allLed(ctx context.Context, nc *nats.Conn) error {
 	for _, subject := range []string{
-		"STREAM.INFO." + topology.EventsStream, "STREAM.INFO." + topology.SyncStream, "STREAM.INFO." + topology.SyncedStream,
+		"STREAM.INFO." + topology.EventsStream, "STREAM.INFO." + topology.SyncStream,
+		"STREAM.INFO." + topology.SyncedStream,
 		"STREAM.INFO.KV_" + entitlement.Bucket(mode), "STREAM.INFO.KV_" + topology.StateBucket,
 		"CONSUMER.INFO." + topology.SyncStream + "." + topology.LaneConsumer(mode, stripeevent.Now),
 	} {
@@ -378,7 +390,7 @@ func allLed(ctx context.Context, nc *nats.Conn) error {
 	return nil
 }
 
-// leaderless is how much of a span something had no leader.
+// leaderless returns for how much of a span something had no leader.
 func (r *rig) leaderless(from, to time.Time) (d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

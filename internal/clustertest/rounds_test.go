@@ -10,16 +10,17 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// worstDelay bounds the time from a 200 to the end of a sync that read Stripe after it, whatever happens to one node at a
-// time: to notice a dead leader and elect another (9 s at most where nothing else keeps the machine busy, and not counted as far
-// as it shows), to hand out again what the dead one had (10 s), and a pace of a busy customer (8 s). What piled up meanwhile
-// comes on top: see pile. More than longestPile is nothing that a machine is to blame for.
+// worstDelay bounds the time from a 200 to the end of a sync that read Stripe after it, whatever
+// happens to one node at a time: to notice a dead leader and elect another (9 s at most where
+// nothing else keeps the machine busy, and not counted as far as it shows), to hand out again what
+// the dead one had (10 s), and a pace of a busy customer (8 s). What piled up meanwhile comes on
+// top: see pile. No slow machine explains more than longestPile.
 const worstDelay, longestPile = 30 * time.Second, time.Minute
 
-// recovery is what the pipeline gets between two faults: AckWait and the pace of a busy customer.
+// recovery is the time between two faults: AckWait and the pace of a busy customer.
 const recovery = 12 * time.Second
 
-// TestRounds does everything to every leader, in turn, while events flow.
+// TestRounds injects every fault at every leader, in turn, while events flow.
 func TestRounds(t *testing.T) {
 	if *rounds == 0 {
 		t.Skip("set -cluster.rounds")
@@ -54,17 +55,17 @@ func TestRounds(t *testing.T) {
 		for _, what := range kinds {
 			r.awaitLeader(what)
 		}
-		// One fault at a time: the next one comes when what piled up is worked off.
+		// One fault at a time: the next one comes after the backlog of the last is done.
 		r.pass(recovery)
 	}
 	stop()
 	s := r.settle()
 	t.Logf("%d rounds", *rounds)
-	r.tell(s)
+	r.logSum(s)
 	r.checkDelays(s)
 }
 
-// checkDelays fails the test if somebody waited for too long.
+// checkDelays fails the test if a customer waited for too long.
 func (r *rig) checkDelays(s sum) {
 	r.t.Helper()
 	worst := s.worst()
@@ -77,11 +78,12 @@ func (r *rig) checkDelays(s sum) {
 		most = worstDelay + r.pile(s)
 	}
 	if worst > most {
-		r.t.Errorf("somebody waited %s for a sync while everything had a leader, want %s at most", worst, most)
+		r.t.Errorf("a customer waited %s for a sync while every stream had a leader, want %s at most", worst, most)
 	}
 }
 
-// pile is how long it takes here, with all nodes well, until those who changed in a run are synced when all of them change at once.
+// pile is how long it takes here, with all nodes well, until those who changed in a run are synced
+// when all of them change at once.
 func (r *rig) pile(s sum) time.Duration {
 	r.t.Helper()
 	changed := map[string]bool{}

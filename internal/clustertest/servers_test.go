@@ -1,17 +1,17 @@
 package clustertest
 
 import (
-	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"entitled/internal/natsproc"
+	"entitled/internal/natstest"
 )
 
 func TestMain(m *testing.M) {
 	natsproc.Main()
-	os.Exit(m.Run())
+	natstest.Main(m)
 }
 
 // Everything that befalls a server, once, while webhooks come: 44 MB of them. First a follower
@@ -20,8 +20,11 @@ func TestMain(m *testing.M) {
 // out the work. How long customers wait is bounded there. Then servers die, are paused and are cut
 // off, one, two and all at once.
 func TestServersDie(t *testing.T) {
+	if testing.Short() {
+		t.Skip("44 MB of events through three servers")
+	}
 	t.Parallel()
-	r := newRig(t, plan{customers: 200, rate: 40})
+	r := newRig(t, plan{customers: 200, rate: 40, timing: natstest.Timing})
 	stop := r.load(40)
 	// A follower answers reads once it has been up to date.
 	r.pass(time.Second)
@@ -49,5 +52,5 @@ func TestServersDie(t *testing.T) {
 	during(8*megabyte, func() { r.kill("all", time.Second, r.cluster.All()...) })
 	during(4*megabyte, func() { r.kill("follower", time.Second, (r.awaitLeader(log)+1)%nodes) })
 	stop()
-	r.tell(r.settle())
+	r.logSum(r.settle())
 }

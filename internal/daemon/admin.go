@@ -15,20 +15,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Listen opens the TCP listener that a setting names. The error names the setting.
+// Listen opens the TCP listener of a setting. The error names the setting.
 func Listen(setting, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	switch {
 	case err == nil:
 		return l, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s: %w; another program has it, or another copy of this one: stop that, or choose another port with %s",
-			setting, err, FlagOf(setting))
+		return nil,
+			fmt.Errorf("%s: %w; another program has it, or another copy of this one: stop that, or choose another "+
+				"port with %s",
+				setting, err, FlagOf(setting))
 	}
 	return nil, fmt.Errorf("%s: %w; choose an address of this machine with %s", setting, err, FlagOf(setting))
 }
 
-// admin answers those who watch over the program:
+// admin serves monitoring and orchestration:
 //
 //	/healthz  200 "ok": the process is alive
 //	/readyz   200 or 503, see [Readiness.ServeHTTP]
@@ -42,7 +44,7 @@ type admin struct {
 func (a admin) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "ok\n") //nolint:errcheck // a prober that hung up needs no answer
+		io.WriteString(w, "ok\n") //nolint:errcheck // the prober may have disconnected
 	})
 	mux.Handle("GET /readyz", a.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{
@@ -61,7 +63,7 @@ func (a admin) run(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }() // both branches below wait for it
+	go func() { served <- srv.Serve(l) }() // both branches below receive
 
 	select {
 	case err := <-served:
@@ -71,7 +73,7 @@ func (a admin) run(ctx context.Context, l net.Listener) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if srv.Shutdown(stop) != nil {
-		srv.Close() //nolint:errcheck // a scrape that is still being answered is cut off: nothing depends on it
+		srv.Close() //nolint:errcheck // cuts off a scrape in progress, on which nothing depends
 	}
 	<-served
 	return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A scrape that takes long when the program is asked to stop is no failure of the program.
+// A slow scrape during the stop is not an error of the program.
 func TestStoppingCutsAScrapeOff(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -21,11 +21,12 @@ func TestStoppingCutsAScrapeOff(t *testing.T) {
 	scraped, over := make(chan bool), make(chan bool)
 	defer close(over)
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slow", Help: "Takes long."}, func() float64 {
-		close(scraped)
-		<-over
-		return 0
-	}))
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slow", Help: "Takes long."},
+		func() float64 {
+			close(scraped)
+			<-over
+			return 0
+		}))
 	a := admin{ready: NewReadiness(log), log: log, metrics: metrics}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

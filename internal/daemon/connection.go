@@ -11,41 +11,42 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A Connection says what to connect and whom to tell about it.
+// A Connection configures [Connect].
 type Connection struct {
 	NATS NATS
-	// Name is the connection's, as `nats server report connections` shows it.
+	// Name is the name of the connection in `nats server report connections`.
 	Name string
-	// Log defaults to none.
+	// Log defaults to no logging.
 	Log *slog.Logger
-	// Ready learns about the condition "nats". Defaults to nobody.
+	// Ready receives the condition "nats". Defaults to none.
 	Ready *Readiness
-	// OnError, if set, is called with every asynchronous error, one at a time; it must not block. A missing permission is
-	// [nats.ErrPermissionViolation], and the request that lacked it times out.
+	// OnError, if set, is called with every asynchronous error, one at a time; it must not block. A
+	// missing permission is a [nats.ErrPermissionViolation], and the request that lacked it times
+	// out.
 	OnError func(error)
-	// OnClosed, if set, is called once when the connection has ended for good: closed by its owner (nil), or by a server
-	// that answered with an error after which the client does not come back.
+	// OnClosed, if set, is called once when the connection is closed for good: by its owner (nil),
+	// or after an error of the server after which the client does not reconnect.
 	OnClosed func(error)
-	// Options come last and win: [nats.InProcessServer] for an embedded server, nats.RetryOnFailedConnect(false) for a
-	// command that should fail when there is no server.
+	// Options are applied last: [nats.InProcessServer] for an embedded server,
+	// nats.RetryOnFailedConnect(false) for a command that must fail without a server.
 	Options []nats.Option
 }
 
 const conditionNATS = "nats"
 
 const (
-	reconnectWait = 500 * time.Millisecond // plus a jitter of as much, so that a fleet does not return as one
-	pingInterval  = 20 * time.Second       // a dead path is noticed after three of them
+	reconnectWait = 500 * time.Millisecond // plus up to as much jitter, so that a fleet does not reconnect at once
+	pingInterval  = 20 * time.Second       // a dead connection is noticed after three
 	drainTimeout  = 5 * time.Second
-	quietPeriod   = 10 * time.Second // between two lines of the log about the same kind of trouble
+	quietPeriod   = 10 * time.Second // shortest time between two log lines of one kind
 )
 
-// Connect tries each server once (2 s at most) and returns a connection that, if need be, keeps trying: for ever, whether the
-// servers are away, restart or refuse the credentials. Until it has succeeded the condition "nats" does not hold. The error is
-// one of the options'.
+// Connect tries each server once (2 s at most) and returns a connection that keeps trying if
+// necessary, forever, whether the servers are down, restarting or refusing the credentials. Until
+// it is connected, the condition "nats" does not hold. The error is that of an option.
 //
-// What is published while there is no connection fails at once and is not kept for later: those who wait for an
-// acknowledgement learn that there will be none.
+// A message published without a connection fails at once and is not buffered, so its publisher does
+// not wait for an acknowledgment that cannot come.
 func Connect(c Connection) (*nats.Conn, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -85,12 +86,12 @@ func Connect(c Connection) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// handlers are called by the client, one at a time and in order; but for watch.
+// handlers are called by the client one at a time and in order, except watch.
 type handlers struct {
 	Connection
 	denied, other limiter
 
-	mu    sync.Mutex // of the condition "nats" and of reach: watch must not undo what connected says
+	mu    sync.Mutex // guards the condition "nats" and reach: watch must not overwrite what connected sets
 	reach limiter
 }
 
@@ -101,14 +102,15 @@ func (h *handlers) connected(nc *nats.Conn) {
 	h.Ready.Set(conditionNATS, nil)
 }
 
-// watch reports why the client cannot connect again where it calls nobody: after TLS or the login has failed.
+// watch reports why the client cannot reconnect when it calls no handler: after TLS or the login
+// failed.
 func (h *handlers) watch(nc *nats.Conn, changes chan nats.Status) {
 	defer nc.RemoveStatusListener(changes)
 	for !nc.IsClosed() {
 		if <-changes == nats.CLOSED {
 			return
 		}
-		// The last error may also be one of before the connection was lost, so only those of connecting count.
+		// The last error may be older than the disconnect, so only errors of connecting count.
 		if err := nc.LastError(); err != nil && ConnectHint(err) != "" {
 			h.mu.Lock()
 			if !nc.IsConnected() && !nc.IsClosed() {
@@ -120,8 +122,8 @@ func (h *handlers) watch(nc *nats.Conn, changes chan nats.Status) {
 }
 
 func (h *handlers) unreachable(_ *nats.Conn, err error) {
-	if errors.Is(err, nats.ErrNoServers) { // the first try, summed up; the next tells why
-		h.Ready.Set(conditionNATS, fmt.Errorf("cannot connect to %s, trying again", redact(h.NATS.URL)))
+	if errors.Is(err, nats.ErrNoServers) { // a summary of the first try; the next try has the reason
+		h.Ready.Set(conditionNATS, fmt.Errorf("cannot connect to %s, retrying", redact(h.NATS.URL)))
 		return
 	}
 	h.mu.Lock()
@@ -129,10 +131,10 @@ func (h *handlers) unreachable(_ *nats.Conn, err error) {
 	h.cannotConnect(err)
 }
 
-// cannotConnect must be called with mu held. Servers that fail differently in turn must not fill the log.
+// cannotConnect requires mu. It limits the log, since each server of the list may fail differently.
 func (h *handlers) cannotConnect(err error) {
 	if _, ok := h.reach.allow(time.Now()); ok {
-		err = fmt.Errorf("cannot connect to %s, trying again: %w", redact(h.NATS.URL), err)
+		err = fmt.Errorf("cannot connect to %s, retrying: %w", redact(h.NATS.URL), err)
 		if hint := ConnectHint(err); hint != "" {
 			err = fmt.Errorf("%w (hint: %s)", err, hint)
 		}
@@ -144,19 +146,19 @@ func (h *handlers) disconnected(nc *nats.Conn, err error) {
 	switch {
 	case nc.IsClosed() || nc.IsDraining():
 	case err != nil:
-		h.Ready.Set(conditionNATS, fmt.Errorf("disconnected, connecting again: %w", err))
+		h.Ready.Set(conditionNATS, fmt.Errorf("disconnected, reconnecting: %w", err))
 	default:
-		h.Ready.Set(conditionNATS, errors.New("disconnected, connecting again"))
+		h.Ready.Set(conditionNATS, errors.New("disconnected, reconnecting"))
 	}
 }
 
 func (h *handlers) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
-	kind, message := &h.other, "NATS reports an error"
+	kind, message := &h.other, "asynchronous error of NATS"
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		kind, message = &h.denied, "the NATS user lacks a permission"
+		kind, message = &h.denied, "the NATS user lacks a permission: compare it with nats.conf"
 	}
-	if dropped, ok := kind.allow(time.Now()); ok {
-		attrs := []any{"err", err, "not_logged_before", dropped}
+	if suppressed, ok := kind.allow(time.Now()); ok {
+		attrs := []any{"err", err, "suppressed", suppressed}
 		if sub != nil {
 			attrs = append(attrs, "subject", sub.Subject)
 		}
@@ -175,19 +177,19 @@ func (h *handlers) closed(nc *nats.Conn) {
 	}
 }
 
-// A limiter lets one line through per quietPeriod and counts the others.
-// It must not be called from two goroutines at once.
+// A limiter allows one log line per quietPeriod and counts the others. It is not safe for
+// concurrent use.
 type limiter struct {
-	next    time.Time
-	dropped int
+	next       time.Time
+	suppressed int
 }
 
-func (l *limiter) allow(now time.Time) (dropped int, ok bool) {
+func (l *limiter) allow(now time.Time) (suppressed int, ok bool) {
 	if now.Before(l.next) {
-		l.dropped++
+		l.suppressed++
 		return 0, false
 	}
-	dropped, l.dropped = l.dropped, 0
+	suppressed, l.suppressed = l.suppressed, 0
 	l.next = now.Add(quietPeriod)
-	return dropped, true
+	return suppressed, true
 }

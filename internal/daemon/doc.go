@@ -1,7 +1,8 @@
-// Package daemon is what every long-running program of this module has around its work: settings, a log, signals,
-// an admin listener, a NATS connection and an ordered stop. It knows nothing of the work itself.
+// Package daemon is the frame of every long-running program of this module: settings, a log,
+// signals, an admin listener, a NATS connection and an orderly stop. It does not know the work
+// itself.
 //
-// The common path is a main of one page:
+// A main is one page:
 //
 //	func main() { os.Exit(daemon.Main("ingest", run)) }
 //
@@ -17,13 +18,15 @@
 //		return svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error { … })
 //	}
 //
-// It guarantees that
-//   - bad settings are reported all together, each with a hint, before anything is started (exit code 2);
-//   - no secret setting is written to a log or an error;
-//   - SIGINT and SIGTERM stop in order and exit with 0, a second signal ends the process at once;
-//   - /readyz stops answering 200 before the work begins to stop, and is answered until it has stopped;
-//   - a NATS server that is away, refuses the credentials or restarts makes a program unready, never ends it.
+// Guarantees:
+//   - Settings that are not valid are reported together, each with a hint, before anything is started
+//     (exit code 2).
+//   - No secret setting is written to a log or an error.
+//   - SIGINT and SIGTERM stop in order and exit with 0; a second signal ends the process at once.
+//   - /readyz answers 503 before the work begins to stop, and until it has stopped.
+//   - A NATS server that is down, restarts or refuses the credentials makes a program unready and never
+//     ends it.
 //
-// Its limits: one NATS connection and one admin listener per process, which serves plain HTTP without
-// authentication and so belongs on loopback or a private network.
+// Limits: one NATS connection and one admin listener per process. The listener serves plain HTTP
+// without authentication, so it belongs on loopback or a private network.
 package daemon

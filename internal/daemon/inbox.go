@@ -9,17 +9,17 @@ import (
 )
 
 var (
-	// plainName is a user name that can stand in a subject as it is.
+	// plainName matches user names that need no escaping in a subject.
 	plainName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	// validPrefix is what a subject may begin with.
+	// validPrefix matches the beginnings of subjects.
 	validPrefix = regexp.MustCompile(`^[A-Za-z0-9_$-]+(\.[A-Za-z0-9_$-]+)*$`)
 )
 
 var defaultInbox = strings.TrimSuffix(nats.InboxPrefix, ".")
 
-// inboxPrefix is where answers come. A user that may subscribe to _INBOX.> can read the answers of all who use that prefix, so each user
-// with a password has a prefix of its own, as nats.conf allows it. A user by credentials or nkey, or none, has the default, which is
-// what permissions are usually written for.
+// inboxPrefix returns the prefix of reply subjects. A user that may subscribe to _INBOX.> can read
+// the replies to all users of that prefix, so each user with a password has its own, as nats.conf
+// allows it. Other users have the default, for which permissions are usually written.
 func (n NATS) inboxPrefix() string {
 	if n.InboxPrefix != "" {
 		return n.InboxPrefix
@@ -30,7 +30,8 @@ func (n NATS) inboxPrefix() string {
 	return defaultInbox
 }
 
-// user is the name of a user with a password. In a URL, a name alone is a token, and secret.
+// user returns the name of a user with a password. In a URL, a name without a password is a token,
+// and secret.
 func (n NATS) user() string {
 	if n.User != "" {
 		return n.User

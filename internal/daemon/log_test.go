@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A reader of a log line need not know that Go counts durations in nanoseconds.
+// A reader of the log need not know that Go's durations are nanoseconds.
 func TestLogOfAPipe(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()

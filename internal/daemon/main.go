@@ -20,22 +20,22 @@ const (
 	exitSettings = 2
 )
 
-// A Process is what a program gets from the outside. Tests make their own.
+// A Process is a program's environment. Tests create their own.
 type Process struct {
 	Name           string // the program's, in messages and in the log
 	Args           []string
 	Getenv         func(string) string
 	Stdout, Stderr io.Writer
-	// Log writes to Stderr: text when a person reads along, JSON otherwise.
+	// Log writes to Stderr: text to a terminal, JSON otherwise.
 	Log *slog.Logger
 }
 
-// errDone ends a program that has done what it was asked for (--help, --version).
+// errDone ends a program that has done what was requested (--help, --version).
 var errDone = errors.New("done")
 
-// Main runs a program until it returns or a SIGINT or SIGTERM ends ctx, and returns its exit code: 0 after an orderly
-// stop, 2 for settings that need attention, 1 for every other error. It prints the error, once. Once a signal has
-// arrived the signals have their default effect again, so that a second one ends the process at once.
+// Main runs a program until run returns, and returns the exit code: 0 after an orderly stop, 2 for
+// settings that are not valid, 1 for any other error, which it prints once. SIGINT or SIGTERM ends
+// ctx; a second signal ends the process at once.
 func Main(name string, run func(context.Context, Process) error) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -43,8 +43,8 @@ func Main(name string, run func(context.Context, Process) error) int {
 	signal.Notify(arrived, os.Interrupt, syscall.SIGTERM)
 	go func() { // ends with the first signal, or with the process
 		s := <-arrived
-		// First, so that whoever sees the stop begin can be sure of the second signal's effect. signal.NotifyContext
-		// can only do it afterwards.
+		// Before ctx ends, so that a second signal has its default effect as soon as the stop is
+		// visible. signal.NotifyContext can only do this afterwards.
 		signal.Stop(arrived)
 		cancel(fmt.Errorf("signal: %v", s))
 	}()
@@ -76,7 +76,7 @@ func newLog(w *os.File) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: durationAsText}))
 }
 
-// durationAsText writes a duration as 769ms: JSON of its own has a number of nanoseconds.
+// durationAsText writes a duration as 769ms; JSON logs would have a number of nanoseconds.
 func durationAsText(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
@@ -84,7 +84,7 @@ func durationAsText(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Version is the version of the running binary and of the Go that built it.
+// Version returns the version of the running binary and of the Go that built it.
 func Version() string {
 	version := "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// NATSSettings are the settings of the NATS connection, named as the nats command names them. Embed them in a program's
-// settings (`embed:""`).
+// NATSSettings are the settings of the NATS connection, with the names of the nats command. Embed
+// them in a program's settings (`embed:""`).
 type NATSSettings struct {
 	URL      string `name:"nats-url" env:"NATS_URL" default:"nats://127.0.0.1:4222" help:"NATS servers, separated by commas."`
 	Creds    string `name:"nats-creds" env:"NATS_CREDS" placeholder:"FILE" help:"File with the NATS user's credentials."`
@@ -30,7 +30,7 @@ type NATSSettings struct {
 	InboxPrefix string `name:"nats-inbox-prefix" env:"NATS_INBOX_PREFIX" placeholder:"PREFIX" help:"Subject under which answers come. Default: _INBOX_ and the name of a user with a password, else _INBOX."`
 }
 
-// NATS is how to reach NATS: checked [NATSSettings].
+// NATS is checked [NATSSettings].
 type NATS struct {
 	URL            string // one URL, or several separated by commas
 	Creds          string // path of a credentials file
@@ -56,7 +56,8 @@ func (s NATSSettings) Check(c *Checker) NATS {
 	}
 	if s.NKey != "" {
 		if _, err := nats.NkeyOptionFromSeed(s.NKey); err != nil {
-			const hint = "a file with a user's seed (SU…), as `nk -gen user` or `nsc generate nkey --user` makes it, readable by this process"
+			const hint = "a file with a user's seed (SU…), as `nk -gen user` or `nsc generate nkey --user` makes it, " +
+				"readable by this process"
 			c.Problem("NATS_NKEY", reason(s.NKey, err), hint)
 		}
 	}
@@ -69,17 +70,17 @@ func (s NATSSettings) Check(c *Checker) NATS {
 	return NATS(s)
 }
 
-// checkUser checks that the user is named in one way.
+// checkUser checks that only one kind of credentials is set.
 func (s NATSSettings) checkUser(c *Checker, inURL bool) {
-	const one = "say who connects in one way: NATS_CREDS, or NATS_NKEY, or NATS_USER with NATS_PASSWORD, or in NATS_URL"
+	const one = "use one kind of credentials: NATS_CREDS, or NATS_NKEY, or NATS_USER with NATS_PASSWORD, or in NATS_URL"
 	named := s.User != "" || s.Password != ""
 	switch {
 	case named && (s.Creds != "" || s.NKey != "" || inURL):
-		c.Problem("NATS_USER", "there are other credentials in NATS_CREDS, NATS_NKEY or NATS_URL", one)
+		c.Problem("NATS_USER", "other credentials are in NATS_CREDS, NATS_NKEY or NATS_URL", one)
 	case s.Creds != "" && (s.NKey != "" || inURL):
-		c.Problem("NATS_CREDS", "there are other credentials in NATS_NKEY or NATS_URL", one)
+		c.Problem("NATS_CREDS", "other credentials are in NATS_NKEY or NATS_URL", one)
 	case s.NKey != "" && inURL:
-		c.Problem("NATS_NKEY", "there are other credentials in NATS_URL", one)
+		c.Problem("NATS_NKEY", "other credentials are in NATS_URL", one)
 	case named && s.User == "":
 		c.Problem("NATS_USER", "missing, while NATS_PASSWORD is set", one)
 	case named && s.Password == "":
@@ -87,13 +88,16 @@ func (s NATSSettings) checkUser(c *Checker, inURL bool) {
 	}
 }
 
-// checkTLS checks the files of TLS. The client reads them again at each connection, so that a renewed certificate needs no
-// restart.
+// checkTLS checks the TLS files. The client reads them again at each connection, so a renewed
+// certificate needs no restart.
 func (s NATSSettings) checkTLS(c *Checker) {
 	const (
-		caHint   = "a file with the CA's certificate in PEM form (-----BEGIN CERTIFICATE-----), readable by this process"
-		certHint = "a file with this program's certificate in PEM form (-----BEGIN CERTIFICATE-----), readable by this process"
-		keyHint  = "a file with the private key of NATS_CERT, in PEM form, without a passphrase, readable by this process"
+		caHint = "a file with the CA's certificate in PEM form (-----BEGIN CERTIFICATE-----), readable by this " +
+			"process"
+		certHint = "a file with this program's certificate in PEM form (-----BEGIN CERTIFICATE-----), readable by " +
+			"this process"
+		keyHint = "a file with the private key of NATS_CERT, in PEM form, without a passphrase, readable by this " +
+			"process"
 	)
 	certificate := func(content []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(content) }
 	read := func(setting, file, hint, want string, fits func([]byte) bool) []byte {
@@ -124,7 +128,7 @@ func (s NATSSettings) checkTLS(c *Checker) {
 	}
 }
 
-// holdsKey reports whether there is a private key in PEM form among the blocks of a file.
+// holdsKey reports whether a PEM file has a private key.
 func holdsKey(content []byte) bool {
 	for {
 		var block *pem.Block
@@ -137,7 +141,7 @@ func holdsKey(content []byte) bool {
 	}
 }
 
-// reason is an error of a file's content, with the file's name if it has none.
+// reason returns an error of a file's content with the file's name in it.
 func reason(file string, err error) string {
 	if errors.As(err, new(*fs.PathError)) {
 		return strings.TrimPrefix(err.Error(), "nats: ")
@@ -145,7 +149,7 @@ func reason(file string, err error) string {
 	return file + ": " + strings.TrimPrefix(strings.TrimPrefix(err.Error(), "nats: "), "tls: ")
 }
 
-// options are those of the client.
+// options returns the client's options.
 func (n NATS) options() ([]nats.Option, error) {
 	var options []nats.Option
 	if n.Creds != "" {
@@ -170,7 +174,8 @@ func (n NATS) options() ([]nats.Option, error) {
 	return options, nil
 }
 
-// checkServer reports whether the URL of a server carries credentials. A bare host[:port] is fine, as it is for NATS.
+// checkServer reports whether a server URL has credentials. A bare host[:port] is valid, as for
+// NATS.
 func checkServer(server string) (credentials bool, err error) {
 	if server == "" {
 		return false, errors.New("an empty address")

@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// A Problem is one setting that needs attention. Neither text may hold a secret value.
+// A Problem is a setting that is not valid. Neither text may contain a secret.
 type Problem struct {
-	Setting string // the environment variable; empty for a fault of the command line itself
+	Setting string // the environment variable; empty for an error of the command line itself
 	Reason  string
-	Hint    string // what to do, as a phrase
+	Hint    string // the next step
 }
 
-// SettingsError lists all settings that need attention. [Main] prints it and exits with 2.
+// SettingsError lists all settings that are not valid. [Main] prints it and exits with 2.
 type SettingsError struct {
 	Program  string
 	Problems []Problem
 }
 
-// Error is a text for people, of several lines, ending in a newline.
+// Error returns a text of several lines that ends in a newline.
 func (e *SettingsError) Error() string {
 	var b strings.Builder
 	settings := map[string]bool{}
@@ -42,7 +42,7 @@ func (e *SettingsError) Error() string {
 	return fmt.Sprintf("%s: %s attention, nothing was started\n%s", e.Program, what, &b)
 }
 
-// FlagOf is the flag that goes with an environment variable: --nats-url with NATS_URL.
+// FlagOf returns the flag of an environment variable: --nats-url for NATS_URL.
 func FlagOf(setting string) string {
 	return "--" + strings.ReplaceAll(strings.ToLower(setting), "_", "-")
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Readiness says whether a program can do its work now: whether each of a few named conditions holds, and if one does
-// not, why, in words for the operator. It is safe for concurrent use.
+// Readiness reports whether a program can do its work: whether each of a few named conditions holds
+// and, if not, why, in words for the operator. It is safe for concurrent use.
 type Readiness struct {
 	log   *slog.Logger
 	gauge *prometheus.Desc
@@ -23,17 +23,20 @@ type Readiness struct {
 	mu         sync.Mutex
 	order      []string
 	conditions map[string]error // nil: holds
+	shownOnly  map[string]bool  // conditions that do not count
 	changed    chan struct{}    // closed and replaced whenever conditions changes
 }
 
 var errNotYet = errors.New("not yet")
 
-// NewReadiness returns a readiness in which none of the conditions holds yet. Conditions that are not named here may be set
-// later; the program counts as ready as soon as all known ones hold, so name those that take time.
+// NewReadiness returns a readiness in which none of the conditions holds yet. Other conditions may
+// be set later, but the program counts as ready when all known ones hold, so name those that take
+// time.
 func NewReadiness(log *slog.Logger, conditions ...string) *Readiness {
 	r := &Readiness{
-		log:        log,
-		gauge:      prometheus.NewDesc("entitled_ready", "Whether a condition of readiness holds.", []string{"condition"}, nil),
+		log: log,
+		gauge: prometheus.NewDesc("entitled_ready",
+			"1 if the condition of readiness holds, else 0.", []string{"condition"}, nil),
 		conditions: map[string]error{},
 		changed:    make(chan struct{}),
 	}
@@ -43,7 +46,7 @@ func NewReadiness(log *slog.Logger, conditions ...string) *Readiness {
 	return r
 }
 
-// expect makes a condition known that does not hold yet.
+// expect adds a condition that does not hold yet.
 func (r *Readiness) expect(condition string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,8 +55,16 @@ func (r *Readiness) expect(condition string) {
 	}
 }
 
-// Set says that a condition holds (nil), or why it does not. Each change is logged once, so an error that is set over and over
-// should keep its text.
+// WithoutNATS is for a program that does its work while NATS is away, from what it has read before:
+// the condition of the connection is shown and logged, and does not make the program unready.
+func (r *Readiness) WithoutNATS() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shownOnly = map[string]bool{conditionNATS: true}
+}
+
+// Set sets that a condition holds (nil), or why it does not. Each change is logged once, so the
+// text of a repeated error should not vary.
 func (r *Readiness) Set(condition string, err error) {
 	r.mu.Lock()
 	before, known := r.conditions[condition]
@@ -76,7 +87,7 @@ func (r *Readiness) Set(condition string, err error) {
 	}
 }
 
-// set must be called with mu held.
+// set requires mu.
 func (r *Readiness) set(condition string, err error) {
 	if _, known := r.conditions[condition]; !known {
 		r.order = append(r.order, condition)
@@ -86,18 +97,18 @@ func (r *Readiness) set(condition string, err error) {
 	r.changed = make(chan struct{})
 }
 
-// Err is nil when every condition holds, else what is missing.
+// Err returns nil if every condition holds, else the conditions that do not.
 func (r *Readiness) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err()
 }
 
-// err must be called with mu held.
+// err requires mu.
 func (r *Readiness) err() error {
 	var missing []string
 	for _, c := range r.order {
-		if err := r.conditions[c]; err != nil {
+		if err := r.conditions[c]; err != nil && !r.shownOnly[c] {
 			missing = append(missing, c+": "+err.Error())
 		}
 	}
@@ -107,7 +118,7 @@ func (r *Readiness) err() error {
 	return errors.New(strings.Join(missing, "; "))
 }
 
-// Wait blocks until every condition holds. If ctx ends first, the error says what was missing.
+// Wait blocks until every condition holds. If ctx ends first, the error names the missing ones.
 func (r *Readiness) Wait(ctx context.Context) error {
 	for {
 		r.mu.Lock()
@@ -146,7 +157,7 @@ func (r *Readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	if !answer.Ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	w.Write(append(body, '\n')) //nolint:errcheck // a prober that hung up needs no answer
+	w.Write(append(body, '\n')) //nolint:errcheck // the prober may have disconnected
 }
 
 func text(err error) string {
@@ -156,10 +167,10 @@ func text(err error) string {
 	return err.Error()
 }
 
-// Describe and Collect make the conditions a gauge, entitled_ready{condition}, of 0 or 1.
+// Describe and Collect export the conditions as the gauge entitled_ready{condition}, 0 or 1.
 func (r *Readiness) Describe(ch chan<- *prometheus.Desc) { ch <- r.gauge }
 
-// Collect is half of [prometheus.Collector].
+// Collect implements [prometheus.Collector].
 func (r *Readiness) Collect(ch chan<- prometheus.Metric) {
 	r.mu.Lock()
 	conditions := slices.Clone(r.order)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -36,16 +37,21 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", d)
 		}
 	}
-	check(answer{503, `{"ready":false,"conditions":{"nats":"not yet","topology":"not yet"}}` + "\n", "nats: not yet; topology: not yet"})
+	check(answer{
+		503, `{"ready":false,"conditions":{"nats":"not yet","topology":"not yet"}}` + "\n",
+		"nats: not yet; topology: not yet",
+	})
 	r.Set("nats", nil)
 	check(answer{503, `{"ready":false,"conditions":{"nats":"ok","topology":"not yet"}}` + "\n", "topology: not yet"})
 	r.Set("topology", nil)
 	check(answer{200, `{"ready":true,"conditions":{"nats":"ok","topology":"ok"}}` + "\n", "ok"})
 	r.Set("stripe", errors.New("the key lacks rak_subscription_read"))
-	check(answer{503, `{"ready":false,"conditions":{"nats":"ok","stripe":"the key lacks rak_subscription_read","topology":"ok"}}` + "\n",
+	check(answer{503,
+		`{"ready":false,"conditions":{"nats":"ok","stripe":"the key lacks rak_subscription_read","topology":"ok"}}` +
+			"\n",
 		"stripe: the key lacks rak_subscription_read"})
 
-	want := `# HELP entitled_ready Whether a condition of readiness holds.
+	want := `# HELP entitled_ready 1 if the condition of readiness holds, else 0.
 # TYPE entitled_ready gauge
 entitled_ready{condition="nats"} 1
 entitled_ready{condition="stripe"} 0
@@ -54,7 +60,8 @@ entitled_ready{condition="topology"} 1
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(r)
 	w := httptest.NewRecorder()
-	admin{ready: r, metrics: metrics, log: slog.New(slog.DiscardHandler)}.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	admin{ready: r, metrics: metrics, log: slog.New(slog.DiscardHandler)}.handler().ServeHTTP(w,
+		httptest.NewRequest("GET", "/metrics", nil))
 	if d := cmp.Diff(want, w.Body.String()); d != "" {
 		t.Errorf("/metrics (-want +got):\n%s", d)
 	}
@@ -63,12 +70,13 @@ entitled_ready{condition="topology"} 1
 func TestReadinessLogsEachChangeOnce(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	r := NewReadiness(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}})), "nats", "topology")
+	r := NewReadiness(slog.New(slog.NewTextHandler(&out,
+		&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})), "nats", "topology")
 	for range 2 {
 		r.Set("topology", errors.New("no stream"))
 		r.Set("topology", errors.New("no stream")) // equal in text, another value
@@ -140,4 +148,21 @@ func TestReadinessConcurrently(t *testing.T) {
 func collect(c prometheus.Collector) {
 	ch := make(chan prometheus.Metric, 16)
 	c.Collect(ch)
+}
+
+// A program that works without NATS is ready without it, and shows that it is away.
+func TestReadyWithoutNATS(t *testing.T) {
+	t.Parallel()
+	r := NewReadiness(slog.New(slog.DiscardHandler), "topology")
+	r.WithoutNATS()
+	r.Set(conditionNATS, errors.New("disconnected"))
+	if err := r.Err(); err == nil || strings.Contains(err.Error(), "disconnected") {
+		t.Errorf("before the other condition holds: %v", err)
+	}
+	r.Set("topology", nil)
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, nil)
+	if err := r.Err(); err != nil || w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "disconnected") {
+		t.Errorf("%v; %d %s", err, w.Code, w.Body)
+	}
 }

@@ -13,29 +13,29 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// A Service is what surrounds the work of a process: one connection, one admin listener, one readiness and one registry,
-// whether the work is one component or several.
+// A Service is the frame of a process: one connection, one admin listener, one readiness and one
+// registry, whether its work is one component or several.
 type Service struct {
 	Name string
 	NATS NATS
-	// AdminAddr is where /healthz, /readyz and /metrics are served (setting ADMIN_ADDR).
+	// AdminAddr is the address of /healthz, /readyz and /metrics (setting ADMIN_ADDR).
 	AdminAddr string
-	// Admin, if not nil, is that listener already open; Run closes it.
+	// Admin, if not nil, is that listener, already open; Run closes it.
 	Admin net.Listener
-	// Ready is shared with the work, which sets conditions of its own.
+	// Ready is shared with the work, which sets its own conditions.
 	Ready *Readiness
-	// Metrics is what /metrics shows; see [NewRegistry].
+	// Metrics is the registry behind /metrics; see [NewRegistry].
 	Metrics *prometheus.Registry
-	// Traces is where spans go; Run exports the last of them. Nil is nowhere.
+	// Traces exports spans; Run exports the last ones when it ends. Nil exports none.
 	Traces *Traces
 	Log    *slog.Logger
-	// OnError is told every asynchronous error of the connection; see [Connection].
+	// OnError receives every asynchronous error of the connection, see [Connection].
 	OnError func(error)
-	// Options are for the connection, for example [nats.InProcessServer].
+	// Options are options of the connection, for example [nats.InProcessServer].
 	Options []nats.Option
 }
 
-// NewRegistry returns a registry with what every process reports of itself.
+// NewRegistry returns a registry with the metrics of every process.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
@@ -46,19 +46,20 @@ func NewRegistry() *prometheus.Registry {
 	return r
 }
 
-// lostError ends the work although nobody asked to stop.
+// lostError ends the work because of a failure, not a stop.
 type lostError struct{ error }
 
 func (e lostError) Unwrap() error { return e.error }
 
 var errStopping = errors.New("stopping")
 
-// Run does work until ctx ends. The order at the start: the admin listener is bound and answers, the connection is made,
-// work begins. The order at the end: not ready, work stops, the connection is drained, the last spans are exported, the
-// admin listener is closed.
+// Run runs work until ctx ends. At the start it opens the admin listener, connects, and starts
+// work. At the end it reports not ready, stops work, drains the connection, exports the last spans
+// and closes the admin listener.
 //
-// Work gets the connection whether it is established or not. It must return once its context has ended, nil if it stopped in order.
-// That context also ends when the admin listener or the connection is lost for good; Run then returns why.
+// Work gets the connection whether or not it is established. It must return when its context has
+// ended, nil for an orderly stop. That context also ends when the admin listener or the connection
+// is lost for good; Run then returns the reason.
 func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn) error) error {
 	l := s.Admin
 	if l == nil {
@@ -91,7 +92,7 @@ func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn)
 	return err
 }
 
-// connected makes the connection, does work and drains the connection.
+// connected connects, runs work and drains the connection.
 func (s Service) connected(ctx context.Context, lose func(error), work func(context.Context, *nats.Conn) error) error {
 	closed := make(chan struct{})
 	nc, err := Connect(Connection{
@@ -122,7 +123,8 @@ func (s Service) connected(ctx context.Context, lose func(error), work func(cont
 	return errors.Join(err, drain(nc, closed))
 }
 
-// drain sends what is still to be sent and closes the connection. A connection that is not established is just closed.
+// drain sends pending messages and closes the connection. A connection that is not established is
+// only closed.
 func drain(nc *nats.Conn, closed <-chan struct{}) error {
 	if err := nc.Drain(); err != nil {
 		nc.Close()
@@ -134,13 +136,13 @@ func drain(nc *nats.Conn, closed <-chan struct{}) error {
 		return nil
 	case <-deadline.C:
 		nc.Close()
-		return fmt.Errorf("drain the NATS connection: not done after %s", 2*drainTimeout)
+		return fmt.Errorf("drain the NATS connection: not finished after %s", 2*drainTimeout)
 	}
 }
 
 func connectionMetrics(nc *nats.Conn) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "entitled_nats_reconnects_total",
-		Help: "How often the NATS connection was lost and made again.",
+		Help: "Reconnects to NATS.",
 	}, func() float64 { return float64(nc.Stats().Reconnects) })
 }

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// nowhere is a port that nobody listens on.
+// nowhere is the URL of a port without a listener.
 const nowhere = "nats://127.0.0.1:1"
 
 func service(t *testing.T, url string) Service {
@@ -54,7 +54,8 @@ func get(url string) (int, string, error) {
 	return res.StatusCode, string(body), err
 }
 
-// The admin listener tells the truth at each step of a life: start, readiness, a server that goes and comes back, stop.
+// The admin listener reports each step of a service: start, readiness, a lost and restored server,
+// stop.
 func TestServiceLife(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
@@ -129,7 +130,7 @@ func TestServiceLife(t *testing.T) {
 	}
 }
 
-// A server that is away at the start, or unknown, or that refuses the user, is waited for.
+// A service waits for a server that is down at the start, unknown, or refuses the user.
 func TestServiceWaitsForNATS(t *testing.T) {
 	t.Parallel()
 	authorized := natstest.Run(t, func(o *server.Options) { o.Username, o.Password = "bob", "right" })
@@ -139,7 +140,9 @@ func TestServiceWaitsForNATS(t *testing.T) {
 	}{
 		{"away", "connection refused", NATS{URL: nowhere}},
 		{"refused", "Authorization Violation", NATS{URL: authorized.URL(), User: "bob", Password: "topsecret"}},
-		{"refused-in-url", "Authorization Violation", NATS{URL: strings.Replace(authorized.URL(), "//", "//topsecret@", 1)}},
+		{"refused-in-url", "Authorization Violation", NATS{
+			URL: strings.Replace(authorized.URL(), "//", "//topsecret@", 1),
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +171,8 @@ func TestServiceWaitsForNATS(t *testing.T) {
 	}
 }
 
-// After two refusals a client gives up by default; ours is there when the operator has mended the server.
+// By default a client gives up after two refusals; a service connects once the operator has added
+// the user.
 func TestServiceConnectsOnceTheUserExists(t *testing.T) {
 	t.Parallel()
 	conf := filepath.Join(t.TempDir(), "nats.conf")
@@ -205,7 +209,7 @@ func TestServiceConnectsOnceTheUserExists(t *testing.T) {
 	}
 }
 
-// What was received when the work ended is still handled and answered.
+// Messages received before the end of work are still handled and answered.
 func TestServiceDrains(t *testing.T) {
 	t.Parallel()
 	const n = 3
@@ -262,18 +266,20 @@ func TestServiceDrains(t *testing.T) {
 	}
 }
 
-// A command, unlike a daemon, wants to know at once.
+// A command, unlike a daemon, fails at once.
 func TestConnectFailsIfAskedTo(t *testing.T) {
 	t.Parallel()
 	url := strings.Replace(nowhere, "//", "//topsecret@", 1)
-	_, err := Connect(Connection{NATS: NATS{URL: url}, Name: t.Name(), Options: []nats.Option{nats.RetryOnFailedConnect(false)}})
+	_, err := Connect(Connection{
+		NATS: NATS{URL: url}, Name: t.Name(), Options: []nats.Option{nats.RetryOnFailedConnect(false)},
+	})
 	if !errors.Is(err, nats.ErrNoServers) || strings.Contains(err.Error(), "topsecret") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// What the NATS user may not do is heard of, and logged once for many times.
-func TestServiceTellsOfPermissions(t *testing.T) {
+// A missing permission is reported, and logged once for many times.
+func TestServiceLogsMissingPermissions(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "bob", Password: "pw", Permissions: &server.Permissions{
@@ -293,7 +299,8 @@ func TestServiceTellsOfPermissions(t *testing.T) {
 			}
 		}
 		for range 3 {
-			if err := <-heard; !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "forbidden") {
+			if err := <-heard; !errors.Is(err, nats.ErrPermissionViolation) ||
+				!strings.Contains(err.Error(), "forbidden") {
 				t.Errorf("heard %v", err)
 			}
 		}
@@ -330,7 +337,7 @@ func TestServiceReturnsWhatEndedTheWork(t *testing.T) {
 	}
 }
 
-// There are errors after which the client closes itself. The process must not live on as a zombie.
+// After some errors the client closes itself; the process must end then.
 func TestServiceEndsWithAConnectionLostForGood(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

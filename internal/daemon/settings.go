@@ -9,17 +9,18 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Parse fills settings, a pointer to a struct, from the command line, else the environment (an empty variable counts as
-// unset), else the defaults. Its fields are strings, so that no bad value stops the reading before all were read;
-// the returned [Checker] turns them into values. Tags, as kong has them:
+// Parse fills settings, a pointer to a struct, from the command line, else the environment (an
+// empty variable counts as unset), else the defaults. The fields are strings, so that all are read
+// even if some are not valid; the returned [Checker] parses them. The tags are kong's:
 //
 //	Timeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"…"`
 //	Key     string `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" help:"…"`
 //
-// The flag is the variable's name in lower case with dashes. A field tagged secret is logged as set or not.
+// The flag is the variable's name in lower case with dashes. A field tagged secret is logged as set
+// or not.
 //
-// It answers --help and --version on Stdout; the error is then one that [Main] takes for success. It returns
-// a [*SettingsError] for a command line that it cannot read.
+// For --help and --version it prints to Stdout and returns an error that [Main] treats as success.
+// It returns a [*SettingsError] for a command line that it cannot parse.
 func (p Process) Parse(about string, settings any) (*Checker, error) {
 	var common struct {
 		Help    bool `short:"h" help:"Show this text and exit."`
@@ -38,7 +39,8 @@ func (p Process) Parse(about string, settings any) (*Checker, error) {
 	}
 	for _, f := range k.Model.Flags {
 		if len(f.Envs) > 0 && FlagOf(f.Envs[0]) != "--"+f.Name {
-			return nil, fmt.Errorf("settings of %s: flag --%s and variable %s do not go together", p.Name, f.Name, f.Envs[0])
+			return nil, fmt.Errorf("settings of %s: flag --%s and variable %s do not go together",
+				p.Name, f.Name, f.Envs[0])
 		}
 	}
 
@@ -59,10 +61,10 @@ func (p Process) Parse(about string, settings any) (*Checker, error) {
 	return &Checker{Program: p.Name, resolved: resolved(k.Model.Flags)}, nil
 }
 
-// A Switch is a setting that is true or false: its flag alone says true. [Checker.Switch] reads it.
+// A Switch is a boolean setting: its flag without a value is true. [Checker.Switch] parses it.
 type Switch string
 
-// Decode reads the flag, or the variable.
+// Decode parses the flag or the variable.
 func (s *Switch) Decode(ctx *kong.DecodeContext) error {
 	*s = "true"
 	if ctx.Scan.Peek().Type == kong.FlagValueToken {
@@ -71,11 +73,12 @@ func (s *Switch) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// IsBool tells kong that the flag needs no value.
+// IsBool makes kong accept the flag without a value.
 func (*Switch) IsBool() bool { return true }
 
-// NewParser is kong.New for flags with environment variables: those that the command line does not give are read from getenv, an empty variable counts as
-// unset, and the help of a flag names its variable. It is exported for programs with commands; others have [Process.Parse].
+// NewParser is kong.New for flags with environment variables: flags absent from the command line
+// are read by getenv, an empty variable counts as unset, and the help of a flag names its variable.
+// It is exported for programs with commands; others use [Process.Parse].
 func NewParser(getenv func(string) string, grammar any, options ...kong.Option) (*kong.Kong, error) {
 	k, err := kong.New(grammar, append(options,
 		kong.ValueFormatter(withVariable),
@@ -93,15 +96,15 @@ func NewParser(getenv func(string) string, grammar any, options ...kong.Option) 
 	}
 	err = kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
 		if f, ok := node.(*kong.Flag); ok {
-			f.Tag.Envs = nil // kong would ask the process's own environment; the resolver above asks getenv
+			f.Tag.Envs = nil // kong would read the process's environment; the resolver above calls getenv
 		}
 		return next(nil)
 	})
 	return k, err
 }
 
-// commandLine is the error for arguments that kong refuses. A stray argument is not repeated: it may be the second half of
-// a secret that lacked its quotes.
+// commandLine returns the error for arguments that kong refuses. It does not repeat a stray
+// argument, which may be the second half of an unquoted secret.
 func (p Process) commandLine(err error) error {
 	reason := err.Error()
 	if strings.HasPrefix(reason, "unexpected argument") {
@@ -121,11 +124,11 @@ func withVariable(v *kong.Value) string {
 	return v.Flag.Envs[0] + ": " + v.Help
 }
 
-// resolved is what may be logged of the settings.
+// resolved returns the settings as they may be logged.
 func resolved(flags []*kong.Flag) []any {
 	var attrs []any
 	for _, f := range flags {
-		if len(f.Envs) == 0 {
+		if len(f.Envs) == 0 || f.Hidden {
 			continue
 		}
 		value := f.Target.String()
@@ -150,7 +153,8 @@ func count(secret string) string {
 	}
 }
 
-// redact hides the credentials in a URL, or in a list of URLs. All of them: a token stands where a user name does.
+// redact hides the credentials in a URL or a list of URLs, the user name included, since it may be
+// a token.
 func redact(value string) string {
 	parts := strings.Split(value, ",")
 	for i, s := range parts {

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
@@ -59,7 +59,7 @@ func (e *example) check(c *Checker) {
 	c.URL("API_BASE", e.Base, "https", "http")
 }
 
-// parse runs the example program with an environment and arguments and returns what people would see of it.
+// parse runs the example program with an environment and arguments, and returns what it prints.
 func parse(env map[string]string, args ...string) (e example, settings, out string, err error) {
 	var stdout bytes.Buffer
 	p := Process{
@@ -102,7 +102,8 @@ func TestSettingsGolden(t *testing.T) {
 			"REPLICAS", "0", "API_BASE", "ftp://x")},
 		{golden: "user-without-password", env: with("NATS_USER", "bob")},
 		{golden: "password-without-user", env: with("NATS_PASSWORD", "topsecret")},
-		{golden: "two-credentials", env: with("NATS_URL", "nats://topsecret@h", "NATS_USER", "bob", "NATS_PASSWORD", "topsecret")},
+		{golden: "two-credentials",
+			env: with("NATS_URL", "nats://topsecret@h", "NATS_USER", "bob", "NATS_PASSWORD", "topsecret")},
 		{golden: "creds-is-a-directory", env: with("NATS_CREDS", "testdata")},
 		{golden: "unknown-flag", env: with(), args: []string{"--publish-timout=5s"}},
 		{golden: "stray-argument", env: with(), args: []string{"--signing-secrets", "a", "whsec_topsecret"}},
@@ -124,7 +125,7 @@ func TestSettingsGolden(t *testing.T) {
 }
 
 func TestHelpGolden(t *testing.T) {
-	// Not parallel: kong asks the environment for the width.
+	// Not parallel: kong reads the width from the environment.
 	t.Setenv("COLUMNS", "110")
 	_, _, out, err := parse(nil, "--help")
 	if !errors.Is(err, errDone) {
@@ -141,10 +142,12 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// A flag goes before the environment, that before the default, and an empty variable is none.
+// A flag overrides the environment, which overrides the default. An empty variable counts as unset.
 func TestPrecedence(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"SIGNING_SECRETS": "a", "API_KEY": "b", "REPLICAS": "3", "FEATURES": "entitlements", "LISTEN_ADDR": ""}
+	env := map[string]string{
+		"SIGNING_SECRETS": "a", "API_KEY": "b", "REPLICAS": "3", "FEATURES": "entitlements", "LISTEN_ADDR": "",
+	}
 	e, _, _, err := parse(env, "--features=off")
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +159,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// The process's own environment is asked through Getenv only.
+// The process's own environment is read only through Getenv.
 func TestEnvironmentIsInjected(t *testing.T) {
 	t.Setenv("REPLICAS", "5")
 	e, _, _, err := parse(map[string]string{"SIGNING_SECRETS": "a", "API_KEY": "b"})
@@ -191,13 +194,17 @@ func TestCheckerError(t *testing.T) {
 	c.Error("A", nil, "unused")
 	c.Error("A", errors.Join(errors.New("one (of two)"),
 		errors.Join(errors.New("two (hint: like this (or that))"), errors.New("three; hint: like (that)"))), "do it")
-	want := []Problem{{"A", "one (of two)", "do it"}, {"A", "two", "like this (or that)"}, {"A", "three", "like (that)"}}
+	want := []Problem{
+		{"A", "one (of two)", "do it"},
+		{"A", "two", "like this (or that)"},
+		{"A", "three", "like (that)"},
+	}
 	if d := cmp.Diff(want, c.problems); d != "" {
 		t.Error(d)
 	}
 }
 
-// A flag that does not follow from its variable could not be named in a message.
+// A flag whose name does not follow from its variable could not be named in a message.
 func TestParseRefusesUnevenNames(t *testing.T) {
 	t.Parallel()
 	var uneven struct {
@@ -223,13 +230,15 @@ func TestExit(t *testing.T) {
 		{errors.New("boom"), 1, "level=ERROR msg=ended err=boom\n"},
 	} {
 		var stderr bytes.Buffer
-		log := slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}}))
-		if code := (Process{Name: "x", Stderr: &stderr, Log: log}).exit(tc.err); code != tc.code || stderr.String() != tc.stderr {
+		log := slog.New(slog.NewTextHandler(&stderr,
+			&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			}}))
+		if code := (Process{Name: "x", Stderr: &stderr, Log: log}).exit(tc.err); code != tc.code ||
+			stderr.String() != tc.stderr {
 			t.Errorf("%v: exit %d and %q, want %d and %q", tc.err, code, &stderr, tc.code, tc.stderr)
 		}
 	}

@@ -14,17 +14,17 @@ import (
 	"entitled/internal/natstest"
 )
 
-// A user of NATS known by an nkey, for tests only.
+// The nkey of a NATS user, only for tests.
 const (
 	nkeySeed   = "SUAFWWYEZ67CB6DRDM25ZFKL3W7YU53SXWJW7QWZBBXXRZSKC54LJBEFFA"
 	nkeyPublic = "UAAALL4DJX6OR5KCB2SYIVVYG5MIWKEK55AFTQB43SX2JQHNVI34CP2S"
 )
 
-// A wire is a server that asks for a client's certificate and nkey, and the files of both.
+// A wire is a server that requires a client certificate and an nkey, with the files of both sides.
 type wire struct {
 	dir string
 	srv *natstest.Server
-	// nats are settings that fit.
+	// nats are valid settings.
 	nats NATS
 }
 
@@ -37,18 +37,22 @@ func newWire(t *testing.T) wire {
 		tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }`,
 		nkeyPublic, w.file("server.pem"), w.file("server.key"), w.file("ca.pem"))
 	seed := []byte(nkeySeed + "\n")
-	err := errors.Join(os.WriteFile(w.file("nats.conf"), []byte(conf), 0o600), os.WriteFile(w.file("user.nk"), seed, 0o600))
+	err := errors.Join(os.WriteFile(w.file("nats.conf"), []byte(conf), 0o600),
+		os.WriteFile(w.file("user.nk"), seed, 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.srv = natstest.RunFile(t, w.file("nats.conf"))
-	w.nats = NATS{URL: w.srv.URL(), CA: w.file("ca.pem"), Cert: w.file("client.pem"), Key: w.file("client.key"), NKey: w.file("user.nk")}
+	w.nats = NATS{
+		URL: w.srv.URL(), CA: w.file("ca.pem"), Cert: w.file("client.pem"), Key: w.file("client.key"),
+		NKey: w.file("user.nk"),
+	}
 	return w
 }
 
 func (w wire) file(name string) string { return filepath.Join(w.dir, name) }
 
-// renew makes a new CA and new certificates for both sides, in place of the old.
+// renew replaces the CA and the certificates of both sides.
 func (w wire) renew(t *testing.T) {
 	t.Helper()
 	ca := natstest.NewCA(t, w.dir)
@@ -56,7 +60,8 @@ func (w wire) renew(t *testing.T) {
 	ca.Issue(w.dir, "client")
 }
 
-// Without a file that the server asks for the reason names the setting; with all of them the program connects.
+// Without a file that the server requires, the reason names the setting; with all files the program
+// connects.
 func TestConnectOverTLSBothWays(t *testing.T) {
 	t.Parallel()
 	w, plain := newWire(t), natstest.Run(t)
@@ -76,7 +81,9 @@ func TestConnectOverTLSBothWays(t *testing.T) {
 			t.Parallel()
 			n := w.nats
 			tc.change(&n)
-			nc, err := Connect(Connection{NATS: n, Name: t.Name(), Options: []nats.Option{nats.RetryOnFailedConnect(false)}})
+			nc, err := Connect(Connection{
+				NATS: n, Name: t.Name(), Options: []nats.Option{nats.RetryOnFailedConnect(false)},
+			})
 			if err == nil {
 				defer nc.Close()
 			}
@@ -87,8 +94,9 @@ func TestConnectOverTLSBothWays(t *testing.T) {
 	}
 }
 
-// Both sides get new certificates of a new CA. The server is reloaded; a program that runs reads its files again when
-// it connects again, and until they are there says what is wrong and goes on trying.
+// Both sides get new certificates of a new CA. The server is reloaded. A running program reads its
+// files again when it reconnects; until the new ones are there, it reports the reason and keeps
+// trying.
 func TestCertificatesAreRenewed(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)
@@ -109,7 +117,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		if err := w.srv.Reload(); err != nil {
 			return err
 		}
-		// The program still has the old CA, as when its copy of the files comes late.
+		// The program still has the old CA, as when its copy of the files is late.
 		renewed, err := os.ReadFile(w.nats.CA)
 		if err = errors.Join(err, os.WriteFile(w.nats.CA, old, 0o600)); err != nil {
 			return err
@@ -139,14 +147,15 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	}
 }
 
-// Each file that cannot serve is named, with the others, and nothing of what is in it.
+// All unusable files are named together, and nothing of their content is shown.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ca := natstest.NewCA(t, dir)
 	cert, key := ca.Issue(dir, "client")
 	_, other := ca.Issue(dir, "other")
-	secret, seed, account := filepath.Join(dir, "secret"), filepath.Join(dir, "user.nk"), filepath.Join(dir, "account.nk")
+	secret, seed, account := filepath.Join(dir, "secret"), filepath.Join(dir, "user.nk"),
+		filepath.Join(dir, "account.nk")
 	for file, content := range map[string]string{
 		secret: "topsecret", seed: nkeySeed, account: "SAAIYKXZJ52UKQB55TOR35KWU6VQ27AUDJMO6HCA6O4MJ3OC6CYQSYIWJ4",
 	} {
@@ -158,8 +167,12 @@ func TestBadFiles(t *testing.T) {
 		golden string
 		env    map[string]string
 	}{
-		{"tls-missing", map[string]string{"NATS_CA": dir + "/none", "NATS_CERT": dir + "/none", "NATS_KEY": dir, "NATS_NKEY": dir + "/none"}},
-		{"tls-no-pem", map[string]string{"NATS_CA": secret, "NATS_CERT": secret, "NATS_KEY": secret, "NATS_NKEY": secret}},
+		{"tls-missing", map[string]string{
+			"NATS_CA": dir + "/none", "NATS_CERT": dir + "/none", "NATS_KEY": dir, "NATS_NKEY": dir + "/none",
+		}},
+		{"tls-no-pem", map[string]string{
+			"NATS_CA": secret, "NATS_CERT": secret, "NATS_KEY": secret, "NATS_NKEY": secret,
+		}},
 		{"tls-key-in-place-of-certificate", map[string]string{"NATS_CA": key, "NATS_CERT": key, "NATS_KEY": key}},
 		{"tls-certificate-in-place-of-key", map[string]string{"NATS_CERT": cert, "NATS_KEY": cert}},
 		{"tls-another-key", map[string]string{"NATS_CERT": cert, "NATS_KEY": other}},
@@ -186,7 +199,8 @@ func TestBadFiles(t *testing.T) {
 		})
 	}
 	fine := map[string]string{
-		"SIGNING_SECRETS": "a", "API_KEY": "b", "NATS_CA": ca.File, "NATS_CERT": cert, "NATS_KEY": key, "NATS_NKEY": seed,
+		"SIGNING_SECRETS": "a", "API_KEY": "b", "NATS_CA": ca.File, "NATS_CERT": cert, "NATS_KEY": key,
+		"NATS_NKEY": seed,
 	}
 	if _, logged, _, err := parse(fine); err != nil || strings.Contains(logged, nkeySeed) {
 		t.Errorf("%v, logged %s", err, logged)

@@ -13,24 +13,24 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// flushWithin bounds how long the end of a process waits for its last spans to be exported.
+// flushWithin bounds the export of the last spans at the end of a process.
 const flushWithin = 3 * time.Second
 
-// Traces is where the spans of a process go. Nil is nowhere.
+// Traces exports the spans of a process. Nil exports none.
 type Traces struct {
 	provider *sdktrace.TracerProvider
 	log      *slog.Logger
 }
 
-// Open returns where spans go, nil if nowhere. It connects to nobody: spans that cannot be exported are dropped, and
-// nothing waits for them.
+// Open returns the exporter of spans, nil if there is none. It does not connect: spans that cannot
+// be exported are dropped, and nothing waits for them.
 func (t Tracing) Open(ctx context.Context, log *slog.Logger) (*Traces, error) {
 	if !t.on {
 		return nil, nil
 	}
-	var options []otlptracehttp.Option // the rest is in the environment
+	var options []otlptracehttp.Option // the exporter reads the others from the environment
 	if t.endpoint == "" {
-		// As OpenTelemetry specifies it; the library would try https.
+		// OpenTelemetry specifies http; the library would use https.
 		t.endpoint = "http://localhost:4318"
 		options = append(options, otlptracehttp.WithEndpointURL(t.endpoint+"/v1/traces"))
 	}
@@ -38,9 +38,10 @@ func (t Tracing) Open(ctx context.Context, log *slog.Logger) (*Traces, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the exporter of traces: %w", err)
 	}
-	// What comes later wins: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+	// Later options override earlier ones: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
 	res, err := resource.New(ctx,
-		resource.WithAttributes(attribute.String("service.name", t.service), attribute.String("service.version", Version())),
+		resource.WithAttributes(attribute.String("service.name", t.service),
+			attribute.String("service.version", Version())),
 		resource.WithHost(), resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil {
 		return nil, fmt.Errorf("describe this process for traces: %w", err)
@@ -51,12 +52,14 @@ func (t Tracing) Open(ctx context.Context, log *slog.Logger) (*Traces, error) {
 
 func newTraces(exporter sdktrace.SpanExporter, res *resource.Resource, log *slog.Logger) *Traces {
 	return &Traces{
-		provider: sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithBatcher(&reporter{SpanExporter: exporter, log: log})),
-		log:      log,
+		provider: sdktrace.NewTracerProvider(sdktrace.WithResource(res),
+			sdktrace.WithBatcher(&reporter{SpanExporter: exporter, log: log})),
+		log: log,
 	}
 }
 
-// Provider makes tracers. It is nil if spans go nowhere, so that whoever asks can spare all that tracing costs.
+// Provider returns the tracer provider. It is nil if spans are not exported, so that callers can
+// skip all work for traces.
 func (t *Traces) Provider() trace.TracerProvider {
 	if t == nil {
 		return nil
@@ -64,7 +67,7 @@ func (t *Traces) Provider() trace.TracerProvider {
 	return t.provider
 }
 
-// close exports what is left.
+// close exports the remaining spans.
 func (t *Traces) close(ctx context.Context) {
 	if t == nil {
 		return
@@ -72,12 +75,12 @@ func (t *Traces) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWithin)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
-		t.log.Warn("the last spans may not have been exported", "err", err)
+		t.log.Warn("could not export the last spans", "err", err)
 	}
 }
 
-// A reporter logs when spans cannot be exported, and when they can again. The SDK knows only a handler of the whole
-// process's for that.
+// A reporter logs when the export of spans begins to fail, and when it works again. The SDK itself
+// has only a process-wide error handler.
 type reporter struct {
 	sdktrace.SpanExporter
 	log     *slog.Logger
@@ -88,9 +91,10 @@ func (r *reporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	err := r.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && !r.failing:
-		r.log.Warn("spans not exported, and dropped; said once until it works again", "spans", len(spans), "err", err)
+		r.log.Warn("could not export spans, dropping them until the collector answers again",
+			"spans", len(spans), "err", err)
 	case err == nil && r.failing:
-		r.log.Info("spans are exported again")
+		r.log.Info("exporting spans again")
 	}
 	r.failing = err != nil
 	return nil

@@ -8,16 +8,17 @@ import (
 	"strings"
 )
 
-// Tracing is whether and how spans are exported. Its zero value exports none.
+// Tracing configures the export of spans. The zero value exports none.
 type Tracing struct {
 	on       bool
 	endpoint string // as set, "" for the default
 	service  string // unless OTEL_SERVICE_NAME names another
 }
 
-// Tracing checks OpenTelemetry's own variables, OTEL_…, of which the exporter reads most by itself, from the environment of
-// the process. Spans are exported as soon as an endpoint is set (OTEL_EXPORTER_OTLP_ENDPOINT or …_TRACES_ENDPOINT), or with
-// OTEL_TRACES_EXPORTER=otlp; while they are not, nothing else is looked at, for the variables may be meant for a neighbour.
+// Tracing checks OpenTelemetry's variables OTEL_…, most of which the exporter reads from the
+// process's environment by itself. Spans are exported if an endpoint is set
+// (OTEL_EXPORTER_OTLP_ENDPOINT or …_TRACES_ENDPOINT) or OTEL_TRACES_EXPORTER is otlp. Otherwise the
+// other variables are not checked, since they may be meant for another program.
 func (c *Checker) Tracing(getenv func(string) string, service string) Tracing {
 	exporter := getenv("OTEL_TRACES_EXPORTER")
 	_, endpoint := otlp(getenv, "ENDPOINT")
@@ -32,14 +33,18 @@ func (c *Checker) Tracing(getenv func(string) string, service string) Tracing {
 	}
 	c.exporter(getenv)
 	c.sampler(getenv)
-	for _, name := range []string{"OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"} {
+	for _, name := range []string{
+		"OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BSP_MAX_QUEUE_SIZE",
+		"OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+	} {
 		c.count(name, getenv(name))
 	}
 	c.pairs("OTEL_RESOURCE_ATTRIBUTES", getenv("OTEL_RESOURCE_ATTRIBUTES"))
 	return Tracing{on: true, endpoint: endpoint, service: service}
 }
 
-// otlp is the value of one of the exporter's variables; the one for traces wins over the one for everything.
+// otlp returns the value of a variable of the exporter; the one for traces overrides the general
+// one.
 func otlp(getenv func(string) string, what string) (name, value string) {
 	name = "OTEL_EXPORTER_OTLP_TRACES_" + what
 	if value = getenv(name); value != "" {
@@ -54,7 +59,8 @@ func (c *Checker) exporter(getenv func(string) string) {
 		c.URL(name, v, "http", "https")
 	}
 	if name, v := otlp(getenv, "PROTOCOL"); v != "" && v != "http/protobuf" && v != "http/json" {
-		c.Problem(name, strconv.Quote(v)+": not spoken here", "http/protobuf or http/json; collectors take both at port 4318")
+		c.Problem(name, strconv.Quote(v)+": not supported",
+			"http/protobuf or http/json; collectors take both at port 4318")
 	}
 	if name, v := otlp(getenv, "COMPRESSION"); v != "" {
 		c.OneOf(name, v, "gzip", "none")
@@ -84,14 +90,14 @@ func (c *Checker) sampler(getenv func(string) string) {
 	}
 }
 
-// count reads a number of things, or of milliseconds, if there is one.
+// count checks a number of things or milliseconds, if set.
 func (c *Checker) count(name, value string) {
 	if value != "" {
 		c.Int(name, value, Between(1, 1<<31-1))
 	}
 }
 
-// pairs reads key=value,key=value. Neither is shown: headers hold secrets.
+// pairs checks key=value,key=value. It shows neither, since headers contain secrets.
 func (c *Checker) pairs(name, value string) {
 	if value == "" {
 		return
@@ -100,7 +106,8 @@ func (c *Checker) pairs(name, value string) {
 	for i, pair := range list {
 		key, _, ok := strings.Cut(pair, "=")
 		if !ok || strings.TrimSpace(key) == "" {
-			c.Problem(name, fmt.Sprintf("number %d of %d is not key=value", i+1, len(list)), "pairs separated by commas, as in key=value,other=value")
+			c.Problem(name, fmt.Sprintf("number %d of %d is not key=value", i+1, len(list)),
+				"pairs separated by commas, as in key=value,other=value")
 		}
 	}
 }

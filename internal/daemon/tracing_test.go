@@ -24,7 +24,8 @@ func TestTracingIsOffUntilAsked(t *testing.T) {
 		{map[string]string{"OTEL_SERVICE_NAME": "x", "OTEL_TRACES_SAMPLER": "nonsense of a neighbour's"}, false},
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, true},
 		{map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://collector/v1/traces"}, true},
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, false},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"},
+			false},
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "TRUE"}, false},
 		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, true},
 	} {
@@ -33,7 +34,8 @@ func TestTracingIsOffUntilAsked(t *testing.T) {
 		if err := c.Err(); err != nil || tracing.on != tc.on {
 			t.Errorf("%v: on %v, error %v; want on %v", tc.env, tracing.on, err, tc.on)
 		}
-		if traces, err := (Tracing{}).Open(t.Context(), slog.New(slog.DiscardHandler)); traces.Provider() != nil || err != nil {
+		if traces, err := (Tracing{}).Open(t.Context(), slog.New(slog.DiscardHandler)); traces.Provider() != nil ||
+			err != nil {
 			t.Errorf("switched off there is a provider %v, error %v", traces.Provider(), err)
 		}
 	}
@@ -42,9 +44,12 @@ func TestTracingIsOffUntilAsked(t *testing.T) {
 func TestBadTracingSettings(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
-		"OTEL_TRACES_EXPORTER": "jaeger", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-		"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zstd", "OTEL_EXPORTER_OTLP_TIMEOUT": "10s", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=topsecret,topsecret",
-		"OTEL_EXPORTER_OTLP_CERTIFICATE": "no/such.pem", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "10%",
+		"OTEL_TRACES_EXPORTER": "jaeger", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317",
+		"OTEL_EXPORTER_OTLP_PROTOCOL":           "grpc",
+		"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zstd", "OTEL_EXPORTER_OTLP_TIMEOUT": "10s",
+		"OTEL_EXPORTER_OTLP_HEADERS":     "api-key=topsecret,topsecret",
+		"OTEL_EXPORTER_OTLP_CERTIFICATE": "no/such.pem", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+		"OTEL_TRACES_SAMPLER_ARG": "10%",
 		"OTEL_BSP_MAX_QUEUE_SIZE": "0", "OTEL_RESOURCE_ATTRIBUTES": "env:prod",
 	}
 	c := Checker{Program: "ingest"}
@@ -59,13 +64,13 @@ func TestBadTracingSettings(t *testing.T) {
 	golden(t, "bad-tracing.txt", err.Error())
 }
 
-// A stuck collector holds nobody up at the end, and a failing one is told of once.
+// A hanging collector does not delay the end, and a failing one is logged once.
 func TestTracesThatGoNowhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		released := make(chan struct{})
-		defer close(released) // the end of the process, for the SDK's goroutines
+		defer close(released) // lets the SDK's goroutines end
 		traces := newTraces(stuck{released}, resource.Empty(), slog.New(slog.NewTextHandler(&out, nil)))
 		_, span := traces.Provider().Tracer("test").Start(t.Context(), "work")
 		span.End()
@@ -80,7 +85,7 @@ func TestTracesThatGoNowhere(t *testing.T) {
 	})
 }
 
-// stuck exports nothing and does not give up.
+// stuck is an exporter that hangs.
 type stuck struct{ released chan struct{} }
 
 func (s stuck) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
@@ -89,7 +94,7 @@ func (s stuck) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
 }
 func (stuck) Shutdown(context.Context) error { return nil }
 
-// answers are what exports come to, one after the other.
+// answers are the results of consecutive exports.
 type answers []error
 
 func (a *answers) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) (err error) {
@@ -102,22 +107,23 @@ func TestFailingExportIsSaidOnce(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	away := errors.New("collector is away")
-	r := &reporter{SpanExporter: &answers{away, away, nil, nil, away}, log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))}
+	r := &reporter{SpanExporter: &answers{away, away, nil, nil, away},
+		log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			},
+		}))}
 	for range 5 {
 		if err := r.ExportSpans(t.Context(), nil); err != nil {
-			t.Errorf("the SDK was told: %v", err)
+			t.Errorf("the SDK got %v", err)
 		}
 	}
-	want := `level=WARN msg="spans not exported, and dropped; said once until it works again" spans=0 err="collector is away"
-level=INFO msg="spans are exported again"
-level=WARN msg="spans not exported, and dropped; said once until it works again" spans=0 err="collector is away"
+	want := `level=WARN msg="could not export spans, dropping them until the collector answers again" spans=0 err="collector is away"
+level=INFO msg="exporting spans again"
+level=WARN msg="could not export spans, dropping them until the collector answers again" spans=0 err="collector is away"
 `
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -10,7 +10,8 @@ import (
 
 const day = 24 * time.Hour
 
-// parseDuration is time.ParseDuration with a leading number of days (no unit of Go's has a d).
+// parseDuration is time.ParseDuration with a leading number of days (none of Go's units begins with
+// d).
 func parseDuration(s string) (time.Duration, error) {
 	var d time.Duration
 	if days, rest, ok := strings.Cut(s, "d"); ok {
@@ -36,7 +37,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return 0, errors.New("not a duration")
 }
 
-// inDays writes a duration as short as a person would: 90d, 72h, 5m, 1.5s.
+// inDays formats a duration as short as possible: 90d, 72h, 5m, 1.5s.
 func inDays(d time.Duration) string {
 	switch {
 	case d >= 3*day && d%day == 0:

@@ -62,10 +62,12 @@ func TestParseBytes(t *testing.T) {
 	}
 }
 
-// What a hint shows reads back as what it stands for.
+// The values in a hint parse to themselves.
 func TestHintsReadBack(t *testing.T) {
 	t.Parallel()
-	for _, d := range []time.Duration{time.Millisecond, 90 * time.Second, time.Hour, 36 * time.Hour, 72 * time.Hour, 90 * day} {
+	for _, d := range []time.Duration{
+		time.Millisecond, 90 * time.Second, time.Hour, 36 * time.Hour, 72 * time.Hour, 90 * day,
+	} {
 		if got, err := parseDuration(inDays(d)); err != nil || got != d {
 			t.Errorf("%s is written %s, which reads as %s, %v", d, inDays(d), got, err)
 		}

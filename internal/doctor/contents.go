@@ -14,16 +14,16 @@ import (
 	"entitled/internal/topology"
 )
 
-// A replica that differs is looked at again, lookEvery apart, until it agrees or moves, or looks are over. One that was
-// just started may need some seconds before it applies what it has received.
+// A replica that differs is checked again every lookEvery, until it agrees or moves, or no check is
+// left. A restarted one may need some seconds to apply what it has received.
 const (
 	lookEvery = time.Second
 	looks     = 5
 )
 
-// contents compares what each replica holds with what its leader holds; nothing on a server that is not part of a
-// cluster. A leader calls a replica current once the replica's Raft log has everything, whatever is in its store, and
-// /healthz does not compare stores either.
+// contents compares the content of each replica with its leader's; it checks nothing outside a
+// cluster. A leader calls a replica current once the replica's Raft log is complete, whatever its
+// store has, and /healthz does not compare stores either.
 func contents(ctx context.Context, cfg Config, every time.Duration) []Check {
 	if cfg.NATS.ConnectedClusterName() == "" {
 		return nil
@@ -68,31 +68,31 @@ func contentsUnseen(cfg Config, err error) Check {
 	c.Text = "not seen: whether each replica holds what its leader holds: " + err.Error()
 	c.Next = "let this account ask $SYS.REQ.SERVER.PING.JSZ, as nats.conf does"
 	if cfg.Monitor == NoMonitor {
-		c.State, c.Next = Warn, "ask those who look after the servers"
+		c.State, c.Next = Warn, "ask the operators of the servers"
 	}
 	return c
 }
 
-// A holding is one stream on the servers that answered.
+// A holding is one stream as each answering server has it.
 type holding struct {
-	// leader is empty if no server that answered leads the stream.
+	// leader is empty if no answering server leads the stream.
 	leader, group string                    // group is the name of its Raft log
 	on            map[string]servers.Extent // by server
 	// current are the replicas that the leader calls current.
 	current map[string]bool
 }
 
-// An inventory is all streams at one look.
+// An inventory is the state of all streams at one time.
 type inventory struct {
 	servers int
 	streams map[string]*holding
 }
 
-// holdings asks every server what it holds of the streams in the account of nc.
+// holdings asks every server for its state of the streams in the account of nc.
 func holdings(ctx context.Context, nc *nats.Conn) (inventory, error) {
 	u, err := userOf(ctx, nc)
 	if err != nil {
-		return inventory{}, fmt.Errorf("the server does not tell the account of this user: %w", err)
+		return inventory{}, fmt.Errorf("the server does not report this user's account: %w", err)
 	}
 	f, err := servers.LookAtStreams(ctx, nc, u.Account, answersWithin)
 	if err != nil {
@@ -123,23 +123,24 @@ func takeInventory(f servers.Fleet) inventory {
 	return inv
 }
 
-// A difference is a stream whose replicas do not agree with their leader, though it calls them current.
+// A difference is a stream whose replicas differ from their leader although it calls them current.
 type difference struct {
 	stream, group, leader string
 	leads                 servers.Extent
-	// replicas are those that differ, by name; others counts those that agree.
+	// replicas are the differing ones by name; others is the number that agree.
 	replicas map[string]servers.Extent
 	others   int
 }
 
-// differing compares two looks. A replica differs if it holds the same at both and either is not where its leader was
-// at the first, or its leader rests. So one that is a moment behind a busy leader does not.
+// differing compares two inventories. A replica differs if it did not move between them and either
+// differs from the leader's first state, or its leader did not move. So a replica slightly behind a
+// busy leader does not.
 func differing(names []string, before, now inventory) []difference {
 	var all []difference
 	for _, name := range names {
 		then, is := before.streams[name], now.streams[name]
 		if then == nil || is == nil || is.leader == "" || then.leader != is.leader {
-			continue // without a leader, or with another, there is nothing to compare with
+			continue // without a leader, or with a new one, there is nothing to compare with
 		}
 		d := difference{stream: name, group: is.group, leader: is.leader, leads: is.on[is.leader]}
 		d.replicas = map[string]servers.Extent{}
@@ -148,7 +149,7 @@ func differing(names []string, before, now inventory) []difference {
 			switch had, seen := then.on[server]; {
 			case server == is.leader:
 			case !seen || !then.current[server] || !is.current[server]:
-				// The check of the replicas is about it.
+			// The check "replicas" reports this.
 			case same(name, has, d.leads):
 				d.others++
 			case has == had && (has.Last < led.Last || has.Last > d.leads.Last || d.leads == led):
@@ -162,8 +163,8 @@ func differing(names []string, before, now inventory) []difference {
 	return all
 }
 
-// same reports whether two servers hold the same of a stream. In a work queue each removes in its own time what was
-// acknowledged.
+// same reports whether two servers have the same content of a stream. In a work queue each removes
+// acknowledged messages in its own time.
 func same(stream string, a, b servers.Extent) bool {
 	if stream == topology.SyncStream {
 		return a.Last == b.Last
@@ -171,7 +172,7 @@ func same(stream string, a, b servers.Extent) bool {
 	return a == b
 }
 
-// leaderIsOdd reports whether the leader stands alone against replicas that agree with one another.
+// leaderIsOdd reports whether the leader alone differs from replicas that agree with each other.
 func (d difference) leaderIsOdd() bool {
 	var first *servers.Extent
 	for _, has := range d.replicas {
@@ -203,10 +204,10 @@ func (d difference) next() string {
 	const again = "look again in a minute: a server that was just started may still read its log; if it is so then, "
 	if d.leaderIsOdd() {
 		return fmt.Sprintf("%stake a backup, have one of %s lead (`nats stream cluster step-down %s`), then mend %s "+
-			"as docs/operations.md says", again, strings.Join(names, " and "), d.stream, d.leader)
+			"as docs/operations/doctor.md says", again, strings.Join(names, " and "), d.stream, d.leader)
 	}
 	return fmt.Sprintf("%sstop %s, remove streams/%s/msgs and _js_/%s from its store folder, start it: "+
-		"it copies the stream from the leader; docs/operations.md says more",
+		"it copies the stream from the leader; docs/operations/doctor.md says more",
 		again, strings.Join(names, ", then the next: "), d.stream, d.group)
 }
 

@@ -20,16 +20,15 @@ import (
 	"entitled/internal/topology"
 )
 
-// TestReplicaLostItsMessages: a replica without a message that calls itself well, and that its leader calls current.
+// TestReplicaLostItsMessages: a replica without a message that calls itself well, and that its
+// leader calls current.
 func TestReplicaLostItsMessages(t *testing.T) {
 	t.Parallel()
-	// A server that syncs every write would cut its store back to the last snapshot of its Raft log, and mend it by that.
+	// A server that syncs every write would cut its store back to the last snapshot of its Raft
+	// log, and mend it by that.
 	c := natstest.Cluster(t, 3, shipped(t), func(o *server.Options) { o.SyncAlways = false })
 	cfg, js := from(t, c.Servers[0].Conn(t), 3)
-	assets := topology.Syncer(cfg.Topology, entitlement.Test)
-	if _, err := topology.Apply(t.Context(), js, assets, topology.ApplyOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, js, cfg)
 	bucket := entitlement.Bucket(entitlement.Test)
 	kv, err := js.KeyValue(t.Context(), bucket)
 	if err != nil {
@@ -67,7 +66,8 @@ func TestReplicaLostItsMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	victim.Restart()
-	want := fmt.Sprintf("KV_%s: %s holds 0 messages (%d to %d), and %s, which leads, 3 messages (5 to %d), and calls that",
+	want := fmt.Sprintf(
+		"KV_%s: %s holds 0 messages (%d to %d), and %s, which leads, 3 messages (5 to %d), and calls that",
 		bucket, victim.Name(), last+1, last, stream.CachedInfo().Cluster.Leader, last)
 	natstest.Eventually(t, patience, func() error {
 		if !victim.JetStreamIsCurrent() {
@@ -123,14 +123,18 @@ func TestDiffering(t *testing.T) {
 		before, now inventory
 		want        string // the beginning of the text
 	}{
-		"they agree":              {look(whole, whole, whole), look(whole, whole, whole), ""},
-		"empty":                   {look(whole, whole, none), look(whole, whole, none), empty + "(375 to 551), and calls that current"},
+		"they agree": {look(whole, whole, whole), look(whole, whole, whole), ""},
+		"empty": {look(whole, whole, none), look(whole, whole, none),
+			empty + "(375 to 551), and calls that current"},
 		"empty beside a busy one": {look(whole, whole, none), look(later, later, none), empty + "(380 to 560)"},
-		"fewer, as far":           {look(whole, whole, one), look(whole, whole, one), "KV_entitlements_test: n3 holds 1 message (551 to 551)"},
+		"fewer, as far": {look(whole, whole, one), look(whole, whole, one),
+			"KV_entitlements_test: n3 holds 1 message (551 to 551)"},
 		"further than its leader": {
-			look(whole, whole, later), look(whole, whole, later), "KV_entitlements_test: n3 holds 177 messages (380 to 560)"},
+			look(whole, whole, later), look(whole, whole, later),
+			"KV_entitlements_test: n3 holds 177 messages (380 to 560)"},
 		"further than a busy leader": {
-			look(whole, whole, ahead), look(later, later, ahead), "KV_entitlements_test: n3 holds 177 messages (700 to 900)"},
+			look(whole, whole, ahead), look(later, later, ahead),
+			"KV_entitlements_test: n3 holds 177 messages (700 to 900)"},
 		"a moment behind":         {look(later, later, whole), look(later, later, later), ""},
 		"always a moment behind":  {look(whole, whole, none), look(later, later, whole), ""},
 		"where the leader was":    {look(whole, whole, whole), look(later, later, whole), ""},
@@ -142,7 +146,8 @@ func TestDiffering(t *testing.T) {
 		"no leader":   {look(whole, whole, none), at(kv, "", on{"n1": whole, "n2": whole, "n3": none}), ""},
 		"n3 was away": {at(kv, "n1", on{"n1": whole, "n2": whole}), look(whole, whole, none), ""},
 		"the leader has lost": {look(none, whole, whole), look(none, whole, whole),
-			"n1 leads KV_entitlements_test with 0 messages (375 to 374), and n2 and n3 hold 177 messages (375 to 551): "},
+			"n1 leads KV_entitlements_test with 0 messages (375 to 374), and n2 and n3 hold 177 messages (375 to " +
+				"551): "},
 		"each has another": {look(whole, none, later), look(whole, none, later),
 			"KV_entitlements_test: n2 holds 0 messages (375 to 374), n3 holds 177 messages (380 to 560), and n1"},
 		"not a stream of the topology": {
@@ -152,7 +157,8 @@ func TestDiffering(t *testing.T) {
 			at(topology.SyncStream, "n1", on{"n1": off, "n2": whole}), ""},
 		"a work queue that stands still": {
 			at(topology.SyncStream, "n1", on{"n1": whole, "n2": none}),
-			at(topology.SyncStream, "n1", on{"n1": whole, "n2": none}), "STRIPE_SYNC: n2 holds 0 messages (375 to 374)"},
+			at(topology.SyncStream, "n1", on{"n1": whole, "n2": none}),
+			"STRIPE_SYNC: n2 holds 0 messages (375 to 374)"},
 	} {
 		got := ""
 		for _, d := range differing([]string{kv, topology.SyncStream}, tt.before, tt.now) {

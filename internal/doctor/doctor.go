@@ -1,13 +1,17 @@
-// Package doctor checks everything that an operator of the pipeline would: the connection to NATS and the user's
-// permissions, how durable and how well the server is, the topology, what waits and what is parked, whether every event has led to a sync, the
-// jobs, the clocks, and what the key for Stripe may do.
+// Package doctor makes the checks of an operator: the connection to NATS and the user's
+// permissions, the servers' durability and health, the topology, pending work and parked customers,
+// whether every event has led to a sync, the jobs, the clocks, and the permissions of the Stripe
+// key.
 //
-// The common path: connect, [Examine], print the [Report].
+// Connect, call [Examine], print the [Report].
 //
-// It writes nothing to NATS and to Stripe. Each [Check] is ok, warn (it works, and somebody should look), unseen (it could not be looked at, and may not
-// work) or fail (it does not work, or something may be lost) and says what to do next. Limits: clocks are compared with that of the machine it runs on,
-// silence of webhooks can have innocent reasons, and the NATS servers are seen only where they answer: over the connection with the accounts of nats.conf,
-// else at the monitoring port of the one connected to.
+// It writes nothing to NATS or Stripe. Each [Check] is ok, warn (it works, but needs attention),
+// unseen (it could not be checked, and may not work) or fail (it does not work, or data may be
+// lost), and names the next step.
+//
+// Limits: clocks are compared with that of the machine it runs on. Missing webhooks can have
+// innocent reasons. NATS servers are checked only where they answer: over the connection with the
+// accounts of nats.conf, else at the monitoring port of the connected server.
 package doctor
 
 import (
@@ -27,13 +31,13 @@ import (
 	"entitled/internal/topology"
 )
 
-// A State is how a check came out.
+// A State is the result of a check.
 type State string
 
 const (
 	OK   State = "ok"
 	Warn State = "warn"
-	// Unseen is for what could not be looked at, and may fail.
+	// Unseen means that a check could not be made, so it may hide a failure.
 	Unseen State = "unseen"
 	Fail   State = "fail"
 )
@@ -44,20 +48,20 @@ func (s State) worse(t State) bool {
 	return slices.Index(order, s) > slices.Index(order, t)
 }
 
-// A Check is one thing that was looked at.
+// A Check is one result.
 type Check struct {
 	Name string `json:"check"`
-	// Mode is empty for what the modes share.
+	// Mode is empty for checks of both modes together.
 	Mode  entitlement.Mode `json:"mode,omitempty"`
 	State State            `json:"state"`
-	// Text says what was found, Next what to do about it; Next is empty if all is well.
+	// Text is the finding, Next the next step; Next is empty if the check is ok.
 	Text string `json:"text"`
 	Next string `json:"next,omitempty"`
 }
 
-// A Report is all checks, in the order in which to read them.
+// A Report is all checks, in reading order.
 type Report struct {
-	// State is the worst of the checks'.
+	// State is the worst state of all checks.
 	State  State   `json:"state"`
 	Checks []Check `json:"checks"`
 }
@@ -71,7 +75,8 @@ func (r *Report) add(checks ...Check) {
 	}
 }
 
-// found adds one thing that is not ok, and what to do about it. What is said of a check that is ok gives way to the first.
+// found adds a finding that is not ok, with its next step. The first one replaces the text of the
+// ok state.
 func (c *Check) found(s State, text, next string) {
 	if c.State == OK {
 		c.Text = ""
@@ -92,27 +97,28 @@ func phrases(before, more string) string {
 	return before + "; " + more
 }
 
-// Config is what to look at. Fields without a default are required.
+// Config configures [Examine]. Fields without a default are required.
 type Config struct {
 	NATS  *nats.Conn
 	Modes []entitlement.Mode
-	// Topology, MaxBody (bytes), Marks and CoverageEvery are as the daemons have them.
+	// Topology, MaxBody (bytes), Marks and CoverageEvery are the daemons' settings.
 	Topology      topology.Options
 	MaxBody       int64
 	Marks         stripeevent.Types
 	CoverageEvery time.Duration
-	// Monitor is the URL of the monitoring port of the server connected to, for servers that do not answer over the connection, or [NoMonitor].
+	// Monitor is the URL of the monitoring port of the connected server, for servers that do not
+	// answer over the connection, or [NoMonitor].
 	Monitor string
-	// Stripe is the syncer's way to Stripe. Nil: Stripe is not asked.
+	// Stripe configures the requests to Stripe. Nil sends none.
 	Stripe *stripeapi.Config
-	// Now is the clock of this machine. Defaults to time.Now.
+	// Now is this machine's clock. Defaults to time.Now.
 	Now func() time.Time
 }
 
-// within bounds each question to NATS.
+// within bounds each request to NATS.
 const within = 5 * time.Second
 
-// Examine looks at everything. What cannot be looked at is a check that says so.
+// Examine makes all checks. A check that cannot be made says so.
 func Examine(ctx context.Context, cfg Config) Report {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -125,7 +131,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 	r.add(natsServers(cfg, seen)...)
 	js, err := jetstream.New(cfg.NATS)
 	if err != nil {
-		r.add(Check{Name: "topology", State: Fail, Text: err.Error(), Next: "this is a defect of the tool"})
+		r.add(Check{Name: "topology", State: Fail, Text: err.Error(), Next: "this is a bug in this command"})
 		return r
 	}
 	usable, denied, check := drift(ctx, js, cfg)
@@ -145,7 +151,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 		}
 	}
 	if cfg.Stripe != nil {
-		r.add(stripe(ctx, cfg)...)
+		r.add(stripe(ctx, cfg, readingOf)...)
 	}
 	return r
 }
@@ -157,7 +163,8 @@ func Unreachable(err error, next string) Report {
 	return r
 }
 
-// drift compares the topology. usable says that the rest can be looked at, denied that this user may not look.
+// drift compares the topology. usable reports that the other checks are possible, denied that this
+// user may not look.
 func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, denied bool, c Check) {
 	c = Check{Name: "topology", State: OK}
 	o := cfg.Topology
@@ -173,7 +180,7 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, den
 	}
 	if err != nil {
 		c.State, c.Text = Fail, err.Error()
-		c.Next = "do the streams have a leader? the lines about the servers say more"
+		c.Next = "check that the streams have a leader; see the lines about the servers"
 		if _, denied = errors.AsType[*topology.DeniedError](err); denied {
 			c.Next = "run this as a NATS user who may look at the streams, ops of nats.conf for one"
 		}
@@ -199,19 +206,21 @@ func drift(ctx context.Context, js jetstream.JetStream, cfg Config) (usable, den
 		return true, false, c
 	}
 	c.State, c.Text = Fail, strings.Join(list, "; ")
-	mode := "" // by default the tool looks at all modes that are in use, as this did
+	mode := "" // by default the command covers all modes in use, as this check did
 	if len(cfg.Modes) == 1 {
 		mode = " --mode " + string(cfg.Modes[0])
 	}
-	c.Next = fmt.Sprintf("`entitled topology%s` shows it and `entitled topology apply%[1]s` mends what can be mended in place; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them", mode) + next
+	c.Next = fmt.Sprintf("`entitled topology%s` shows it and `entitled topology apply%[1]s` mends what can be mended "+
+		"in place; REPLICAS and EVENTS_MAX_AGE must be as the daemons have them", mode) + next
 	return !missing, false, c
 }
 
-// compressed is the way out of a stream that is compressed and replicated.
-const compressed = "a replicated stream that is compressed is lost when one server is killed (nats-server 2.15), and an update does not help: " +
+// compressed explains how to end the compression of a replicated stream.
+const compressed = "a replicated stream that is compressed is lost when one server is killed (nats-server 2.15), and " +
+	"an update does not help: " +
 	topology.ByRestore
 
-// age is a limit of age as one sets it.
+// age formats a maximum age as in the settings.
 func age(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -223,7 +232,7 @@ func age(d time.Duration) string {
 	return d.String()
 }
 
-// ago is how long ago t was, in the largest unit that is whole to the reader: 12s, 5m, 3h, 2d.
+// ago returns how long ago t was, in one unit: 12s, 5m, 3h, 2d.
 func ago(t, now time.Time) string { return span(now.Sub(t)) }
 
 func span(d time.Duration) string {

@@ -18,15 +18,17 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/plans"
+	"entitled/internal/record"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
-	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func state(r Report, name string) State {
 	for _, c := range r.Checks {
@@ -85,15 +87,16 @@ func TestHealthy(t *testing.T) {
 	t.Parallel()
 	p := admit(t, natstest.SyncAlways, func(o *server.Options) { o.MaxPayload = 2 << 20 })
 	p.topology()
-	p.syncer(syncer.Policy{})
+	p.syncer()
 	p.cfg.Stripe = &stripeapi.Config{Key: "sk_test_doctor", Base: p.url}
 	c := customer("cus_1")
 	p.publish(stripeevent.EventSubject(c, "customer.updated"), `{}`)
 	p.publish(stripeevent.SyncSubject(stripeevent.Now, c), `{"trigger":"webhook"}`)
 	var r Report
 	natstest.Eventually(t, patience, func() error {
-		if r = Examine(t.Context(), p.cfg); state(r, "jobs") != OK || state(r, "syncers") != OK || !strings.Contains(chart(r), "nobody waits") ||
-			!strings.Contains(chart(r), "webhook lane test: nobody waits") {
+		if r = Examine(t.Context(), p.cfg); state(r, "jobs") != OK || state(r, "syncers") != OK ||
+			!strings.Contains(chart(r), "no customer waits") ||
+			!strings.Contains(chart(r), "webhook lane test: no customer waits") {
 			return fmt.Errorf("not there yet:\n%s", chart(r))
 		}
 		return nil
@@ -118,8 +121,12 @@ func TestEverythingBroken(t *testing.T) {
 	p.publish(stripeevent.SyncSubject(stripeevent.Now, customer("cus_waits")), `{"trigger":"webhook"}`)
 	p.publish(stripeevent.SyncSubject(stripeevent.Bulk, customer("cus_waits_too")), `{"trigger":"replay"}`)
 	parked := time.Now().UTC()
-	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_parked")), syncer.Failure{Failures: 20, Error: "400", ParkedAt: &parked})
-	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_failing")), syncer.Failure{Failures: 3, Error: "500"})
+	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_parked")), record.Failure{
+		Failures: 20, Error: "400", ParkedAt: &parked,
+	})
+	p.put(topology.StateBucket, stripeevent.ParkedKey(customer("cus_failing")), record.Failure{
+		Failures: 3, Error: "500",
+	})
 	// A snapshot that was lost.
 	p.publish(stripeevent.SyncedSubject(customer("cus_locked_out")), `{"outcome":"created"}`)
 	// Coverage leaves out the last second.
@@ -144,7 +151,8 @@ func TestNothingThere(t *testing.T) {
 	golden(t, "nothing", Examine(t.Context(), p.cfg))
 }
 
-// TestUnwell: a server that cannot serve what it stores answers as ever, and says so on its monitoring port only.
+// TestUnwell: a server that cannot serve what it stores answers as ever, and says so on its
+// monitoring port only.
 func TestUnwell(t *testing.T) {
 	t.Parallel()
 	p := admit(t, natstest.SyncAlways)
@@ -161,14 +169,16 @@ func TestUnwell(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Check{
-		Name: "nats health", State: Fail, Text: "/healthz is unavailable: JetStream stream '$G > GHOST' could not be recovered",
-		Next: "is the disk of NATS full? make room, then restart the server, which goes on refusing writes until then; else its log says more",
+		Name: "nats health", State: Fail,
+		Text: "/healthz is unavailable: JetStream stream '$G > GHOST' could not be recovered",
+		Next: "if its disk is full, make room, then restart the server, which refuses writes until then; otherwise " +
+			"see its log",
 	}
 	if diff := cmp.Diff(want, see()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// What else may be at such a port.
+	// Other answers that may come from such a port.
 	jsz := fmt.Sprintf(`{"server_id":%q}`, p.cfg.NATS.ConnectedServerId())
 	for name, tt := range map[string]struct {
 		jsz, healthz string
@@ -176,9 +186,12 @@ func TestUnwell(t *testing.T) {
 		want         State
 		say          string
 	}{
-		"full":         {jsz, `{"status":"unavailable","error":"write error: no space left on device"}`, 503, Fail, "/healthz is unavailable: write error: no space left on device"},
-		"long":         {jsz, `{"status":"unavailable","error":"` + strings.Repeat("ä", 10_000) + `"}`, 503, Fail, "ää…"},
-		"another":      {`{"server_id":"NOTHIS"}`, `{"status":"ok"}`, 200, Unseen, "that is another server than the one connected to"},
+		"full": {jsz, `{"status":"unavailable","error":"write error: no space left on device"}`,
+			503, Fail, "/healthz is unavailable: write error: no space left on device"},
+		"long": {jsz, `{"status":"unavailable","error":"` + strings.Repeat("ä", 10_000) + `"}`,
+			503, Fail, "ää…"},
+		"another": {`{"server_id":"NOTHIS"}`, `{"status":"ok"}`, 200, Unseen,
+			"that is another server than the one connected to"},
 		"older":        {jsz, `404 page not found`, 404, Unseen, "/healthz answered 404 Not Found"},
 		"not NATS":     {jsz, `<html>`, 200, Unseen, "no monitoring port of NATS"},
 		"not NATS too": {`{}`, `{"status":"ok"}`, 200, Unseen, "no monitoring port of NATS"},
@@ -211,7 +224,7 @@ func TestUnwell(t *testing.T) {
 	}
 }
 
-// TestLittleAllowed: an app's user sees next to nothing, and is told so at once.
+// TestLittleAllowed: an app's user may see next to nothing, and the answer says so without a wait.
 func TestLittleAllowed(t *testing.T) {
 	t.Parallel()
 	p := admit(t, natstest.SyncAlways, func(o *server.Options) {
@@ -228,7 +241,9 @@ func TestLittleAllowed(t *testing.T) {
 	p.topology()
 	p.cfg.NATS = p.srv.Conn(t, nats.UserInfo("app", "app"))
 	r := Examine(t.Context(), p.cfg)
-	for name, want := range map[string]State{"nats": OK, "nats user": Warn, "topology": Fail, "nats servers": OK, "durability": OK} {
+	for name, want := range map[string]State{
+		"nats": OK, "nats user": Warn, "topology": Fail, "nats servers": OK, "durability": OK,
+	} {
 		if got := state(r, name); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
@@ -240,7 +255,10 @@ func TestLittleAllowed(t *testing.T) {
 
 func TestStripe(t *testing.T) {
 	t.Parallel()
-	all := []string{"rak_subscription_read", "rak_customer_read", "rak_event_read", "rak_payment_method_read", "rak_entitlement_read"}
+	all := []string{
+		"rak_subscription_read", "rak_customer_read", "rak_event_read", "rak_payment_method_read",
+		"rak_entitlement_read",
+	}
 	without := func(name string) (left []string) {
 		for _, p := range all {
 			if p != name {
@@ -253,23 +271,54 @@ func TestStripe(t *testing.T) {
 		key   stripesim.Key
 		skew  time.Duration
 		fault stripesim.Faults
-		state State
-		say   string
+		// reading is [plans.ReadIfAny] by default.
+		reading plans.Reading
+		empty   bool // without customers and features
+		state   State
+		say     string
 	}{
-		"all":           {key: stripesim.Key{Permissions: all}, state: OK},
-		"subscriptions": {key: stripesim.Key{Permissions: without("rak_subscription_read")}, state: Fail, say: "lacks rak_subscription_read"},
-		"customers":     {key: stripesim.Key{Permissions: without("rak_customer_read")}, state: Fail, say: "lacks rak_customer_read"},
-		"events":        {key: stripesim.Key{Permissions: without("rak_event_read")}, state: Warn, say: "lacks rak_event_read"},
-		"expired":       {key: stripesim.Key{Expired: true}, state: Fail, say: "Stripe refuses the key"},
-		"unwell":        {key: stripesim.Key{Permissions: all}, fault: stripesim.Faults{Error500: 1}, state: Warn, say: "does not answer properly"},
-		"gone":          {key: stripesim.Key{Permissions: all}, fault: stripesim.Faults{Reset: 1}, state: Fail, say: "out of reach"},
-		"skewed":        {key: stripesim.Key{Permissions: all}, skew: -time.Hour, state: Fail, say: "Stripe's clock is 59m ahead of this machine's"},
+		"all": {key: stripesim.Key{Permissions: all}, state: OK, say: "may list active entitlements"},
+		"no features": {key: stripesim.Key{Permissions: all}, empty: true, state: OK,
+			say: "may list features: there is none, so active entitlements are not read"},
+		"features": {key: stripesim.Key{Permissions: without("rak_entitlement_read")}, state: Warn,
+			say: "lacks rak_entitlement_read: list features is refused: active entitlements are not read"},
+		"entitlements needed": {key: stripesim.Key{Permissions: without("rak_entitlement_read")},
+			reading: plans.ReadAlways, state: Fail, say: "lacks rak_entitlement_read: list active entitlements is refused"},
+		"entitlements not needed": {key: stripesim.Key{Permissions: without("rak_entitlement_read")},
+			reading: plans.ReadNever, state: OK},
+		"subscriptions": {key: stripesim.Key{Permissions: without("rak_subscription_read")}, state: Fail,
+			say: "lacks rak_subscription_read"},
+		"customers": {key: stripesim.Key{Permissions: without("rak_customer_read")}, state: Fail,
+			say: "lacks rak_customer_read"},
+		"events": {key: stripesim.Key{Permissions: without("rak_event_read")}, state: Warn,
+			say: "lacks rak_event_read"},
+		"expired": {key: stripesim.Key{Expired: true}, state: Fail, say: "Stripe refuses the key"},
+		"unwell": {key: stripesim.Key{Permissions: all}, fault: stripesim.Faults{Error500: 1},
+			state: Warn, say: "answer is not valid"},
+		"gone": {key: stripesim.Key{Permissions: all}, fault: stripesim.Faults{Reset: 1}, state: Fail,
+			say: "cannot reach Stripe"},
+		"skewed": {key: stripesim.Key{Permissions: all}, skew: -time.Hour, state: Fail,
+			say: "Stripe's clock is 59m ahead of this machine's"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim := stripesim.New(stripesim.Config{Seed: 1})
 			t.Cleanup(sim.Close)
 			tt.key.Secret = "rk_test_doctor123456"
+			if !tt.empty {
+				if err := sim.DemoCatalog(); err != nil {
+					t.Fatal(err)
+				}
+				c, err := sim.CreateCustomer(stripesim.CustomerParams{})
+				if err == nil {
+					_, err = sim.CreateSubscription(stripesim.SubscriptionParams{
+						Customer: c, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}},
+					})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
 			sim.SetKeys(tt.key)
 			sim.SetFaults(tt.fault)
 			web := httptest.NewServer(sim)
@@ -279,6 +328,11 @@ func TestStripe(t *testing.T) {
 			r.add(stripe(t.Context(), Config{
 				Stripe: &stripeapi.Config{Key: tt.key.Secret, Base: web.URL},
 				Now:    func() time.Time { return time.Now().Add(tt.skew) },
+			}, func(context.Context, Config, entitlement.Mode) plans.Reading {
+				if tt.reading == "" {
+					return plans.ReadIfAny
+				}
+				return tt.reading
 			})...)
 			if r.State != tt.state || !strings.Contains(chart(r), tt.say) {
 				t.Errorf("want %s and %q:\n%s", tt.state, tt.say, chart(r))
@@ -295,7 +349,8 @@ func TestStripe(t *testing.T) {
 	}
 }
 
-// TestLogLimits: the topology leaves the size of the logs to the operator, who may have forgotten it.
+// TestLogLimits: the topology leaves the size of the logs to the operator, who may have forgotten
+// it.
 func TestLogLimits(t *testing.T) {
 	t.Parallel()
 	p := admit(t)
@@ -305,31 +360,45 @@ func TestLogLimits(t *testing.T) {
 		return logLimits(logs, time.Now().Add(3*time.Hour)), err
 	}
 	event := func() { p.publish(stripeevent.EventSubject(customer("cus_1"), "customer.updated"), `{}`) }
-	expect(t, look, Check{Name: "log limits", State: OK, Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep"})
+	expect(t, look, Check{
+		Name: "log limits", State: OK,
+		Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep",
+	})
 
 	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.MaxMsgs = 2 })
 	p.edit(topology.SyncedStream, func(c *jetstream.StreamConfig) { c.MaxBytes = 100_000 })
 	event()
 	want := Check{
-		Name: "log limits", State: Warn, Text: "STRIPE_EVENTS has 1 of max_msgs 2 (50 %), the oldest from 3h ago: once full it drops the oldest, whatever EVENTS_MAX_AGE (90d) promises; " +
-			"STRIPE_SYNCED has 0 of max_bytes 100000 (0 %): once full it drops the oldest, whatever EVENTS_MAX_AGE (90d) promises",
-		Next: "`nats stream edit STRIPE_EVENTS --max-msgs=-1`, `nats stream edit STRIPE_SYNCED --max-bytes=-1` takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower",
+		Name: "log limits", State: Warn,
+		Text: "STRIPE_EVENTS has 1 of max_msgs 2 (50 %), the oldest from 3h ago: once full it drops the oldest, " +
+			"whatever EVENTS_MAX_AGE (90d) promises; " +
+			"STRIPE_SYNCED has 0 of max_bytes 100000 (0 %): once full it drops the oldest, whatever EVENTS_MAX_AGE " +
+			"(90d) promises",
+		Next: "`nats stream edit STRIPE_EVENTS --max-msgs=-1`, `nats stream edit STRIPE_SYNCED --max-bytes=-1` " +
+			"removes the limit, a larger number raises it; if the disk is too small, lower EVENTS_MAX_AGE instead",
 	}
 	expect(t, look, want)
 	event()
 	event()
-	want.Text = strings.Replace(want.Text, "1 of max_msgs 2 (50 %), the oldest from 3h ago: once full it drops the oldest,", "2 of max_msgs 2 (100 %), the oldest from 3h ago: it is full and drops the oldest for each that comes,", 1)
+	want.Text = strings.Replace(want.Text,
+		"1 of max_msgs 2 (50 %), the oldest from 3h ago: once full it drops the oldest,",
+		"2 of max_msgs 2 (100 %), the oldest from 3h ago: it is full and drops the oldest for each that comes,", 1)
 	expect(t, look, want)
 
 	// One that refuses: Stripe's webhooks bounce.
 	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardNew })
 	p.edit(topology.SyncedStream, func(c *jetstream.StreamConfig) { c.MaxBytes = -1 })
 	want = Check{
-		Name: "log limits", State: Fail, Text: "STRIPE_EVENTS has 2 of max_msgs 2 (100 %), the oldest from 3h ago: it is full and takes no more: webhooks are answered 503",
-		Next: "`nats stream edit STRIPE_EVENTS --max-msgs=-1` takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower",
+		Name: "log limits", State: Fail,
+		Text: "STRIPE_EVENTS has 2 of max_msgs 2 (100 %), the oldest from 3h ago: it is full and takes no more: " +
+			"webhooks are answered 503",
+		Next: "`nats stream edit STRIPE_EVENTS --max-msgs=-1` removes the limit, a larger number raises it; if the " +
+			"disk is too small, lower EVENTS_MAX_AGE instead",
 	}
 	expect(t, look, want)
 	p.edit(topology.EventsStream, func(c *jetstream.StreamConfig) { c.MaxMsgs = 3 })
-	want.State, want.Text = Warn, "STRIPE_EVENTS has 2 of max_msgs 3 (66 %), the oldest from 3h ago: once full it takes no more, and webhooks are answered 503"
+	want.State, want.Text = Warn,
+		"STRIPE_EVENTS has 2 of max_msgs 3 (66 %), the oldest from 3h ago: once full it takes no more, and webhooks "+
+			"are answered 503"
 	expect(t, look, want)
 }

@@ -12,7 +12,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// logs is about STRIPE_EVENTS and STRIPE_SYNCED, which grow with every webhook.
+// logs checks STRIPE_EVENTS and STRIPE_SYNCED, which grow with every webhook.
 func logs(ctx context.Context, js jetstream.JetStream, cfg Config, fleet servers.Fleet) []Check {
 	logs, err := topology.Logs(ctx, js)
 	if err != nil {
@@ -22,9 +22,12 @@ func logs(ctx context.Context, js jetstream.JetStream, cfg Config, fleet servers
 	return []Check{logLimits(logs, cfg.Now()), growth(logs, fleet, cfg.Now())}
 }
 
-// logLimits looks for limits that the topology leaves to the operator, and that keep less of the log than one expects.
+// logLimits checks the operator's size limits, which may delete messages earlier than expected.
 func logLimits(logs []*jetstream.StreamInfo, now time.Time) Check {
-	c := Check{Name: "log limits", State: OK, Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep"}
+	c := Check{
+		Name: "log limits", State: OK,
+		Text: "none on the size of STRIPE_EVENTS and STRIPE_SYNCED: EVENTS_MAX_AGE alone says what they keep",
+	}
 	var limits []topology.LogLimit
 	for _, log := range logs {
 		limits = append(limits, topology.LogLimits(log)...)
@@ -36,20 +39,23 @@ func logLimits(logs []*jetstream.StreamInfo, now time.Time) Check {
 	var texts, edits []string
 	for _, l := range limits {
 		texts = append(texts, limitText(l, now))
-		edits = append(edits, fmt.Sprintf("`nats stream edit %s --%s=-1`", l.Stream, strings.ReplaceAll(l.Field, "_", "-")))
+		edits = append(edits,
+			fmt.Sprintf("`nats stream edit %s --%s=-1`", l.Stream, strings.ReplaceAll(l.Field, "_", "-")))
 		if l.Full && l.Refuses {
 			c.State = Fail
 		}
 	}
 	c.Text = strings.Join(texts, "; ")
-	c.Next = strings.Join(edits, ", ") + " takes it away, a larger number widens it; where the disk is too small, EVENTS_MAX_AGE is the one to lower"
+	c.Next = strings.Join(edits, ", ") +
+		" removes the limit, a larger number raises it; if the disk is too small, lower EVENTS_MAX_AGE instead"
 	return c
 }
 
-// tooYoung is how much of a log says nothing of a day, whole how much says enough to warn.
+// A log younger than tooYoung allows no estimate; one older than whole allows a warning.
 const tooYoung, whole = time.Hour, 24 * time.Hour
 
-// growth is how much the logs grow a day, from what is there, and how long the store of the fullest server lasts at that pace.
+// growth estimates the daily growth of the logs, and how long the store of the fullest server
+// lasts.
 func growth(logs []*jetstream.StreamInfo, fleet servers.Fleet, now time.Time) Check {
 	const day = 24 * time.Hour
 	c := Check{Name: "log growth", State: OK}
@@ -66,7 +72,8 @@ func growth(logs []*jetstream.StreamInfo, fleet servers.Fleet, now time.Time) Ch
 		}
 		since := now.Sub(s.FirstTime)
 		oldest, maxAge = max(oldest, since), max(maxAge, log.Config.MaxAge)
-		text := fmt.Sprintf("%s has %s in %s, %s a message", log.Config.Name, size(int64(s.Bytes)), span(since), size(int64(s.Bytes/s.Msgs)))
+		text := fmt.Sprintf("%s has %s in %s, %s a message",
+			log.Config.Name, size(int64(s.Bytes)), span(since), size(int64(s.Bytes/s.Msgs)))
 		if since >= tooYoung {
 			rate := float64(s.Bytes) / float64(since) * float64(day)
 			perDay += rate
@@ -79,7 +86,7 @@ func growth(logs []*jetstream.StreamInfo, fleet servers.Fleet, now time.Time) Ch
 	c.Text = strings.Join(texts, "; ")
 	if perDay == 0 {
 		if oldest > 0 {
-			c.Text += ": too young to say how much a day that is"
+			c.Text += ": too young to estimate the growth per day"
 		}
 		return c
 	}
@@ -102,12 +109,13 @@ func growth(logs []*jetstream.StreamInfo, fleet servers.Fleet, now time.Time) Ch
 	c.Text += ": " + text
 	if oldest >= whole {
 		c.State = Warn
-		c.Next = "a larger disk and max_file_store, or a lower EVENTS_MAX_AGE with `entitled topology apply`, which deletes what is older"
+		c.Next = "a larger disk and max_file_store, or a lower EVENTS_MAX_AGE with `entitled topology apply`, which " +
+			"deletes older messages"
 	}
 	return c
 }
 
-// room is what the server with the least of it can still store, in bytes.
+// room returns the free space in bytes of the server with the least.
 func room(f servers.Fleet) (left float64, known bool) {
 	for _, s := range f.Servers {
 		m := s.JetStream
@@ -122,7 +130,8 @@ func room(f servers.Fleet) (left float64, known bool) {
 }
 
 func limitText(l topology.LogLimit, now time.Time) string {
-	lost := map[string]string{topology.EventsStream: "webhooks are answered 503", topology.SyncedStream: "no sync can end"}[l.Stream]
+	lost := map[string]string{topology.EventsStream: "webhooks are answered 503",
+		topology.SyncedStream: "no sync can end"}[l.Stream]
 	text := fmt.Sprintf("%s has %d of %s %d (%d %%)", l.Stream, l.Has, l.Field, l.Limit, l.Has*100/l.Limit)
 	if !l.Oldest.IsZero() {
 		text += ", the oldest from " + ago(l.Oldest, now) + " ago"
@@ -131,7 +140,8 @@ func limitText(l topology.LogLimit, now time.Time) string {
 	case l.Full && l.Refuses:
 		return text + ": it is full and takes no more: " + lost
 	case l.Full:
-		return text + ": it is full and drops the oldest for each that comes, whatever EVENTS_MAX_AGE (" + age(l.MaxAge) + ") promises"
+		return text + ": it is full and drops the oldest for each that comes, whatever EVENTS_MAX_AGE (" +
+			age(l.MaxAge) + ") promises"
 	case l.Refuses:
 		return text + ": once full it takes no more, and " + lost
 	}

@@ -13,15 +13,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/syncer"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // A patient is a pipeline to look at.
 type patient struct {
@@ -69,20 +70,21 @@ func (p *patient) topology() {
 }
 
 // examination is that of the patient's mode, for a check alone.
-func (p *patient) examination() examination {
+func (p *patient) examination() *examination {
 	p.t.Helper()
 	m := p.cfg.Modes[0]
-	i, err := syncer.Inspect(p.t.Context(), p.js, m)
+	i, err := inspect.Open(p.t.Context(), p.js, m)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	if p.cfg.Now == nil {
 		p.cfg.Now = time.Now
 	}
-	return examination{Inspector: i, cfg: p.cfg, mode: m}
+	return &examination{Inspector: i, cfg: p.cfg, mode: m}
 }
 
-// synced leaves what a sync does: a snapshot, of which the doctor reads no more than that it is there, and a record.
+// synced leaves what a sync does: a snapshot, of which the doctor reads no more than that it is
+// there, and a record.
 func (p *patient) synced(c stripeevent.Customer) {
 	p.t.Helper()
 	p.put(entitlement.Bucket(c.Mode), c.Key(), `{}`)
@@ -108,7 +110,7 @@ func (p *patient) put(bucket, key string, value any) {
 	}
 }
 
-// empty purges a stream, as somebody might by mistake.
+// empty purges a stream, as an operator might by mistake.
 func (p *patient) empty(stream string) {
 	p.t.Helper()
 	s, err := p.js.Stream(p.t.Context(), stream)
@@ -135,11 +137,12 @@ func (p *patient) edit(stream string, change func(*jetstream.StreamConfig)) {
 }
 
 // syncer runs one until the test ends.
-func (p *patient) syncer(policy syncer.Policy) {
+func (p *patient) syncer() {
 	p.t.Helper()
 	s, err := syncer.New(syncer.Config{
-		NATS: p.srv.Conn(p.t), Stripe: stripeapi.Config{Key: "sk_test_doctor", Base: p.url}, Rate: 100, Policy: policy, Marks: p.cfg.Marks,
-		CoverageEvery: p.cfg.CoverageEvery, Log: slog.New(slog.DiscardHandler),
+		NATS: p.srv.Conn(p.t), Stripe: stripeapi.Config{Key: "sk_test_doctor", Base: p.url}, Rate: 100,
+		Marks:         p.cfg.Marks,
+		CoverageEvery: p.cfg.CoverageEvery, Timing: natstest.Timing, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		p.t.Fatal(err)

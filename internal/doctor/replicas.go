@@ -15,18 +15,19 @@ import (
 	"entitled/internal/topology"
 )
 
-// catchUp is how long a replica has to come to where its leader was.
+// catchUp is the time that a replica has to reach its leader's state.
 const catchUp = time.Second
 
-// A replicated is a stream as its leader sees it.
+// A replicated is a stream as its leader reports it.
 type replicated struct {
 	name string
-	// info is nil if no leader answers, and then err says why.
+	// info is nil if no leader answers; err then has the reason.
 	info *jetstream.StreamInfo
 	err  error
 }
 
-// replicas is about the leader and the replicas of every stream and bucket; nothing on a server that is not part of a cluster.
+// replicas checks the leader and the replicas of every stream and bucket; it checks nothing outside
+// a cluster.
 func replicas(ctx context.Context, js jetstream.JetStream, cfg Config) []Check {
 	if js.Conn().ConnectedClusterName() == "" {
 		return nil
@@ -38,7 +39,7 @@ func replicas(ctx context.Context, js jetstream.JetStream, cfg Config) []Check {
 	if !slices.ContainsFunc(before, behind) {
 		return []Check{replicaCheck(before, before)}
 	}
-	// What is on its way at this moment is no lag.
+	// Messages in transit are not lag.
 	timer := time.NewTimer(catchUp)
 	defer timer.Stop()
 	select {
@@ -48,7 +49,8 @@ func replicas(ctx context.Context, js jetstream.JetStream, cfg Config) []Check {
 	return []Check{replicaCheck(before, leaders(ctx, js, names))}
 }
 
-// leaders asks the leader of each stream, all at once: each that has none costs as long as one question may take.
+// leaders asks the leaders of all streams at once: each without a leader takes the whole time limit
+// of a request.
 func leaders(ctx context.Context, js jetstream.JetStream, names []string) []replicated {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -74,7 +76,7 @@ func behind(r replicated) bool {
 		slices.ContainsFunc(r.info.Cluster.Replicas, func(p *jetstream.PeerInfo) bool { return !p.Current })
 }
 
-// replicaCheck compares two looks: a replica that has come to where its leader was at the first is not behind.
+// replicaCheck compares two states: a replica that reached the leader's first state is not behind.
 func replicaCheck(before, now []replicated) Check {
 	c := Check{Name: "replicas", State: OK}
 	led, away, late := map[string][]string{}, map[string][]string{}, map[string][]string{} // by server
@@ -82,20 +84,22 @@ func replicaCheck(before, now []replicated) Check {
 	for i, r := range now {
 		switch {
 		case r.info == nil && errors.Is(r.err, jetstream.ErrStreamNotFound):
-			continue // the topology says so
+			continue // the topology check reports it
 		case r.info == nil || r.info.Cluster == nil || r.info.Cluster.Leader == "":
-			c.found(Fail, r.name+" has no leader", "are most of its servers running and not full, and do they reach each other? until then nothing is stored there")
+			c.found(Fail, r.name+" has no leader",
+				"check that most of its servers run, reach each other and are not full; until then it stores nothing")
 			continue
 		}
 		led[r.info.Cluster.Leader] = append(led[r.info.Cluster.Leader], r.name)
 		copies = max(copies, 1+len(r.info.Cluster.Replicas))
-		var passed uint64 // what the leader stored between the two looks
+		var passed uint64 // number of messages that the leader stored in between
 		if first := before[i].info; first != nil && first.State.LastSeq < r.info.State.LastSeq {
 			passed = r.info.State.LastSeq - first.State.LastSeq
 		}
 		if there, want := 1+len(r.info.Cluster.Replicas), r.info.Config.Replicas; there < want {
 			c.found(Fail, fmt.Sprintf("%s has %s of %d", r.name, count(there, "replica"), want),
-				"are all servers there? replicas that do not come by themselves need a backup, new store folders and a restore")
+				"check that all servers run; replicas that do not appear by themselves need a backup, new store "+
+					"folders and a restore")
 		}
 		for _, p := range r.info.Cluster.Replicas {
 			switch {
@@ -107,11 +111,13 @@ func replicaCheck(before, now []replicated) Check {
 		}
 	}
 	for _, server := range slices.Sorted(maps.Keys(away)) {
-		c.found(Warn, fmt.Sprintf("%s is away from %s", server, strings.Join(away[server], ", ")), "start it: its replicas catch up by themselves")
+		c.found(Warn, fmt.Sprintf("%s is away from %s", server, strings.Join(away[server], ", ")),
+			"start it: its replicas catch up by themselves")
 	}
 	for _, server := range slices.Sorted(maps.Keys(late)) {
 		c.found(Warn, fmt.Sprintf("%s is behind the leaders of %s", server, strings.Join(late[server], ", ")),
-			"look again in a minute: a server that was started catches up; one that does not has a slow disk or a slow network, and its log says more")
+			"check again in a minute: a restarted server catches up; one that does not has a slow disk or network, "+
+				"see its log")
 	}
 	switch {
 	case c.State != OK:

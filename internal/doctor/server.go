@@ -12,14 +12,17 @@ import (
 )
 
 func connection(nc *nats.Conn) Check {
-	c := Check{Name: "nats", State: OK, Text: fmt.Sprintf("connected to %s, server %s", nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion())}
+	c := Check{
+		Name: "nats", State: OK,
+		Text: fmt.Sprintf("connected to %s, server %s", nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion()),
+	}
 	if err := topology.CheckServer(nc); err != nil {
 		c.State, c.Text, c.Next = Fail, err.Error(), "upgrade NATS, all servers of a cluster, to 2.14 or newer"
 	}
 	return c
 }
 
-// A natsUser is the user of a connection, as the server has it.
+// A natsUser is a connection's user, as the server reports it.
 type natsUser struct {
 	User        string `json:"user"`
 	Account     string `json:"account"`
@@ -29,7 +32,7 @@ type natsUser struct {
 	} `json:"permissions"`
 }
 
-// userOf asks the server who this is.
+// userOf asks the server for the connection's user.
 func userOf(ctx context.Context, nc *nats.Conn) (natsUser, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -41,18 +44,19 @@ func userOf(ctx context.Context, nc *nats.Conn) (natsUser, error) {
 		Data natsUser `json:"data"`
 	}
 	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return natsUser{}, fmt.Errorf("the answer cannot be read, is that a NATS server? %w", err)
+		return natsUser{}, fmt.Errorf("cannot decode the answer, so this may not be a NATS server %w", err)
 	}
 	return answer.Data, nil
 }
 
-// user is who the server takes this for, and what that user may do.
+// user checks the connection's user and its permissions.
 func user(ctx context.Context, nc *nats.Conn) Check {
 	c := Check{Name: "nats user", State: OK}
 	u, err := userOf(ctx, nc)
 	if err != nil {
-		c.State, c.Text = Warn, "the server does not tell who this user is: "+err.Error()
-		c.Next = "run this as a user who may read everything, ops of nats.conf for one; what this one may not see is said below"
+		c.State, c.Text = Warn, "the server does not report this connection's user: "+err.Error()
+		c.Next = "run this as a user who may read everything, ops of nats.conf for one; the lines below name what " +
+			"this user may not see"
 		return c
 	}
 	who := u.User
@@ -84,14 +88,20 @@ func allowed(p *struct{ Allow, Deny []string }) string {
 	return fmt.Sprintf("%d subjects", len(p.Allow))
 }
 
-// overhead is the room, in bytes, that ingest wants beside a webhook's body, for subject and headers.
+// overhead is the room in bytes that ingest needs besides a webhook's body, for subject and
+// headers.
 const overhead = 4096
 
 func payload(has, maxBody int64) Check {
-	c := Check{Name: "max_payload", State: OK, Text: fmt.Sprintf("%d bytes, enough for MAX_BODY_BYTES %d", has, maxBody)}
+	c := Check{
+		Name: "max_payload", State: OK, Text: fmt.Sprintf("%d bytes, enough for MAX_BODY_BYTES %d", has, maxBody),
+	}
 	if needs := maxBody + overhead; has < needs {
-		// As ingest has it: Stripe's webhooks are rarely larger than a tenth of the default.
-		c.State, c.Text = Warn, fmt.Sprintf("%d bytes, and the largest webhook needs %d: it would be answered 503 until Stripe gives up", has, needs)
+		// Only a warning, as in ingest: Stripe's webhooks are rarely larger than a tenth of the
+		// default.
+		c.State, c.Text = Warn,
+			fmt.Sprintf("%d bytes, and the largest webhook needs %d: it would be answered 503 until Stripe gives up",
+				has, needs)
 		c.Next = fmt.Sprintf("max_payload: %d in nats.conf, or lower MAX_BODY_BYTES", needs)
 	}
 	return c

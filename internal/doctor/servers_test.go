@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -25,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	natsproc.Main()
-	os.Exit(m.Run())
+	natstest.Main(m)
 }
 
 // shipped gives a server the nats.conf that is shipped; a client that does not log in is ops.
@@ -44,15 +43,26 @@ func shipped(t *testing.T) natstest.Option {
 	return func(opts *server.Options) { *opts = *o.Clone() }
 }
 
-// from is what a doctor on another machine has: a connection, and no monitoring port within reach.
+// from configures a doctor on another machine: a connection, and no monitoring port within reach.
 func from(t *testing.T, nc *nats.Conn, replicas int) (Config, jetstream.JetStream) {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{NATS: nc, Modes: []entitlement.Mode{entitlement.Test}, Topology: topology.Options{Replicas: replicas}, Monitor: "http://127.0.0.1:1",
-		Now: time.Now}, js
+	return Config{NATS: nc, Modes: []entitlement.Mode{entitlement.Test}, Topology: topology.Options{Replicas: replicas},
+		Monitor: "http://127.0.0.1:1",
+		Now:     time.Now}, js
+}
+
+// apply creates the streams and buckets of the syncers. On a busy machine a server of a cluster may
+// look offline for a moment.
+func apply(t *testing.T, js jetstream.JetStream, cfg Config) {
+	t.Helper()
+	natstest.Eventually(t, patience, func() error {
+		_, err := topology.Apply(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{})
+		return err
+	})
 }
 
 // shows is one check as a line.
@@ -67,14 +77,13 @@ func seen(t *testing.T, cfg Config) (lines map[string]string) {
 	return lines
 }
 
-// TestFullFromAnotherMachine: a store that takes no more is seen over the connection, before that when it is worth a look.
+// TestFullFromAnotherMachine: a store that takes no more is seen over the connection, before that
+// when it is worth a look.
 func TestFullFromAnotherMachine(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t, shipped(t), func(o *server.Options) { o.JetStreamMaxStore = 256 << 10 })
 	cfg, js := from(t, srv.Conn(t), 1)
-	if _, err := topology.Apply(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, js, cfg)
 	store := func() Check { return fill(look(t.Context(), cfg).fleet) }
 	if got := store(); got.State != OK || got.Text != "0 bytes of 256.0 KiB (0 %)" {
 		t.Errorf("empty: %s", shows(got))
@@ -89,10 +98,12 @@ func TestFullFromAnotherMachine(t *testing.T) {
 		}
 		return nil
 	})
-	if c := states[Warn]; !strings.HasPrefix(c.Text, "2") || !strings.HasSuffix(c.Text, "%): once it is full, every webhook is answered 503") || c.Next == "" {
+	if c := states[Warn]; !strings.HasPrefix(c.Text, "2") ||
+		!strings.HasSuffix(c.Text, "%): once it is full, every webhook is answered 503") || c.Next == "" {
 		t.Errorf("on the way: %s", shows(c))
 	}
-	if c := store(); c.State != Fail || !regexp.MustCompile(`^2\d\d\.\d KiB of 256\.0 KiB \(10\d %\): it takes no more, and webhooks are answered 503$`).MatchString(c.Text) || c.Next == "" {
+	if c := store(); c.State != Fail ||
+		!regexp.MustCompile(`^2\d\d\.\d KiB of 256\.0 KiB \(10\d %\): it takes no more, and webhooks are answered 503$`).MatchString(c.Text) || c.Next == "" {
 		t.Errorf("full: %s", shows(c))
 	}
 }
@@ -102,32 +113,33 @@ func TestDeadServer(t *testing.T) {
 	t.Parallel()
 	c := natstest.Cluster(t, 3, shipped(t))
 	cfg, js := from(t, c.Servers[0].Conn(t), 3)
-	if _, err := topology.Apply(t.Context(), js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, js, cfg)
 	natstest.Eventually(t, patience, func() error {
 		lines := seen(t, cfg)
 		want := map[string]string{
 			"nats servers": "ok nats servers: 3 of 3 answer, version " + server.VERSION + ": n1, n2, n3 → ",
-			"durability":   "ok durability: sync_interval is always on all 3: what is acknowledged is on disk → ",
+			"durability":   "ok durability: sync_interval is always on all 3: acknowledged messages are on disk → ",
 			"nats health":  "ok nats health: /healthz is ok on all 3: they find nothing wrong with their streams → ",
 		}
 		store := lines["nats store"]
 		delete(lines, "nats store")
 		checks := replicas(t.Context(), js, cfg)
-		if diff := cmp.Diff(want, lines); diff != "" || !strings.HasPrefix(store, "ok nats store: n1 ") || len(checks) != 1 ||
+		if diff := cmp.Diff(want, lines); diff != "" || !strings.HasPrefix(store, "ok nats store: n1 ") ||
+			len(checks) != 1 ||
 			!strings.HasPrefix(shows(checks[0]), "ok replicas: all current, 3 replicas of each: n") {
 			return fmt.Errorf("three of three: %s%s\n%v", diff, store, checks)
 		}
 		return nil
 	})
 	c.Servers[2].Shutdown()
-	if got, want := seen(t, cfg)["nats servers"], "fail nats servers: 2 of 3 answer; missing: n3 → "; !strings.HasPrefix(got, want) {
+	if got, want := seen(t, cfg)["nats servers"],
+		"fail nats servers: 2 of 3 answer; missing: n3 → "; !strings.HasPrefix(got, want) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	natstest.Eventually(t, patience, func() error {
 		checks := replicas(t.Context(), js, cfg)
-		if len(checks) != 1 || checks[0].State != Warn || !strings.HasPrefix(checks[0].Text, "n3 is away from STRIPE_EVENTS, ") {
+		if len(checks) != 1 || checks[0].State != Warn ||
+			!strings.HasPrefix(checks[0].Text, "n3 is away from STRIPE_EVENTS, ") {
 			return fmt.Errorf("replicas: %v", checks)
 		}
 		return nil
@@ -139,7 +151,9 @@ func TestReplicaLags(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	c, err := natsproc.Start(ctx, natsproc.Config{Servers: 3, Dir: t.TempDir(), Conf: "../../nats.conf", User: url.UserPassword("ops", "ops-dev")})
+	c, err := natsproc.Start(ctx, natsproc.Config{
+		Servers: 3, Dir: t.TempDir(), Conf: "../../nats.conf", User: url.UserPassword("ops", "ops-dev"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,9 +164,7 @@ func TestReplicaLags(t *testing.T) {
 	}
 	t.Cleanup(nc.Close)
 	cfg, js := from(t, nc, 3)
-	if _, err := topology.Apply(ctx, js, topology.Syncer(cfg.Topology, entitlement.Test), topology.ApplyOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, js, cfg)
 	follower := (c.StreamLeader(ctx, topology.EventsStream) + 1) % c.Size()
 	c.Lag(follower, 3*time.Second)
 	subject := stripeevent.EventSubject(customer("cus_1"), "invoice.paid")
@@ -176,7 +188,9 @@ func TestReplicaCheck(t *testing.T) {
 	t.Parallel()
 	at := func(last uint64, replicas ...*jetstream.PeerInfo) []replicated {
 		return []replicated{{name: "STRIPE_EVENTS", info: &jetstream.StreamInfo{
-			State: jetstream.StreamState{LastSeq: last}, Cluster: &jetstream.ClusterInfo{Leader: "nats-1", Replicas: replicas},
+			State: jetstream.StreamState{LastSeq: last}, Cluster: &jetstream.ClusterInfo{
+				Leader: "nats-1", Replicas: replicas,
+			},
 		}}}
 	}
 	current := &jetstream.PeerInfo{Name: "nats-2", Current: true}
@@ -187,13 +201,20 @@ func TestReplicaCheck(t *testing.T) {
 		before, now []replicated
 		want        string
 	}{
-		"current":                {at(5, current), at(5, current), "ok replicas: all current, 2 replicas of each: nats-1 leads STRIPE_EVENTS → "},
-		"keeps up under load":    {at(1000, current, late), at(1030, current, late), "ok replicas: all current, 3 replicas of each: nats-1 leads STRIPE_EVENTS → "},
-		"stands still":           {at(1000, current, late), at(1029, current, late), "warn replicas: nats-3 is behind the leaders of STRIPE_EVENTS by 30 operations → look again in a minute"},
-		"away":                   {at(5, current), at(5, current, &jetstream.PeerInfo{Name: "nats-3", Offline: true}), "warn replicas: nats-3 is away from STRIPE_EVENTS → start it"},
-		"gone":                   {at(5, current), lacks, "fail replicas: STRIPE_EVENTS has 2 replicas of 3 → are all servers there?"},
-		"no leader":              {at(5, current), []replicated{{name: "STRIPE_EVENTS", err: context.DeadlineExceeded}}, "fail replicas: STRIPE_EVENTS has no leader → are most"},
-		"the topology's concern": {nil, []replicated{{name: "STRIPE_EVENTS", err: jetstream.ErrStreamNotFound}}, "ok replicas: there are none → "},
+		"current": {at(5, current), at(5, current),
+			"ok replicas: all current, 2 replicas of each: nats-1 leads STRIPE_EVENTS → "},
+		"keeps up under load": {at(1000, current, late), at(1030, current, late),
+			"ok replicas: all current, 3 replicas of each: nats-1 leads STRIPE_EVENTS → "},
+		"stands still": {at(1000, current, late), at(1029, current, late),
+			"warn replicas: nats-3 is behind the leaders of STRIPE_EVENTS by 30 operations → check again in a minute"},
+		"away": {at(5, current), at(5, current, &jetstream.PeerInfo{Name: "nats-3", Offline: true}),
+			"warn replicas: nats-3 is away from STRIPE_EVENTS → start it"},
+		"gone": {at(5, current), lacks,
+			"fail replicas: STRIPE_EVENTS has 2 replicas of 3 → check that all servers run"},
+		"no leader": {at(5, current), []replicated{{name: "STRIPE_EVENTS", err: context.DeadlineExceeded}},
+			"fail replicas: STRIPE_EVENTS has no leader → check that most"},
+		"the topology's concern": {nil, []replicated{{name: "STRIPE_EVENTS", err: jetstream.ErrStreamNotFound}},
+			"ok replicas: there are none → "},
 	} {
 		if got := shows(replicaCheck(tt.before, tt.now)); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
@@ -208,7 +229,10 @@ func TestServersDiffer(t *testing.T) {
 	fleet := func(change func(all []servers.Server), missing ...string) servers.Fleet {
 		f := servers.Fleet{Size: 3, Missing: missing}
 		for i := range 3 - len(missing) {
-			s := servers.Server{Name: fmt.Sprintf("nats-%d", i+1), ID: fmt.Sprint(i), Version: "2.15.3", Health: &servers.Health{Status: "ok"}}
+			s := servers.Server{
+				Name: fmt.Sprintf("nats-%d", i+1), ID: fmt.Sprint(i), Version: "2.15.3",
+				Health: &servers.Health{Status: "ok"},
+			}
 			s.JetStream.Config.SyncAlways, s.JetStream.Config.MaxStorage = true, 10<<30
 			f.Servers = append(f.Servers, s)
 		}
@@ -222,27 +246,44 @@ func TestServersDiffer(t *testing.T) {
 		want string
 	}{
 		"a rolling upgrade": {sight{fleet: fleet(func(all []servers.Server) { all[2].Version = "2.14.10" })},
-			"warn nats servers: their versions differ: nats-1 2.15.3, nats-2 2.15.3, nats-3 2.14.10 → is this a rolling upgrade? bring it to its end"},
+			"warn nats servers: their versions differ: nats-1 2.15.3, nats-2 2.15.3, nats-3 2.14.10 → finish the " +
+				"rolling upgrade"},
 		"too old": {sight{fleet: fleet(func(all []servers.Server) { all[1].Version = "2.12.1" })},
-			"fail nats servers: nats-2: has version 2.12.1; their versions differ: nats-1 2.15.3, nats-2 2.12.1, nats-3 2.15.3 → upgrade it to 2.14 or newer; is this a rolling upgrade? bring it to its end"},
+			"fail nats servers: nats-2: has version 2.12.1; their versions differ: nats-1 2.15.3, nats-2 2.12.1, " +
+				"nats-3 2.15.3 → upgrade it to 2.14 or newer; finish the rolling upgrade"},
 		"one for REPLICAS=3": {sight{fleet: alone},
-			"fail nats servers: REPLICAS is 3, and there is 1 server → docs/operations.md says how to go from one server to three: the store folders must be new"},
-		"one at a port": {sight{fleet: fleet(func([]servers.Server) {}, "nats-2", "nats-3"), port: "http://nats-1:8222"},
-			"unseen nats servers: 1 of 3 seen, at http://nats-1:8222; not seen: nats-2, nats-3 → connect to each of them and give its monitoring port, or export the two questions to this account as nats.conf does"},
+			"fail nats servers: REPLICAS is 3, and there is 1 server → see docs/operations/cluster.md for the " +
+				"steps from one server to three: the store folders must be new"},
+		"one at a port": {sight{
+			fleet: fleet(func([]servers.Server) {}, "nats-2", "nats-3"), port: "http://nats-1:8222",
+		},
+			"unseen nats servers: 1 of 3 seen, at http://nats-1:8222; not seen: nats-2, nats-3 → connect to each of " +
+				"them and give its monitoring port, or export the two questions to this account as nats.conf does"},
 		"not synced": {sight{fleet: fleet(func(all []servers.Server) {
 			all[1].JetStream.Config.SyncAlways, all[1].JetStream.Config.SyncInterval = false, 2*time.Minute
-		})}, "warn durability: nats-2: the disk is synced every 2m0s: a power failure of the whole cluster loses what was acknowledged since → sync_interval: always in the block jetstream of nats.conf, on every server"},
+		})},
+			"warn durability: nats-2: the disk is synced every 2m0s: a power failure of the whole cluster loses what " +
+				"was acknowledged since → sync_interval: always in the block jetstream of nats.conf, on every server"},
 		"off": {sight{fleet: fleet(func(all []servers.Server) {
 			all[0].JetStream.Disabled = true
 			all[0].JetStream.Config.SyncAlways = false
 		})},
-			"fail nats health: nats-1: JetStream is off → is the disk of NATS full? nats-server turns JetStream off when it cannot write: make room, then restart it; its log says more"},
+			"fail nats health: nats-1: JetStream is off → nats-server turns JetStream off when it cannot write: make " +
+				"room on its disk, then restart it; see its log"},
 		"silent about its health": {sight{fleet: fleet(func(all []servers.Server) { all[0].Health = nil })},
-			"unseen nats health: nats-1: /healthz is not answered → ask it at its monitoring port: curl -s http://127.0.0.1:8222/healthz"},
+			"unseen nats health: nats-1: /healthz is not answered → ask it at its monitoring port: curl -s " +
+				"http://127.0.0.1:8222/healthz"},
 		"fills": {sight{fleet: fleet(func(all []servers.Server) { all[0].JetStream.Storage = 9 << 30 })},
-			"warn nats store: nats-1: 9.0 GiB of 10.0 GiB (90 %): once it is full, every webhook is answered 503 → a larger disk and max_file_store, or a lower EVENTS_MAX_AGE; `log growth` says how long it lasts"},
-		"memory": {sight{fleet: fleet(func(all []servers.Server) { all[0].JetStream.Memory, all[0].JetStream.Config.MaxMemory = 90, 100 })},
-			"warn nats store: nats-1: 90 bytes of 100 bytes in memory (90 %) → raise max_memory_store in nats.conf: without stripe_pace, which is there, syncs cost more requests"},
+			"warn nats store: nats-1: 9.0 GiB of 10.0 GiB (90 %): once it is full, every webhook is answered 503 → a " +
+				"larger disk and max_file_store, or a lower EVENTS_MAX_AGE; `log growth` says how long it lasts"},
+		"memory": {sight{
+			fleet: fleet(func(all []servers.Server) {
+				all[0].JetStream.Memory, all[0].JetStream.Config.MaxMemory = 90,
+					100
+			}),
+		},
+			"warn nats store: nats-1: 90 bytes of 100 bytes in memory (90 %) → raise max_memory_store in nats.conf: " +
+				"without stripe_pace, which is there, syncs cost more requests"},
 	} {
 		var odd []string
 		for _, c := range natsServers(cfg, tt.seen) {
@@ -260,27 +301,39 @@ func TestServersDiffer(t *testing.T) {
 func TestWorst(t *testing.T) {
 	t.Parallel()
 	r := Report{State: OK}
-	for _, step := range []struct{ add, want State }{{OK, OK}, {Warn, Warn}, {OK, Warn}, {Unseen, Unseen}, {Warn, Unseen}, {Fail, Fail}, {Unseen, Fail}} {
+	for _, step := range []struct{ add, want State }{
+		{OK, OK},
+		{Warn, Warn},
+		{OK, Warn},
+		{Unseen, Unseen},
+		{Warn, Unseen},
+		{Fail, Fail},
+		{Unseen, Fail},
+	} {
 		if r.add(Check{State: step.add}); r.State != step.want {
 			t.Errorf("after %s: %s, want %s", step.add, r.State, step.want)
 		}
 	}
 }
 
-// TestNobodyElsesServers: where the servers are somebody else's, one can say so.
-func TestNobodyElsesServers(t *testing.T) {
+// TestNotOurServers: a setting says that the servers belong to someone else.
+func TestNotOurServers(t *testing.T) {
 	t.Parallel()
 	cfg, _ := from(t, natstest.Run(t).Conn(t), 1)
-	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got, "unseen nats servers: not seen: whether what is acknowledged is on disk") {
+	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got,
+		"unseen nats servers: not seen: whether acknowledged messages are on disk") {
 		t.Error(got)
 	}
 	cfg.Monitor = NoMonitor
-	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got, "warn nats servers: not looked at, as NATS_MONITOR=none says: ") {
+	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got,
+		"warn nats servers: not looked at, as NATS_MONITOR=none says: ") {
 		t.Error(got)
 	}
-	cfg.NATS = natstest.Run(t, shipped(t)).Conn(t, nats.UserInfo("ingest", "ingest-dev"), nats.CustomInboxPrefix("_INBOX_ingest"))
+	cfg.NATS = natstest.Run(t, shipped(t)).Conn(t, nats.UserInfo("ingest", "ingest-dev"),
+		nats.CustomInboxPrefix("_INBOX_ingest"))
 	cfg.Monitor = "http://127.0.0.1:1"
-	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got, "unseen nats servers: not seen: ") || !strings.HasSuffix(got, "ops of nats.conf for one") {
+	if got := seen(t, cfg)["nats servers"]; !strings.HasPrefix(got, "unseen nats servers: not seen: ") ||
+		!strings.HasSuffix(got, "ops of nats.conf for one") {
 		t.Error(got)
 	}
 }

@@ -13,22 +13,25 @@ import (
 	"entitled/internal/servers"
 )
 
-// NoMonitor as Config.Monitor says that somebody else looks after the NATS servers.
+// NoMonitor as Config.Monitor means that others operate the NATS servers.
 const NoMonitor = "none"
 
-// answersWithin is how long the NATS servers may take to answer. A server that is gone costs each question as long.
+// answersWithin bounds the wait for the NATS servers' answers. With a missing server each request
+// takes that long.
 const answersWithin = 3 * time.Second
 
-// A sight is what could be seen of the NATS servers.
+// A sight is the result of asking the NATS servers.
 type sight struct {
 	fleet servers.Fleet
-	// port is the monitoring port that alone answered, empty if the servers answered over the connection.
+	// port is the monitoring port if only that answered; empty if the servers answered over the
+	// connection.
 	port string
-	// err is why nothing was seen.
+	// err is why there is no answer.
 	err error
 }
 
-// look asks every server over the connection; where none answers there, it asks the monitoring port of the one connected to.
+// look asks every server over the connection; if none answers, it asks the monitoring port of the
+// connected server.
 func look(ctx context.Context, cfg Config) sight {
 	fleet, err := servers.Look(ctx, cfg.NATS, answersWithin, true)
 	if err == nil {
@@ -46,9 +49,12 @@ func look(ctx context.Context, cfg Config) sight {
 
 var errNoMonitor = errors.New("no monitoring port of NATS")
 
-// atPort asks the monitoring port of the server connected to.
+// atPort asks the monitoring port of the connected server.
 func atPort(ctx context.Context, cfg Config) (servers.Server, error) {
-	s := servers.Server{Name: cfg.NATS.ConnectedServerName(), ID: cfg.NATS.ConnectedServerId(), Version: cfg.NATS.ConnectedServerVersion()}
+	s := servers.Server{
+		Name: cfg.NATS.ConnectedServerName(), ID: cfg.NATS.ConnectedServerId(),
+		Version: cfg.NATS.ConnectedServerVersion(),
+	}
 	switch err := ask(ctx, cfg.Monitor, "/jsz", &s.JetStream); {
 	case err != nil:
 		return s, err
@@ -68,7 +74,8 @@ func atPort(ctx context.Context, cfg Config) (servers.Server, error) {
 	return s, nil
 }
 
-// ask reads what the monitoring port has at a path. A server that is not well says so with another status than 200.
+// ask reads a path of the monitoring port. An unhealthy server answers with another status than
+// 200.
 func ask(ctx context.Context, monitor, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

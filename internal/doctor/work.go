@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,96 +15,95 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
 	"entitled/internal/stripeevent"
-	"entitled/internal/syncer"
 )
 
 const (
-	// A marker of the lane for webhooks waits for its customer's pace, 8 s, and for Stripe's budget.
+	// A marker of the webhook lane may wait for its customer's pace, 8 s, and for Stripe's budget.
 	nowLate, nowStuck = time.Minute, 15 * time.Minute
-	// Bulk work takes what webhooks leave of the budget: a replay may take hours, and is not stuck.
+	// Bulk work uses the budget that webhooks leave: a replay may take hours and is not stuck.
 	bulkLate = 6 * time.Hour
-	// A job is settled within minutes; its schedule brings it again, and the age begins anew.
+	// A job ends within minutes. Its next schedule replaces it, and its age starts again.
 	jobLate = 15 * time.Minute
-	// An account without any event for so long has no customers, or no endpoint.
+	// An account without events for this long has no customers, or no endpoint.
 	silent = 24 * time.Hour
-	// Within so long after the first failure several more tries have failed.
+	// This long after the first failure several retries have failed too.
 	stalled = 15 * time.Second
-	// How long the logs and the bucket of a mode are read to find out who lacks a snapshot; a million customers took 34 s
-	// on a busy machine, and both modes are to be told within the minutes that one waits for this.
+	// comparing bounds the reading of the logs and the bucket of a mode that finds customers
+	// without a snapshot. A million customers took 34 s on a busy machine, and an operator waits
+	// for both modes.
 	comparing = 30 * time.Second
-	// The servers' clocks order nothing here: they date schedules and records.
+	// The servers' clocks only date schedules and records; nothing is ordered by them.
 	natsSkewed, natsWrong = 5 * time.Second, time.Minute
 )
 
-// syncers asks the micro service of the mode who is there, and with which policy.
+// syncers asks the micro service of the mode for its instances.
 func syncers(ctx context.Context, nc *nats.Conn, m entitlement.Mode) Check {
 	c := Check{Name: "syncers", Mode: m, State: OK}
-	n, policies, err := ping(ctx, nc, m)
+	n, err := ping(ctx, nc, m)
 	switch {
 	case err != nil:
-		c.State, c.Text, c.Next = Warn, "cannot ask for them: "+err.Error(), "run this as a NATS user who may publish to $SRV.PING.>, ops of nats.conf for one"
+		c.State, c.Text, c.Next = Warn, "cannot ask for them: "+err.Error(),
+			"run this as a NATS user who may publish to $SRV.PING.>, ops of nats.conf for one"
 	case n == 0:
 		c.State, c.Text = Fail, "none is running: markers wait, and snapshots stay as they are"
-		c.Next = "start cmd/syncer with a " + string(m) + " key; its /readyz says what keeps it from working"
-	case len(policies) > 1:
-		c.State, c.Text = Fail, fmt.Sprintf("%d answering, and they do not agree: %s", n, strings.Join(policies, "; "))
-		c.Next = "give all syncers of the mode the same FEATURES and PAST_DUE_GRACE: until then one gives a customer what another takes"
+		c.Next = "start a syncer with a " + string(m) + " key; its /readyz says why if it cannot work"
 	default:
-		c.Text = fmt.Sprintf("%d answering, %s", n, strings.Join(policies, ""))
+		c.Text = fmt.Sprintf("%d answering", n)
 	}
 	return c
 }
 
-// askFor is how long to wait for the first answer, pingFor how long to count others after it.
+// askFor bounds the wait for the first answer, pingFor that for others after it.
 const askFor, pingFor = 2 * time.Second, 250 * time.Millisecond
 
-// ping counts the syncers that answer, and lists the policies that they have, sorted.
-func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (n int, policies []string, err error) {
+// ping counts the answering syncers.
+func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (n int, err error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
-	if err := nc.PublishRequest(syncer.PingSubject(m), inbox, nil); err != nil {
-		return 0, nil, err
+	if err := nc.PublishRequest(stripeevent.PingSubject(m), inbox, nil); err != nil {
+		return 0, err
 	}
 	for wait := askFor; ; wait = pingFor {
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		msg, err := sub.NextMsgWithContext(ctx)
 		cancel()
 		switch {
-		case err == nil && len(msg.Data) == 0 && msg.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
-			return 0, nil, nil
+		case err == nil && len(msg.Data) == 0 &&
+			msg.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
+			return 0, nil
 		case errors.Is(err, context.DeadlineExceeded) && n > 0:
-			slices.Sort(policies)
-			return n, slices.Compact(policies), nil
+			return n, nil
 		case err != nil:
-			return 0, nil, err
+			return 0, err
 		}
 		var answer micro.Ping
 		if json.Unmarshal(msg.Data, &answer) == nil {
 			n++
-			policies = append(policies, cmp.Or(answer.Metadata[syncer.PolicyMetadata], "an unknown policy"))
 		}
 	}
 }
 
-// work is the checks of one mode that read its streams and buckets.
+// work makes the checks of one mode that read its streams and buckets.
 func work(ctx context.Context, js jetstream.JetStream, cfg Config, m entitlement.Mode) []Check {
 	open, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	i, err := syncer.Inspect(open, js, m)
+	i, err := inspect.Open(open, js, m)
 	if err != nil {
 		return []Check{unread("backlog", m, err)}
 	}
-	e := examination{Inspector: i, cfg: cfg, mode: m}
+	e := &examination{Inspector: i, cfg: cfg, mode: m}
 	return []Check{
 		e.one(ctx, "webhook lane", e.lane(stripeevent.Now)),
 		e.one(ctx, "bulk lane", e.lane(stripeevent.Bulk)),
 		e.one(ctx, "failing customers", e.failing),
 		e.bounded(ctx, comparing+2*within, "snapshots", e.snapshots),
+		e.one(ctx, "plans", e.plans),
 		e.one(ctx, "coverage", e.coverage),
 		e.one(ctx, "jobs", e.jobs),
 		e.one(ctx, "webhooks", e.silence),
@@ -115,21 +113,25 @@ func work(ctx context.Context, js jetstream.JetStream, cfg Config, m entitlement
 
 func unread(name string, m entitlement.Mode, err error) Check {
 	return Check{Name: name, Mode: m, State: Fail, Text: "not looked at: " + err.Error(),
-		Next: "run this as a NATS user who may read it, ops of nats.conf for one, and look whether the stream has a leader"}
+		Next: "run this as a NATS user who may read it, ops of nats.conf for one, and look whether the stream has a " +
+			"leader"}
 }
 
 // An examination is that of one mode.
 type examination struct {
-	*syncer.Inspector
+	*inspect.Inspector
 	cfg  Config
 	mode entitlement.Mode
+	// contents are those of the snapshots: the check of the snapshots reads them.
+	contents inspect.Contents
 }
 
 func (e examination) one(ctx context.Context, name string, look func(context.Context) (Check, error)) Check {
 	return e.bounded(ctx, 2*within, name, look)
 }
 
-func (e examination) bounded(ctx context.Context, limit time.Duration, name string, look func(context.Context) (Check, error)) Check {
+func (e examination) bounded(ctx context.Context, limit time.Duration, name string,
+	look func(context.Context) (Check, error)) Check {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c, err := look(ctx)
@@ -144,15 +146,20 @@ func (e examination) lane(l stripeevent.Lane) func(context.Context) (Check, erro
 	return func(ctx context.Context) (Check, error) {
 		b, err := e.Lane(ctx, l)
 		if err != nil || b.Len() == 0 {
-			return Check{State: OK, Text: "nobody waits"}, err
+			return Check{State: OK, Text: "no customer waits"}, err
 		}
-		c := Check{State: OK, Text: fmt.Sprintf("%s dirty (%d waiting, %d in hand, %d of those delivered before)", customers(b.Len()), b.Waiting, b.Held, b.Again)}
+		c := Check{
+			State: OK,
+			Text: fmt.Sprintf("%s dirty (%d waiting, %d in hand, %d of those delivered before)",
+				customers(b.Len()), b.Waiting, b.Delivered, b.Redelivered),
+		}
 		if b.Oldest.IsZero() {
 			return c, nil
 		}
 		age := e.cfg.Now().Sub(b.Oldest)
 		c.Text += ", the oldest for " + span(age)
-		next := "is a syncer there and ready (/readyz), does Stripe answer, is the budget large enough (STRIPE_RATE)? " + e.command("parked --all") + " shows who fails, and why"
+		next := "check that a syncer is ready (/readyz), that Stripe answers and that the budget is large enough " +
+			"(STRIPE_RATE); " + e.command("parked --all") + " shows who fails, and why"
 		switch {
 		case l == stripeevent.Now && age > nowStuck:
 			c.State, c.Next = Fail, next
@@ -164,7 +171,8 @@ func (e examination) lane(l stripeevent.Lane) func(context.Context) (Check, erro
 }
 
 func (e examination) failing(ctx context.Context) (Check, error) {
-	// Read first: what succeeds from now on shows as fewer who fail.
+	// Read first, so that a success in the meantime can only reduce the number of failing
+	// customers.
 	success, err := e.NewestSnapshot(ctx)
 	if err != nil {
 		return Check{}, err
@@ -176,36 +184,43 @@ func (e examination) failing(ctx context.Context) (Check, error) {
 	if f.Parked+f.Retried == 0 {
 		return Check{State: OK, Text: "none, and none parked"}, nil
 	}
-	c := Check{State: Warn, Text: customers(uint64(f.Retried)) + " tried again after a failure, none parked",
+	c := Check{State: Warn, Text: customers(uint64(f.Retried)) + " retried after a failure, none parked",
 		Next: e.command("parked --all") + " shows why; they are parked after 20 failures while others succeed"}
 	if f.Parked > 0 {
-		c.Text = fmt.Sprintf("%s parked, the first %s ago; %d more tried again by themselves", customers(uint64(f.Parked)), ago(f.OldestParked, e.cfg.Now()), f.Retried)
+		c.Text = fmt.Sprintf("%s parked, the first %s ago; %d more retried by themselves",
+			customers(uint64(f.Parked)), ago(f.OldestParked, e.cfg.Now()), f.Retried)
 		c.Next = e.command("parked") + " shows why, and with --redrive-all tries them again"
 		if f.Retried > 0 {
-			c.Next = e.command("parked --all") + " shows why, and " + e.command("parked --redrive-all") + " tries those again that are parked"
+			c.Next = e.command("parked --all") + " shows why, and " + e.command("parked --redrive-all") +
+				" tries those again that are parked"
 		}
 	}
 	if f.Stalled == 0 || e.cfg.Now().Sub(f.StalledAt) < stalled {
 		return c, nil
 	}
-	c.Text += fmt.Sprintf("; nobody's sync has succeeded since %s began to fail, the first %s ago; the last error: %s", customers(uint64(f.Stalled)), ago(f.StalledAt, e.cfg.Now()), f.Error)
-	if f.Stalled > 1 { // one alone may be its own fault, on a quiet account
+	c.Text += fmt.Sprintf("; no sync has succeeded since %s began to fail, the first %s ago; the last error: %s",
+		customers(uint64(f.Stalled)), ago(f.StalledAt, e.cfg.Now()), f.Error)
+	if f.Stalled > 1 { // a single customer on a quiet account may be its own fault
 		c.State = Fail
-		c.Next = e.command("parked --all") + " shows all reasons; status.stripe.com, the network, STRIPE_API_BASE? the syncers try again by themselves, and an outage parks nobody"
+		c.Next = e.command("parked --all") +
+			" shows all reasons; status.stripe.com, the network, STRIPE_API_BASE? the syncers try again by " +
+			"themselves, and an outage parks no customer"
 	}
 	return c, nil
 }
 
-// snapshots looks for customers that apps know nothing of: to them, these have no access.
-func (e examination) snapshots(ctx context.Context) (Check, error) {
+// snapshots checks for customers without a snapshot, who have no access in apps.
+func (e *examination) snapshots(ctx context.Context) (Check, error) {
 	s, err := e.Snapshots(ctx, e.cfg.Marks, comparing)
+	e.contents = s.Contents
 	return e.compared(s), err
 }
 
-func (e examination) compared(s syncer.Snapshots) Check {
+func (e examination) compared(s inspect.Snapshots) Check {
 	c := Check{State: OK, Text: count(s.Entries, "snapshot")}
 	if s.Counted {
-		c.Text += fmt.Sprintf("; both modes together have as many as customers with a record (%d): so many are counted, and not compared one by one", s.Recorded)
+		c.Text += fmt.Sprintf("; both modes together have as many as customers with a record (%d): so many are "+
+			"counted, and not compared one by one", s.Recorded)
 		return c
 	}
 	if s.Missing > 0 {
@@ -214,24 +229,28 @@ func (e examination) compared(s syncer.Snapshots) Check {
 	switch {
 	case s.Lost > 0:
 		c.State = Fail
-		c.Next = "apps see no access for them: " + e.command("replay --rebuild") + " has them read from Stripe; `entitled backfill` also finds whom no log names any more"
+		c.Next = "apps see no access for them: " + e.command("replay --rebuild") +
+			" has them read from Stripe; `entitled backfill` also finds customers that no stream names any more"
 	case s.Marked+s.Failing > 0:
-		c.State, c.Next = Warn, "apps see no access for them until a sync succeeds: the lines above say how many wait, and how many fail"
+		c.State, c.Next = Warn,
+			"apps see no access for them until a sync succeeds: the lines above say how many wait, and how many fail"
 	case s.Unread != "":
 		c.State = Warn
-		c.Text += fmt.Sprintf("; %s could not be read to their end in %s, so not all are looked for: both modes have records of %s", s.Unread, span(comparing), customers(uint64(s.Recorded)))
+		c.Text += fmt.Sprintf(
+			"; %s could not be read to their end in %s, so not all are looked for: both modes have records of %s",
+			s.Unread, span(comparing), customers(uint64(s.Recorded)))
 		c.Next = e.command("replay --rebuild --dry-run") + " counts those without a snapshot, and takes longer"
 	case s.Looked < s.Missing:
 		c.State = Warn
-		c.Next = "those looked at only wait for their first sync; run this again when fewer do"
+		c.Next = "those checked only wait for their first sync; run this again when fewer do"
 	case s.Missing == 0:
 		c.Text += ", none is missing"
 	}
 	return c
 }
 
-// lackers says how many have no snapshot, and what is to be expected for them.
-func lackers(s syncer.Snapshots) string {
+// lackers formats the number of customers without a snapshot.
+func lackers(s inspect.Snapshots) string {
 	text := customers(uint64(s.Missing)) + " that a record or an event names"
 	if s.Unread != "" {
 		text = "at least " + text
@@ -244,7 +263,8 @@ func lackers(s syncer.Snapshots) string {
 		n    int
 		what string
 	}{
-		{s.Lost, "with nothing that brings one"}, {s.Marked, "marked for a sync"}, {s.First, "marked for the first sync"}, {s.Failing, "failing"},
+		{s.Lost, "with nothing that brings one"}, {s.Marked, "marked for a sync"},
+		{s.First, "marked for the first sync"}, {s.Failing, "failing"},
 	} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
@@ -253,7 +273,7 @@ func lackers(s syncer.Snapshots) string {
 	return text + ": " + strings.Join(parts, ", ")
 }
 
-// command is one of this tool's for the mode, as one types it.
+// command returns a command line of this tool for the mode.
 func (e examination) command(line string) string {
 	return "`entitled " + line + " --mode " + string(e.mode) + "`"
 }
@@ -264,23 +284,28 @@ func (e examination) coverage(ctx context.Context) (Check, error) {
 		return Check{}, err
 	}
 	if u.Customers == 0 {
-		return Check{State: OK, Text: fmt.Sprintf("every event has led to a sync, a marker (%d) or a parked customer", u.Waiting)}, nil
+		return Check{State: OK,
+			Text: fmt.Sprintf("every event has led to a sync, a marker (%d) or a parked customer", u.Waiting)}, nil
 	}
 	every, whose, err := e.coverageEvery(ctx)
 	if err != nil {
 		return Check{}, err
 	}
 	age := e.cfg.Now().Sub(u.Oldest)
-	c := Check{State: Warn, Text: fmt.Sprintf("%s with an event that no sync covers and no marker, the oldest %s ago", customers(uint64(u.Customers)), span(age)),
-		Next: "the job coverage marks them within " + every.String() + " (" + whose + "); look for what lost their markers"}
+	c := Check{State: Warn, Text: fmt.Sprintf("%s with an event that no sync covers and no marker, the oldest %s ago",
+		customers(uint64(u.Customers)), span(age)),
+		Next: "the job coverage marks them within " + every.String() + " (" + whose +
+			"); look for what lost their markers"}
 	if age > 2*every+time.Minute {
 		c.State = Fail
-		c.Next = "the job coverage does not run: look at the jobs, at the syncers and at their log; " + e.command("replay") + " marks them by hand"
+		c.Next = "the job coverage does not run: look at the jobs, at the syncers and at their log; " +
+			e.command("replay") + " marks them by hand"
 	}
 	return c, nil
 }
 
-// coverageEvery is how often that job runs: as its schedule says, which is the syncers', or else as this program was told.
+// coverageEvery returns the interval of the coverage job: from its schedule, as the syncers set it,
+// or else from this program's settings.
 func (e examination) coverageEvery(ctx context.Context) (every time.Duration, whose string, err error) {
 	found, err := e.Schedules(ctx)
 	if err != nil {
@@ -300,14 +325,14 @@ func (e examination) jobs(ctx context.Context) (Check, error) {
 		return Check{}, err
 	}
 	var missing []string
-	for _, name := range syncer.JobNames() {
+	for _, name := range inspect.JobNames() {
 		if found[name] == "" {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
 		return Check{State: Fail, Text: "no schedule for " + strings.Join(missing, ", "),
-			Next: "a running syncer restores it within a minute; if one runs, its log says why not"}, nil
+			Next: "a running syncer restores it within a minute, or logs why it cannot"}, nil
 	}
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(found)) {
@@ -320,10 +345,10 @@ func (e examination) jobs(ctx context.Context) (Check, error) {
 	c := Check{State: OK, Text: strings.Join(list, ", ")}
 	if age := e.cfg.Now().Sub(b.Oldest); b.Len() > 0 && !b.Oldest.IsZero() && age > jobLate {
 		c.State, c.Text = Warn, fmt.Sprintf("%s; one is due since %s", c.Text, span(age))
-		c.Next = "is a syncer running? a job that fails is in its log, and tried again"
-	} else if b.Again > 0 {
-		c.State, c.Text = Warn, c.Text+"; one has failed and is tried again"
-		c.Next = "the syncers' log says why"
+		c.Next = "check that a syncer runs; a failed job is in its log, and is retried"
+	} else if b.Redelivered > 0 {
+		c.State, c.Text = Warn, c.Text+"; one has failed and is retried"
+		c.Next = "see the log of the syncers"
 	}
 	return c, nil
 }
@@ -333,7 +358,8 @@ func (e examination) silence(ctx context.Context) (Check, error) {
 	if err != nil {
 		return Check{}, err
 	}
-	const next = "does the endpoint in Stripe's dashboard lead to ingest, and does it report failures? is ingest's /readyz 200? a quiet account is fine"
+	const next = "check the endpoint's URL and failures in Stripe's dashboard, and that ingest's /readyz is 200; a " +
+		"quiet account is fine"
 	if last.IsZero() {
 		return Check{State: Warn, Text: "none has arrived yet", Next: next}, nil
 	}
@@ -345,13 +371,16 @@ func (e examination) silence(ctx context.Context) (Check, error) {
 	typ, at, err := e.thin(ctx)
 	if typ != "" {
 		c.State = Warn
-		c.Text += fmt.Sprintf("; thin events come that name no customer, the last %s ago, and none with its object: %s", ago(at, e.cfg.Now()), typ)
-		c.Next = "nothing is synced for them: add a webhook endpoint with snapshot payloads (the classic kind) for these event types in Stripe"
+		c.Text += fmt.Sprintf("; thin events come that name no customer, the last %s ago, and none with its object: %s",
+			ago(at, e.cfg.Now()), typ)
+		c.Next = "nothing is synced for them: add a webhook endpoint with snapshot payloads (the classic kind) for " +
+			"these event types in Stripe"
 	}
 	return c, err
 }
 
-// thin is the type of the last thin event that marks nobody, "" if it came long ago or the same came with its object, too.
+// thin returns the type of the last thin event that marked no customer; "" if it is old, or if the
+// same event also came with its object.
 func (e examination) thin(ctx context.Context) (string, time.Time, error) {
 	typ, at, err := e.NewestThin(ctx)
 	if err != nil || typ == "" || e.cfg.Now().Sub(at) > silent || !e.cfg.Marks.Marks(typ) {
@@ -373,7 +402,8 @@ func (e examination) clock(ctx context.Context) (Check, error) {
 	return skewed(offset(server, before, e.cfg.Now()), "the NATS server's clock", natsSkewed, natsWrong), nil
 }
 
-// offset is by how much a clock that read t between before and after differs for certain; above 0 it is ahead.
+// offset returns the certain difference of a clock that read t between before and after; it is
+// positive if that clock is ahead.
 func offset(t, before, after time.Time) time.Duration {
 	switch {
 	case t.After(after):
@@ -394,7 +424,7 @@ func skewed(by time.Duration, whose string, warn, fail time.Duration) Check {
 		c.Text = fmt.Sprintf("%s is %s %s this machine's", whose, span(by), way)
 	}
 	if by > warn {
-		c.State, c.Next = Warn, "turn on time synchronisation (NTP) on both; whichever is wrong"
+		c.State, c.Next = Warn, "enable time synchronization (NTP) on both machines"
 	}
 	if by > fail {
 		c.State = Fail

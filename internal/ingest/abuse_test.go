@@ -20,14 +20,15 @@ import (
 	"entitled/internal/natstest"
 )
 
-// attacked is an ingest on a listener, and a client of Stripe's that goes on sending to it.
+// attacked is an ingest on a listener, and a client that keeps sending to it like Stripe.
 type attacked struct {
 	*bench
 	url, addr string
 	sent      int
 }
 
-func underAttack(t *testing.T, change func(*Config), streams ...func(events, markers *jetstream.StreamConfig)) *attacked {
+func underAttack(t *testing.T, change func(*Config),
+	streams ...func(events, markers *jetstream.StreamConfig)) *attacked {
 	t.Helper()
 	a := &attacked{bench: setup(t, change, streams...)}
 	ln := listen(t)
@@ -37,7 +38,7 @@ func underAttack(t *testing.T, change func(*Config), streams ...func(events, mar
 	go func() { ran <- a.in.Run(ctx, ln) }() // the cleanup receives
 	t.Cleanup(func() {
 		stop()
-		// Those who hold connections at the end are cut off, and that is said.
+		// Run cuts off the connections that remain, and returns an error that says so.
 		if err := <-ran; err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Run: %v", err)
 		}
@@ -45,14 +46,15 @@ func underAttack(t *testing.T, change func(*Config), streams ...func(events, mar
 	return a
 }
 
-// real sends n webhooks of Stripe's, each of which must be stored and answered so.
+// real sends n webhooks of Stripe, each of which must be stored and answered 200.
 func (a *attacked) real(t *testing.T, n int) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{}, Timeout: gathering}
 	defer client.CloseIdleConnections()
 	for range n {
 		a.sent++
-		body := fmt.Sprintf(`{"id":"evt_real_%d","type":"invoice.paid","livemode":true,"data":{"object":{"customer":"cus_%d"}}}`, a.sent, a.sent)
+		const format = `{"id":"evt_real_%d","type":"invoice.paid","livemode":true,"data":{"object":{"customer":"cus_%[1]d"}}}`
+		body := fmt.Sprintf(format, a.sent)
 		r, err := http.NewRequest(http.MethodPost, a.url, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +74,7 @@ func (a *attacked) real(t *testing.T, n int) {
 	a.stored(t, uint64(a.sent), uint64(a.sent))
 }
 
-// dial opens a connection and says something on it.
+// dial opens a connection and writes say to it.
 func (a *attacked) dial(t *testing.T, say string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", a.addr)
@@ -86,7 +88,7 @@ func (a *attacked) dial(t *testing.T, say string) net.Conn {
 	return c
 }
 
-// Clients that send a header, or a body, a byte now and then keep nobody from being served.
+// Clients that send a header or a body byte by byte delay no webhook.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil)
@@ -106,7 +108,7 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// A header that does not end is cut off, whoever sends it, in bounded time and memory.
+// A header that does not end is cut off, in bounded time and memory.
 func TestSlowHeadersAreCutOff(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil)
@@ -124,7 +126,7 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 	a.real(t, 1)
 }
 
-// Thousands of connections that say nothing hold no webhook up.
+// Thousands of silent connections delay no webhook.
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil)
@@ -138,7 +140,8 @@ func TestIdleConnections(t *testing.T) {
 	a.real(t, 20)
 }
 
-// Bodies that are too long, or bombs, are neither read to their end nor unpacked, and nothing of them is stored.
+// Overlong bodies and compressed bombs are neither read to the end nor unpacked, and none is
+// stored.
 func TestOversizedBodies(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, func(c *Config) { c.MaxBody = 64 << 10 })
@@ -151,7 +154,7 @@ func TestOversizedBodies(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 24 {
 		wg.Go(func() {
-			// endless counts what is taken off it.
+			// endless counts the bytes read from it.
 			body := &endless{left: 64 << 20}
 			r, err := http.NewRequest(http.MethodPost, a.url, body)
 			if err != nil {
@@ -162,9 +165,9 @@ func TestOversizedBodies(t *testing.T) {
 			switch i % 3 {
 			case 0: // announced
 				r.ContentLength = body.left
-			case 1: // in chunks of unknown number
+			case 1: // chunked, of unknown length
 				r.ContentLength = -1
-			case 2: // signed and packed: small on the wire, large if it were unpacked
+			case 2: // signed and compressed: small on the wire, large if unpacked
 				packed := bomb.String()
 				r.Body, r.ContentLength = io.NopCloser(strings.NewReader(packed)), int64(len(packed))
 				r.Header.Set("Content-Encoding", "gzip")
@@ -201,7 +204,7 @@ func (e *endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// While forgers try the door as fast as they can, every real webhook is stored, and nothing of theirs is.
+// While forged webhooks arrive as fast as possible, every real one is stored, and no forged one.
 func TestFloodOfForgeries(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil)
@@ -210,7 +213,8 @@ func TestFloodOfForgeries(t *testing.T) {
 	var wg sync.WaitGroup
 	body := fixture(t, "customer.subscription.updated")
 	for i := range 8 {
-		signature := []string{"", "t=1,v1=00", sign(body, "whsec_guess", time.Now()), sign(body, secret, time.Now().Add(-time.Hour))}[i%4]
+		signature := []string{"", "t=1,v1=00", sign(body, "whsec_guess", time.Now()),
+			sign(body, secret, time.Now().Add(-time.Hour))}[i%4]
 		wg.Go(func() {
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
@@ -252,8 +256,8 @@ func TestFloodOfForgeries(t *testing.T) {
 	t.Logf("%d forgeries, %d real webhooks", forged.Load(), a.sent)
 }
 
-// A stream that is full refuses; then nothing is taken, nothing that was taken is lost, and when there is room again
-// Stripe's retries are stored.
+// A full stream refuses new events: then nothing is acknowledged, and nothing acknowledged is lost.
+// When there is room again, Stripe's retries are stored.
 func TestFullStreamRecovers(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil, func(events, _ *jetstream.StreamConfig) {
@@ -261,7 +265,9 @@ func TestFullStreamRecovers(t *testing.T) {
 	})
 	pad := strings.Repeat("x", 2000)
 	event := func(i int) string {
-		return fmt.Sprintf(`{"id":"evt_%d","type":"invoice.paid","livemode":true,"data":{"object":{"customer":"cus_%d"}},"pad":%q}`, i, i, pad)
+		const format = `{"id":"evt_%d","type":"invoice.paid","livemode":true,` +
+			`"data":{"object":{"customer":"cus_%[1]d"}},"pad":%[2]q}`
+		return fmt.Sprintf(format, i, pad)
 	}
 	p := process{url: a.url}
 	var taken, refused []int

@@ -12,14 +12,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A body that could not be stored may still be published by nats.go: no later webhook may be read into its buffer.
+// nats.go may still send a body that could not be stored, so no later webhook may be read into its
+// buffer.
 func TestBodyOfAFailureIsNotReused(t *testing.T) {
 	t.Parallel()
-	var held []*nats.Msg
+	var sent []*nats.Msg
 	fail := true
 	p := &recording{publish: func(m *nats.Msg) (jetstream.PubAckFuture, error) {
-		held = append(held, m)
-		f := pending()
+		sent = append(sent, m)
+		f := unacked()
 		if fail {
 			f.err <- errors.New("no")
 		} else {
@@ -44,12 +45,12 @@ func TestBodyOfAFailureIsNotReused(t *testing.T) {
 	for _, id := range []string{"2", "3", "4", "5"} {
 		take(event(id), 200)
 	}
-	if got := string(held[0].Data); got != event("1") {
+	if got := string(sent[0].Data); got != event("1") {
 		t.Errorf("the body that was not stored became another: %.40s…", got)
 	}
 }
 
-// recording lets a test publish.
+// recording is a publisher made of a function.
 type recording struct {
 	publish func(*nats.Msg) (jetstream.PubAckFuture, error)
 }
@@ -58,12 +59,12 @@ func (r *recording) PublishMsgAsync(m *nats.Msg, _ ...jetstream.PublishOpt) (jet
 	return r.publish(m)
 }
 
-// A batch that takes too long may still be written from the body of an event that was published by itself meanwhile.
+// A slow batch may still send the body of an event that has been published by itself.
 func TestBodyInABatchIsNotReused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) {
-			<-time.After(time.Hour) // the connection does not take the end of it
+			<-time.After(time.Hour) // the end of the batch is never sent
 			return nil, nats.ErrTimeout
 		}}
 		g := newGate(&fakePublisher{})
@@ -72,7 +73,7 @@ func TestBodyInABatchIsNotReused(t *testing.T) {
 		webhooks := webhooksNumbered(t, 10)
 		g.send(webhooks, postTo(in.Handler()), bubble)
 		synctest.Wait()
-		for range webhooks { // as many webhooks at once would
+		for range webhooks { // as many as concurrent webhooks would allocate
 			body := in.parts.get()
 			copy(body[:cap(body)], "another")
 		}

@@ -9,16 +9,17 @@ import (
 	"sync"
 )
 
-// partSize, in bytes, is what is allocated of a body at a time. Most of Stripe's are shorter.
+// partSize is the size in bytes of one part of a body. Most of Stripe's bodies are shorter.
 const partSize = 16 << 10
 
-// A body is received in parts, full ones but for the last, so that memory follows what has come and what is given up leaves no garbage.
+// A body is received in parts, all full except the last, so that memory grows with the bytes
+// received, and an abandoned body leaves no garbage.
 type body [][]byte
 
-// parts are those that wait for the next webhook: a body is by far the most that a webhook allocates. Only a part
-// that nobody else may look at any more comes back here, for another webhook's bytes under this one's name would be worse
-// than any garbage: what was never published, and what has its PubAck, after which nats.go has no reason to send again, unless
-// a batch that it was in has yet to end.
+// parts is a pool of parts for later webhooks; a body is by far the largest allocation of a
+// webhook. A part is returned only when nothing else can read it: it was never published, or it has
+// its PubAck, after which nats.go does not send it again, and no unfinished batch has it. Otherwise
+// one webhook's bytes could be published under another's name.
 type parts struct{ pool sync.Pool }
 
 // get returns an empty part.
@@ -29,15 +30,16 @@ func (p *parts) get() []byte {
 	return make([]byte, 0, partSize)
 }
 
-// put takes a part back, and leaves what is none to the garbage collector.
+// put returns a part to the pool. It ignores slices that are not parts.
 func (p *parts) put(b []byte) {
 	if cap(b) == partSize {
 		p.pool.Put(&b)
 	}
 }
 
-// receive returns the body as it came: a Content-Encoding is not undone, since the signature is over the bytes sent. It has a part at
-// least, and each is charged to the sender, unless the body is refused.
+// receive reads the body as sent: a Content-Encoding is not decoded, since the signature covers the
+// sent bytes. The result has at least one part. Each part is charged to the sender, unless the body
+// is refused.
 func (in *Ingest) receive(w http.ResponseWriter, r *http.Request, s *sender) (body, code) {
 	if r.ContentLength > in.maxBody {
 		return nil, bodyTooLarge
@@ -45,7 +47,7 @@ func (in *Ingest) receive(w http.ResponseWriter, r *http.Request, s *sender) (bo
 	var b body
 	limited := http.MaxBytesReader(w, r.Body, in.maxBody)
 	for {
-		if !in.senders.hold(s, partSize) {
+		if !in.senders.charge(s, partSize) {
 			return nil, in.drop(b, s, crowded)
 		}
 		part, err := fill(in.parts.get(), limited)
@@ -71,7 +73,7 @@ func fill(part []byte, r io.Reader) ([]byte, error) {
 	return part, nil
 }
 
-// unread says why a body was not read to its end.
+// unread returns the code for a body that was not read to its end.
 func (in *Ingest) unread(s *sender, err error) code {
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -85,13 +87,13 @@ func (in *Ingest) unread(s *sender, err error) code {
 	return bodyUnreadable
 }
 
-// whole returns a body in one piece, which takes the place of its parts.
-func (in *Ingest) whole(b body, s *sender) ([]byte, code) {
+// join returns the body in one piece and releases its parts.
+func (in *Ingest) join(b body, s *sender) ([]byte, code) {
 	if len(b) == 1 {
 		return b[0], ""
 	}
 	size := (len(b)-1)*partSize + len(b[len(b)-1])
-	if !in.senders.hold(s, int64(size)) {
+	if !in.senders.charge(s, int64(size)) {
 		return nil, in.drop(b, s, crowded)
 	}
 	joined := bytes.Join(b, nil)
@@ -99,7 +101,7 @@ func (in *Ingest) whole(b body, s *sender) ([]byte, code) {
 	return joined, ""
 }
 
-// drop gives the parts of a body back and returns why.
+// drop releases the parts of a body and returns why.
 func (in *Ingest) drop(b body, s *sender, why code) code {
 	for _, part := range b {
 		in.parts.put(part)

@@ -12,7 +12,7 @@ import (
 	"github.com/stripe/stripe-go/v76/webhook"
 )
 
-// code is the error of an answer, in the words that Stripe's side sees. It may be a metric label.
+// code is the error in an answer. It may be a metric label.
 type code string
 
 const (
@@ -27,21 +27,21 @@ const (
 	methodNotAllowed code = "method_not_allowed"
 	notFound         code = "not_found"
 	internalError    code = "internal_error"
-	// crowded is not_stored to the sender: there is no room for the body.
+	// crowded means that there is no room for the body; the sender gets not_stored.
 	crowded code = "crowded"
 )
 
-// door decides who comes in.
+// door decides which webhooks are accepted.
 type door struct {
 	secrets   []string
 	tolerance time.Duration
 	now       func() time.Time
 }
 
-// look returns "" if a webhook with that Stripe-Signature may be genuine, else why not. It is asked before the body is read.
-//
-// stripe-go lets any future timestamp pass, so it is judged here.
-func (d *door) look(header string) code {
+// precheck returns "" if a webhook with this Stripe-Signature header may be genuine, else the
+// reason. It runs before the body is read, and also checks for future timestamps, which stripe-go
+// accepts.
+func (d *door) precheck(header string) code {
 	if header == "" {
 		return signatureMissing
 	}
@@ -55,8 +55,8 @@ func (d *door) look(header string) code {
 	return ""
 }
 
-// verify returns "" if the body was signed with one of the secrets, else why not. stripe-go computes and compares the
-// signature.
+// verify returns "" if the body was signed with one of the secrets, else the reason. stripe-go
+// computes and compares the signature.
 func (d *door) verify(body []byte, header string) code {
 	for _, secret := range d.secrets {
 		if webhook.ValidatePayloadIgnoringTolerance(body, header, secret) == nil {
@@ -66,7 +66,8 @@ func (d *door) verify(body []byte, header string) code {
 	return signatureInvalid
 }
 
-// signed reports false for a body in several parts that verify would refuse, so that no forged one is put together.
+// signed returns false for a body in several parts that verify would refuse, so that no forged body
+// is joined.
 func (d *door) signed(b body, header string) bool {
 	if len(b) == 1 {
 		return true
@@ -89,10 +90,11 @@ func (d *door) signed(b body, header string) bool {
 	return false
 }
 
-// signedAt returns the time in a Stripe-Signature header ("t=1495999758,v1=ABC,v1=DEF,v0=GHI"), and false for a header in
-// which stripe-go v76 would find no signature to check. It reads as stripe-go does: the last t counts, v1
-// values that are not hexadecimal and unknown schemes are passed over, anything that is not key=value spoils the whole. A
-// header without t has the zero time, which is out of any tolerance.
+// signedAt returns the time of a Stripe-Signature header ("t=1495999758,v1=ABC,v1=DEF,v0=GHI"), and
+// false for a header in which stripe-go v76 would find no signature. It parses like stripe-go: the
+// last t counts, v1 values that are not hexadecimal and unknown schemes are ignored, and anything
+// that is not key=value makes the whole header invalid. A header without t has the zero time, which
+// is outside every tolerance.
 func signedAt(header string) (time.Time, bool) {
 	var signed time.Time
 	found := false

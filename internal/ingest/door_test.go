@@ -11,20 +11,23 @@ import (
 	"github.com/stripe/stripe-go/v76/webhook"
 )
 
-// FuzzSignedAt: the header is read as stripe-go reads it. With a tolerance so wide that no timestamp is too old, all its
-// answers but "no valid signature" are about the header; with a body signed under it, that one is too.
+// FuzzSignedAt compares signedAt with stripe-go. The tolerance accepts every timestamp, so all of
+// stripe-go's errors except "no valid signature" are about the header; with a body signed under the
+// header, that one is too.
 func FuzzSignedAt(f *testing.F) {
 	for _, h := range []string{
-		"", ",", "t=1", "v1=", "v1=00", "t=1,v1=00", "t=1,v1=00,", "t=1,v1=0", "t=x,v1=00", "t=1,t=2,v1=zz,v1=aA,v0=1", "t=1=2,v1=00", "=,v1=00",
-		"t=-1,v1=00", "t=9223372036854775807,v1=00", "t=9223372036854775808,v1=00", "t=1, v1=00", "v1=00,t=+1", "V1=00", "t,v1=00", "t=1;v1=00",
+		"", ",", "t=1", "v1=", "v1=00", "t=1,v1=00", "t=1,v1=00,", "t=1,v1=0", "t=x,v1=00",
+		"t=1,t=2,v1=zz,v1=aA,v0=1", "t=1=2,v1=00", "=,v1=00", "t=-1,v1=00", "t=9223372036854775807,v1=00",
+		"t=9223372036854775808,v1=00", "t=1, v1=00", "v1=00,t=+1", "V1=00", "t,v1=00", "t=1;v1=00",
 	} {
 		f.Add(h)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		at, ok := signedAt(header)
 		err := webhook.ValidatePayloadIgnoringTolerance([]byte("x"), header, secret)
-		// stripe-go answers ErrNoValidSignature both for no signature to check and for none that fits. What it would take can
-		// tell them apart: one more signature, of the time that we read.
+		// stripe-go answers ErrNoValidSignature both for a header without a signature and for a
+		// wrong one. Adding the right signature, for the time that signedAt returned, distinguishes
+		// them.
 		if err != nil && !errors.Is(err, webhook.ErrNoValidSignature) {
 			if ok {
 				t.Fatalf("%q: read as %v, stripe-go says %v", header, at, err)
@@ -32,7 +35,7 @@ func FuzzSignedAt(f *testing.F) {
 			return
 		}
 		if !ok {
-			// No v1 in it: adding one that cannot fit must be all that was missing.
+			// The header has no v1: adding one must be all that was missing.
 			if at, ok = signedAt(header + ",v1=00"); !ok {
 				t.Fatalf("%q: refused, stripe-go reads it", header)
 			}
@@ -42,13 +45,14 @@ func FuzzSignedAt(f *testing.F) {
 			mac = noTime("x")
 			mac = "," + mac
 		}
-		if err := webhook.ValidatePayloadIgnoringTolerance([]byte("x"), header+mac[strings.Index(mac, ",v1"):], secret); err != nil {
+		if err := webhook.ValidatePayloadIgnoringTolerance([]byte("x"), header+mac[strings.Index(mac, ",v1"):],
+			secret); err != nil {
 			t.Fatalf("%q: signed at %v, stripe-go says %v", header, at, err)
 		}
 	})
 }
 
-// A body in parts is signed if and only if it is as a whole.
+// A body in parts counts as signed if and only if the joined body does.
 func TestSignedInParts(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -57,10 +61,14 @@ func TestSignedInParts(t *testing.T) {
 	good, other, forged := sign(text, secret, now), sign(text, otherSecret, now), sign(text, "whsec_guess", now)
 	v1 := func(header string) string { return header[strings.Index(header, ",v1"):] }
 	for name, header := range map[string]string{
-		"good": good, "second secret": other, "forged": forged, "two, the second good": forged + v1(good), "two, the first good": good + v1(forged),
-		"upper case": good[:20] + strings.ToUpper(good[20:]), "not hexadecimal": good + "zz", "short": good[:len(good)-2],
-		"another time": strings.Replace(good, "t=", "t=1,t=", 1), "v0 only": strings.Replace(good, "v1", "v0", 1), "none": "t=1",
-		"of another body": sign(text+" ", secret, now), "the time before": "t=1" + v1(good), "the last time counts": good + ",t=1",
+		"good": good, "second secret": other, "forged": forged, "two, the second good": forged + v1(good),
+		"two, the first good": good + v1(forged),
+		"upper case":          good[:20] + strings.ToUpper(good[20:]), "not hexadecimal": good + "zz",
+		"short":        good[:len(good)-2],
+		"another time": strings.Replace(good, "t=", "t=1,t=", 1), "v0 only": strings.Replace(good, "v1", "v0", 1),
+		"none":            "t=1",
+		"of another body": sign(text+" ", secret, now), "the time before": "t=1" + v1(good),
+		"the last time counts": good + ",t=1",
 	} {
 		whole := d.verify([]byte(text), header) == ""
 		for _, cut := range []int{1, partSize, len(text) - 1} {

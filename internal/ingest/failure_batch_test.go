@@ -8,14 +8,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// faultyConn is a connection over a real one, on which the end of a batch goes wrong.
+// faultyConn is a connection on which the last message of a batch fails.
 type faultyConn struct {
 	Conn
 	failing failing
 	killed  bool
-	// met is told when it goes wrong, dead when the process is no more.
+	// met is closed when it fails, dead when the process is gone.
 	met, dead chan struct{}
-	// commit, if late, has the end of the batch arrive after the answers.
+	// commit, if late, delivers the last message after the answers.
 	commit func() error
 }
 
@@ -23,7 +23,7 @@ func (f *faultyConn) RequestMsg(m *nats.Msg, _ time.Duration) (*nats.Msg, error)
 	err := nats.ErrConnectionClosed
 	switch f.failing {
 	case notApplied:
-		// Its other messages are with the server, which waits for the last one.
+	// The earlier messages have reached the server, which waits for the last one.
 	case applied:
 		if _, err := f.Conn.RequestMsg(m, gathering); err != nil {
 			return nil, err
@@ -43,8 +43,8 @@ func (f *faultyConn) RequestMsg(m *nats.Msg, _ time.Duration) (*nats.Msg, error)
 	return nil, err
 }
 
-// checkBatchCell is checkCell for a crowd. None of it is answered before the batch goes wrong; if the process lives, all of it is
-// stored in the same attempt.
+// checkBatchCell is checkCell for concurrent webhooks. None is answered before the batch fails; if
+// the process survives, all are stored in the same attempt.
 func checkBatchCell(t *testing.T, how failing, killed bool) {
 	f := &faultyConn{failing: how, killed: killed, met: make(chan struct{}), dead: make(chan struct{})}
 	b := setup(t, nil, atomicEvents)
@@ -53,7 +53,7 @@ func checkBatchCell(t *testing.T, how failing, killed bool) {
 	prove(first.in)
 	webhooks := webhooksNumbered(t, 10)
 	answered := make(chan []int, 1)
-	go func() { answered <- g.send(webhooks, first.post, settled(t, first.in)) }() // received from below
+	go func() { answered <- g.send(webhooks, first.post, settled(t, first.in)) }() // received below
 	<-f.met
 	if killed {
 		if how == late {
@@ -76,7 +76,8 @@ func checkBatchCell(t *testing.T, how failing, killed bool) {
 		case !killed && status != http.StatusOK:
 			t.Errorf("webhook %d is answered %d, want 200 once it went by itself", i, status)
 		}
-		// Stripe sends what was not answered 2xx again, to the process that came after, and now and then what was.
+		// Stripe retries the webhooks without a 2xx, to the next process, and sometimes one that
+		// had a 2xx.
 		if status := again.post(webhooks[i]); status != http.StatusOK {
 			t.Errorf("the second attempt of webhook %d was answered %d", i, status)
 		}

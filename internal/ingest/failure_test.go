@@ -17,17 +17,18 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// The failure table of ingest: its writes, and how each goes wrong. In each cell the process that meets it lives on, or is
-// killed there. Afterwards Stripe sends the webhook again until it has its 2xx; then the event must be stored once, byte
-// for byte, and the marker must stand behind it. A 2xx before that is a lie that no retry mends.
+// The failure table of ingest: its writes, and how each goes wrong. In each cell the process that
+// meets it lives on, or is killed there. Afterwards Stripe sends the webhook again until it has its
+// 2xx; then the event must be stored once, byte for byte, and the marker must stand behind it. A
+// 2xx before that is a lie that no retry mends.
 
-// A failing is what becomes of one publish.
+// A failing is the way in which one publish fails.
 type failing int
 
 const (
 	notApplied failing = iota // an error, and nothing is stored
 	applied                   // an error, and it is stored
-	late                      // nothing within the deadline; stored all the same, before it or after
+	late                      // no answer within the deadline; stored nevertheless, before it or after
 )
 
 func (f failing) String() string { return [...]string{"not applied", "applied", "late"}[f] }
@@ -41,15 +42,15 @@ var failureTable = []struct {
 	{"marker publish", "stripe.sync.", false},
 }
 
-// faulty is a publisher over a real one whose next publish to a subject goes wrong.
+// faulty is a publisher whose next publish to a subject fails.
 type faulty struct {
 	Publisher
 	subject string
 	failing failing
-	// met is told when it goes wrong; killed keeps it from answering at all.
+	// met is closed when it fails; killed prevents any answer.
 	met    chan struct{}
 	killed bool
-	// stored, if late, has the publish happen after the answer.
+	// stored, if late, publishes after the answer.
 	stored func()
 }
 
@@ -58,14 +59,14 @@ func (f *faulty) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jet
 		return f.Publisher.PublishMsgAsync(m, opts...)
 	}
 	f.subject = ""
-	out := pending()
+	out := unacked()
 	switch f.failing {
 	case notApplied:
 		if !f.killed {
 			out = refused(nats.ErrConnectionClosed)
 		}
 	case applied:
-		// It is stored, and the PubAck is lost.
+		// Stored, but the PubAck is lost.
 		real, err := f.Publisher.PublishMsgAsync(m, opts...)
 		if err != nil {
 			return nil, err
@@ -115,7 +116,7 @@ func checkRows(t *testing.T) {
 	conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, nats.ErrTimeout }}
 	in := fakeIngest(t, p, func(c *Config) { c.Conn, c.PublishTimeout = conn, gathering })
 	prove(in)
-	p.send(webhooksNumbered(t, fewest+1), postTo(in.Handler()), settled(t, in))
+	p.send(webhooksNumbered(t, minBatch+1), postTo(in.Handler()), settled(t, in))
 	type kind struct {
 		subject string
 		batch   bool
@@ -142,7 +143,7 @@ func checkRows(t *testing.T) {
 	}
 }
 
-// process is an ingest on a listener, with a connection to NATS, as a process has them.
+// process is an ingest on a listener with its own connection to NATS.
 type process struct {
 	url  string
 	in   *Ingest
@@ -150,8 +151,10 @@ type process struct {
 	kill func()
 }
 
-// runProcess starts one that publishes through what wrap makes of its publisher, and waits for a PubAck as long as timeout.
-func runProcess(t *testing.T, srv *natstest.Server, timeout time.Duration, wrap func(Publisher) Publisher, faults *faultyConn) process {
+// runProcess starts a process that publishes through wrap's publisher and waits for a PubAck for
+// timeout.
+func runProcess(t *testing.T, srv *natstest.Server, timeout time.Duration, wrap func(Publisher) Publisher,
+	faults *faultyConn) process {
 	t.Helper()
 	nc := srv.Conn(t)
 	js, err := NewPublisher(nc, gathering)
@@ -174,7 +177,7 @@ func runProcess(t *testing.T, srv *natstest.Server, timeout time.Duration, wrap 
 			return
 		}
 		done = true
-		// What a killed process does to its peers: its sockets are reset, in no order.
+		// A killed process resets its sockets, in no particular order.
 		nc.Close()
 		ln.reset()
 		stop()
@@ -208,14 +211,14 @@ func checkCell(t *testing.T, f *faulty) {
 	first := runProcess(t, b.nats, timeout, func(p Publisher) Publisher { f.Publisher = p; return f }, nil)
 	body := fixture(t, "invoice.paid")
 	answered := make(chan int, 1)
-	go func() { // received from below
+	go func() { // received below
 		for {
 			status := first.post(body)
 			select {
 			case <-f.met:
 			default:
 				if status/100 != 2 {
-					continue // the time was over before the publish that goes wrong: Stripe sends it again
+					continue // the deadline passed before the failing publish: Stripe retries
 				}
 			}
 			answered <- status
@@ -246,7 +249,7 @@ func checkCell(t *testing.T, f *faulty) {
 		t.Errorf("answered %d, want 503", status)
 	}
 
-	// Stripe sends it again, to the same process or to the one that came after it.
+	// Stripe retries, to the same process or to the next one.
 	again := first
 	first.in.store.timeout = gathering
 	if f.killed {
@@ -267,12 +270,13 @@ func checkCell(t *testing.T, f *faulty) {
 		t.Error("the stored event is not what came")
 	}
 	owner := stripeevent.Customer{Mode: "live", ID: aCustomer}
-	if _, err := b.markers.GetLastMsgForSubject(t.Context(), stripeevent.SyncSubject(stripeevent.Now, owner)); err != nil {
+	if _, err := b.markers.GetLastMsgForSubject(t.Context(),
+		stripeevent.SyncSubject(stripeevent.Now, owner)); err != nil {
 		t.Errorf("answered 200 and no marker stands: %v", err)
 	}
 }
 
-// conns is a listener that can reset all that it accepted.
+// conns is a listener that can reset all its connections.
 type conns struct {
 	net.Listener
 	all chan net.Conn

@@ -11,7 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Conn is the NATS connection, for what a Publisher has no words for: a batch of messages with one PubAck.
+// Conn is the part of a NATS connection that a Publisher lacks: it sends a batch of messages with
+// one PubAck.
 type Conn interface {
 	PublishMsg(msg *nats.Msg) error
 	RequestMsg(msg *nats.Msg, timeout time.Duration) (*nats.Msg, error)
@@ -24,51 +25,54 @@ const (
 	batchCommit   = "Nats-Batch-Commit"
 )
 
-// largest is how many events a batch may hold; the server takes 1,000.
-const largest = 256
+// maxBatch is the largest batch; the server's limit is 1,000.
+const maxBatch = 256
 
-// A group stores events, and lets a crowd of them share what the server's disk costs.
+// A group publishes events, and lets concurrent ones share the fsyncs of the server.
 //
-// An event is published at once and by itself unless [choice] says that those that wait go together. Then one that comes while
-// another is on its way waits, and all that wait go as one atomic batch when that one has ended. There is one batch at a
-// time, and none of fewer than eight.
+// An event is published at once, by itself, unless [batchPolicy] is batching. Then an event that
+// arrives while another is in flight waits, and all waiting events are published as one atomic
+// batch when that one has ended. There is one batch at a time, of at least minBatch events.
 //
-// A batch is an attempt, never the last word: if it is refused (one repeat in it is enough) or fails, each of its events is
-// published by itself. So is one that is not stored after half the time that its webhook has, be it that its batch or
-// what it waits behind has lost its PubAck; and then there are no batches for a minute. Should the batch have been
-// stored after all, the second publish is a repeat, which the stream drops.
+// A batch is only an attempt. If it is refused (one repeated event is enough) or fails, each of its
+// events is published by itself. So is an event that has waited for half of its webhook's time,
+// because a PubAck is late; then there are no batches for a minute. If the batch was stored after
+// all, the second publish is a repeat, which the stream drops.
 type group struct {
 	publisher Publisher
 	conn      Conn // nil: no batches
 	patience  time.Duration
 	metrics   *metrics
 
-	mu     sync.Mutex // out and waiting belong together: while any wait, something is on its way whose end will take them along
-	choice choice
-	out    int // publishes, or batches, on their way
-	// waiting are in the order in which they came.
-	waiting []*turn
+	// guards the fields below; while any event waits, a publish is in flight whose end will take it
+	// along
+	mu       sync.Mutex
+	policy   batchPolicy
+	inFlight int // publishes or batches
+	// waiting has the waiting events in the order of their arrival.
+	waiting []*pending
 }
 
-// A turn is an event that waits.
-type turn struct {
+// A pending is an event that waits for a batch.
+type pending struct {
 	msg *nats.Msg
-	// stored is told true when a batch has stored it, and false when it must go by itself. It has room for the answer, since
-	// its webhook may have lost patience.
+	// stored receives true when a batch has stored the event, false when it must be published by
+	// itself. It is buffered, since the webhook may have stopped waiting.
 	stored chan bool
 }
 
-// A receipt is for an event that is acknowledged.
+// A receipt is the result for an acknowledged event.
 type receipt struct {
-	// sequence is where it is in its stream, 0 if it is not known: the PubAck of a batch tells only the last.
+	// sequence is the event's sequence in its stream; 0 if unknown, since the PubAck of a batch has
+	// only the last.
 	sequence uint64
-	// duplicate says that it had been stored before.
+	// duplicate reports that the event was already stored.
 	duplicate bool
-	// inUse says that a batch that has yet to end may still be written from the message.
+	// inUse reports that an unfinished batch may still send the message.
 	inUse bool
 }
 
-// publish returns when the event is acknowledged or cannot be before the deadline.
+// publish returns when the event is acknowledged, or cannot be before the deadline.
 func (g *group) publish(msg *nats.Msg, deadline <-chan time.Time) (r receipt, err error) {
 	if t := g.enter(msg); t != nil {
 		patience := time.NewTimer(g.patience)
@@ -78,10 +82,10 @@ func (g *group) publish(msg *nats.Msg, deadline <-chan time.Time) (r receipt, er
 			if stored {
 				return r, nil
 			}
-			g.alone(false)
+			g.fallBack(false)
 		case <-patience.C:
 			r.inUse = true
-			g.alone(true)
+			g.fallBack(true)
 		}
 	}
 	stored := false
@@ -92,66 +96,66 @@ func (g *group) publish(msg *nats.Msg, deadline <-chan time.Time) (r receipt, er
 	return single, err
 }
 
-// enter returns nil for an event that goes now.
-func (g *group) enter(msg *nats.Msg) *turn {
+// enter returns nil if the event is to be published at once.
+func (g *group) enter(msg *nats.Msg) *pending {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.out == 0 || !g.choice.together {
+	if g.inFlight == 0 || !g.policy.batching {
 		g.begin()
 		return nil
 	}
-	t := &turn{msg: msg, stored: make(chan bool, 1)}
+	t := &pending{msg: msg, stored: make(chan bool, 1)}
 	g.waiting = append(g.waiting, t)
 	return t
 }
 
-// alone is for an event that waited and now goes by itself.
-func (g *group) alone(lostPatience bool) {
+// fallBack begins the single publish of an event that waited for a batch.
+func (g *group) fallBack(lostPatience bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if lostPatience {
-		g.choice.stalled(time.Now()) // no batch will take its turn, unless one has
+		g.policy.stalled(time.Now()) // if the event is still in waiting, no batch will take it now
 	}
 	g.begin()
 }
 
-// begin counts what is on its way. mu is held.
+// begin counts a publish in flight. The caller holds mu.
 func (g *group) begin() {
-	if g.out == 0 {
-		g.choice.busy(time.Now())
+	if g.inFlight == 0 {
+		g.policy.start(time.Now())
 	}
-	g.out++
+	g.inFlight++
 }
 
-// leave ends what enter began.
+// leave ends what enter or fallBack began.
 func (g *group) leave(stored bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.out--
+	g.inFlight--
 	if stored && g.conn != nil {
-		g.choice.single(time.Now(), g.out)
+		g.policy.stored(time.Now(), g.inFlight)
 	}
 	g.next()
 }
 
-// next sends those that wait on their way once nothing else is on it. mu is held.
+// next releases the waiting events if nothing is in flight. The caller holds mu.
 func (g *group) next() {
-	if g.out > 0 || len(g.waiting) == 0 {
+	if g.inFlight > 0 || len(g.waiting) == 0 {
 		return
 	}
-	if !g.choice.together || len(g.waiting) < fewest {
-		g.choice.thin(time.Now())
-		tell(g.waiting, false)
+	if !g.policy.batching || len(g.waiting) < minBatch {
+		g.policy.tooFew(time.Now())
+		finish(g.waiting, false)
 		g.waiting = nil
 		return
 	}
-	batch := g.waiting[:min(len(g.waiting), largest):min(len(g.waiting), largest)]
+	batch := g.waiting[:min(len(g.waiting), maxBatch):min(len(g.waiting), maxBatch)]
 	g.waiting = g.waiting[len(batch):]
 	g.begin()
-	go g.send(batch) // those in it wait for it; it ends within patience
+	go g.send(batch) // ends within patience; its events wait for it
 }
 
-func (g *group) send(batch []*turn) {
+func (g *group) send(batch []*pending) {
 	stored := g.publishBatch(batch)
 	n := 0
 	if stored {
@@ -162,26 +166,26 @@ func (g *group) send(batch []*turn) {
 	}
 	g.metrics.batched.Add(float64(n))
 	g.mu.Lock()
-	g.out--
-	g.choice.batch(time.Now(), n)
+	g.inFlight--
+	g.policy.batchEnded(time.Now(), n)
 	g.next()
 	g.mu.Unlock()
-	tell(batch, stored)
+	finish(batch, stored)
 }
 
-func tell(turns []*turn, stored bool) {
-	for _, t := range turns {
+func finish(events []*pending, stored bool) {
+	for _, t := range events {
 		t.stored <- stored
 	}
 }
 
-// publishBatch reports whether the server has acknowledged the whole batch.
-func (g *group) publishBatch(batch []*turn) bool {
+// publishBatch reports whether the server acknowledged the whole batch.
+func (g *group) publishBatch(batch []*pending) bool {
 	id := rand.Text()
 	last := len(batch) - 1
 	var reply *nats.Msg
 	for i, t := range batch {
-		// A copy: the event may have to be published without these.
+		// A copy, because the event may have to be published without these headers.
 		msg := &nats.Msg{Subject: t.msg.Subject, Header: maps.Clone(t.msg.Header), Data: t.msg.Data}
 		msg.Header[batchID] = []string{id}
 		msg.Header[batchSequence] = []string{strconv.Itoa(i + 1)}
@@ -196,7 +200,7 @@ func (g *group) publishBatch(batch []*turn) bool {
 			return false
 		}
 	}
-	// An error has neither of the two.
+	// An error response has neither field.
 	var ack struct {
 		Batch string `json:"batch"`
 		Count int    `json:"count"`

@@ -9,14 +9,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestLostPubAck: where a PubAck is lost, be it of the batch or of what goes before it, those that wait are published by
-// themselves after half of what a webhook may take, and answered at its end at the latest.
+// TestLostPubAck: if a PubAck is lost, of the batch or of the publish before it, the waiting events
+// are published one by one after half of a webhook's time, and answered at its end at the latest.
 func TestLostPubAck(t *testing.T) {
 	t.Parallel()
 	webhooks := webhooksNumbered(t, 10)
 	for name, c := range map[string]struct {
-		answered int // of the first PubAcks
-		silent   int // publishes after them
+		answered int // number of first publishes with a PubAck
+		silent   int // number of publishes without one after them
 		want     int
 		took     time.Duration
 	}{
@@ -34,7 +34,7 @@ func TestLostPubAck(t *testing.T) {
 					p.mu.Lock()
 					defer p.mu.Unlock()
 					if published++; c.answered < published && published <= c.answered+c.silent {
-						return pending(), nil
+						return unacked(), nil
 					}
 					return acked(), nil
 				}
@@ -54,7 +54,7 @@ func TestLostPubAck(t *testing.T) {
 					t.Errorf("the last is answered after %v, want %v", took, c.took)
 				}
 				expectIdle(t, in)
-				if in.store.events.choice.together {
+				if in.store.events.policy.batching {
 					t.Error("batches go on after a stall")
 				}
 			})
@@ -62,7 +62,7 @@ func TestLostPubAck(t *testing.T) {
 	}
 }
 
-// expectIdle fails, in a bubble, unless the next webhook would go at once.
+// expectIdle fails, in a bubble, unless the next webhook would be published at once.
 func expectIdle(t *testing.T, in *Ingest) {
 	t.Helper()
 	synctest.Wait()

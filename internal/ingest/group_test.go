@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,18 +20,21 @@ import (
 	"entitled/internal/topology"
 )
 
-// prove has an ingest send those that wait together, without timing anything first.
+// prove makes an ingest batch waiting events without measuring first.
 func prove(in *Ingest) {
-	in.store.events.choice = choice{together: true, proven: true, alone: time.Hour, until: time.Now().Add(time.Hour)}
+	in.store.events.policy = batchPolicy{
+		batching: true, proven: true, singleCost: time.Hour, until: time.Now().Add(time.Hour),
+	}
 }
 
-// gathering is a PublishTimeout that leaves a crowd time to gather, and a busy machine time for its PubAcks.
+// gathering is a PublishTimeout long enough for webhooks to gather, and for PubAcks on a busy
+// machine.
 const gathering = time.Minute
 
-// patience bounds what a test waits for; it is long because tests share their machine.
+// patience bounds a wait of a test. It is long because tests share their machine.
 const patience = 30 * time.Second
 
-// A gate holds the first publish of an event until it is opened: those that come after wait.
+// A gate blocks the first publish of an event until it is opened, so that later events wait.
 type gate struct {
 	Publisher
 	met  atomic.Bool
@@ -50,10 +54,10 @@ func (in *Ingest) crowd() (out, waiting int) {
 	g := in.store.events
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.out, len(g.waiting)
+	return g.inFlight, len(g.waiting)
 }
 
-// webhooksNumbered are n events of one customer.
+// webhooksNumbered returns n events of one customer.
 func webhooksNumbered(tb testing.TB, n int) (webhooks []string) {
 	body := fixture(tb, "customer.subscription.updated")
 	for i := range n {
@@ -62,8 +66,8 @@ func webhooksNumbered(tb testing.TB, n int) (webhooks []string) {
 	return webhooks
 }
 
-// send posts the webhooks, all but the first of which wait behind the gate when it is opened, and returns their answers.
-// settled is called after each and returns when that one waits.
+// send posts the webhooks and returns their answers. The gate opens when all but the first wait
+// behind it. After each post it calls settled, which returns when that webhook waits.
 func (g *gate) send(webhooks []string, post func(body string) int, settled func(waiting int)) []int {
 	answers := make([]int, len(webhooks))
 	var all sync.WaitGroup
@@ -76,7 +80,7 @@ func (g *gate) send(webhooks []string, post func(body string) int, settled func(
 	return answers
 }
 
-// settled is for the real time, synctest.Wait for a bubble.
+// settled is for real time; in a bubble use synctest.Wait.
 func settled(t *testing.T, in *Ingest) func(waiting int) {
 	return func(want int) {
 		t.Helper()
@@ -99,14 +103,15 @@ func postTo(h http.Handler) func(body string) int {
 	}
 }
 
-// crowdBench is an ingest in front of NATS that stores a crowd in batches, and the gate that makes one.
+// crowdBench is an ingest in front of NATS that batches concurrent events, with the gate that makes
+// them concurrent.
 func crowdBench(t *testing.T, streams ...func(events, markers *jetstream.StreamConfig)) (*bench, *gate) {
 	t.Helper()
 	b := setup(t, nil, streams...)
 	return b, b.crowd(t)
 }
 
-// crowd puts another ingest in the place of the bench's.
+// crowd replaces the bench's ingest.
 func (b *bench) crowd(t *testing.T) *gate {
 	t.Helper()
 	js, err := NewPublisher(b.nc, gathering)
@@ -122,7 +127,7 @@ func (b *bench) crowd(t *testing.T) *gate {
 
 func atomicEvents(events, _ *jetstream.StreamConfig) { events.AllowAtomicPublish = true }
 
-// expectStored compares what the log holds with what was sent: each event once, byte for byte.
+// expectStored checks that the stream has each sent event once, byte for byte.
 func (b *bench) expectStored(t *testing.T, webhooks []string) {
 	t.Helper()
 	b.stored(t, uint64(len(webhooks)), 1)
@@ -132,7 +137,7 @@ func (b *bench) expectStored(t *testing.T, webhooks []string) {
 	}
 	for seq := range uint64(len(webhooks)) {
 		var m *jetstream.RawStreamMsg
-		natstest.Eventually(t, patience, func() (err error) { // a replica that lags may be who is asked
+		natstest.Eventually(t, patience, func() (err error) { // a replica that lags may answer
 			m, err = b.events.GetMsg(t.Context(), seq+1)
 			return err
 		})
@@ -156,7 +161,8 @@ func TestCrowdIsStoredTogether(t *testing.T) {
 		}
 	}
 	b.expectStored(t, webhooks)
-	if batches, batched := counter(t, b.registry, "batches_total", "stored"), counter(t, b.registry, "batched_total"); batches != 1 || batched != 19 {
+	if batches, batched := counter(t, b.registry, "batches_total", "stored"),
+		counter(t, b.registry, "batched_total"); batches != 1 || batched != 19 {
 		t.Errorf("%v events in %v batches, want the 19 that waited in one", batched, batches)
 	}
 	if n := counter(t, b.registry, "webhooks_total", "stored"); n != 20 {
@@ -164,7 +170,24 @@ func TestCrowdIsStoredTogether(t *testing.T) {
 	}
 }
 
-// The same with three replicas, which a batch takes another way through the server.
+// current fails unless the stream has a leader and every replica is up to date.
+func current(ctx context.Context, s jetstream.Stream) error {
+	info, err := s.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Cluster == nil || info.Cluster.Leader == "" {
+		return errors.New("no leader")
+	}
+	for _, r := range info.Cluster.Replicas {
+		if !r.Current || r.Offline {
+			return fmt.Errorf("replica %s is not up to date", r.Name)
+		}
+	}
+	return nil
+}
+
+// A batch takes another path through the server when the stream has three replicas.
 func TestCrowdInACluster(t *testing.T) {
 	t.Parallel()
 	c := natstest.Cluster(t, 3, natstest.SyncAlways)
@@ -182,6 +205,10 @@ func TestCrowdInACluster(t *testing.T) {
 	if b.markers, err = js.Stream(t.Context(), topology.SyncStream); err != nil {
 		t.Fatal(err)
 	}
+	// A young stream may elect another leader, and a webhook that meets the election is answered 503.
+	for _, s := range []jetstream.Stream{b.events, b.markers} {
+		natstest.Eventually(t, patience, func() error { return current(t.Context(), s) })
+	}
 	g := b.crowd(t)
 	webhooks := webhooksNumbered(t, 20)
 	for i, status := range g.send(webhooks, postTo(b.handler), settled(t, b.in)) {
@@ -195,7 +222,8 @@ func TestCrowdInACluster(t *testing.T) {
 	}
 }
 
-// A stream that takes no more events takes those of a crowd for which it has room, and nobody hears 200 for the others.
+// A full stream stores the events of a crowd for which it has room; the others are not answered
+// 200.
 func TestFullStreamInACrowd(t *testing.T) {
 	t.Parallel()
 	b, g := crowdBench(t, atomicEvents, func(events, _ *jetstream.StreamConfig) {
@@ -217,7 +245,8 @@ func TestFullStreamInACrowd(t *testing.T) {
 	b.stored(t, 5, 1)
 }
 
-// A batch with a repeat in it is refused whole, one on a stream that takes none as well: everybody is stored all the same.
+// A batch is refused as a whole if it has a repeated event, or if the stream takes no batches.
+// Every event is stored nevertheless.
 func TestRefusedBatch(t *testing.T) {
 	t.Parallel()
 	webhooks := webhooksNumbered(t, 20)
@@ -268,8 +297,8 @@ func (c *fakeConn) RequestMsg(m *nats.Msg, timeout time.Duration) (*nats.Msg, er
 	return c.request(m, timeout)
 }
 
-// TestBatchGoesWrong: whatever becomes of a batch, each of its events is then published by itself, and nobody waits longer
-// than a webhook may.
+// TestBatchGoesWrong: however a batch fails, each of its events is then published by itself, and no
+// webhook waits longer than it may.
 func TestBatchGoesWrong(t *testing.T) {
 	t.Parallel()
 	webhooks := webhooksNumbered(t, 10)
@@ -282,7 +311,8 @@ func TestBatchGoesWrong(t *testing.T) {
 		"an error":         answer(`{"error":{"code":400,"err_code":10201,"description":"duplicate"},"stream":"S","seq":0}`),
 		"of another batch": answer(`{"stream":"S","seq":9,"batch":"x","count":9}`),
 		"of a part of it": func(m *nats.Msg, _ time.Duration) (*nats.Msg, error) {
-			return &nats.Msg{Data: fmt.Appendf(nil, `{"stream":"S","seq":9,"batch":%q,"count":8}`, m.Header.Get(batchID))}, nil
+			return &nats.Msg{Data: fmt.Appendf(nil, `{"stream":"S","seq":9,"batch":%q,"count":8}`,
+				m.Header.Get(batchID))}, nil
 		},
 		"of a single":        answer(`{"stream":"S","seq":9}`),
 		"an empty one":       answer(``),
@@ -318,18 +348,21 @@ func TestBatchGoesWrong(t *testing.T) {
 	}
 }
 
-// lost is a batch whose PubAck never comes.
+// lost never answers a batch.
 func lost(_ *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
 	<-time.After(timeout)
 	return nil, nats.ErrTimeout
 }
 
-// Whoever comes alone, or waits with a few, never meets a batch, even when batches are the order of the day.
+// A webhook that arrives alone, or waits with a few others, is never batched, even while
+// batchPolicy is batching.
 func TestFewNeedNoBatch(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{1, fewest} {
+	for _, n := range []int{1, minBatch} {
 		synctest.Test(t, func(t *testing.T) {
-			conn := &fakeConn{request: func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, errors.New("a batch") }}
+			conn := &fakeConn{
+				request: func(*nats.Msg, time.Duration) (*nats.Msg, error) { return nil, errors.New("a batch") },
+			}
 			g := newGate(&fakePublisher{})
 			in := fakeIngest(t, g, func(c *Config) { c.Conn = conn })
 			prove(in)
@@ -345,8 +378,8 @@ func TestFewNeedNoBatch(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForNothing: as long as batches have not been found to pay, every event goes at once.
-func TestNobodyWaitsForNothing(t *testing.T) {
+// TestNoWaitBeforeAVerdict: until batches have proven faster, every event is published at once.
+func TestNoWaitBeforeAVerdict(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(&fakePublisher{})

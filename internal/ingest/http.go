@@ -14,10 +14,10 @@ import (
 	"entitled/internal/topology"
 )
 
-// Path is where Stripe's webhook endpoint must point.
+// Path is the path of Stripe's webhook endpoint.
 const Path = "/webhooks/stripe"
 
-// answer is a whole response, made once.
+// answer is a complete response, built once.
 type answer struct {
 	status int
 	body   []byte
@@ -25,7 +25,7 @@ type answer struct {
 
 var received = answer{http.StatusOK, []byte(`{"received":true}`)}
 
-// refusals, by code.
+// answers are the refusals by code.
 var answers = map[code]answer{
 	signatureMissing: refusal(http.StatusBadRequest, signatureMissing),
 	signatureInvalid: refusal(http.StatusBadRequest, signatureInvalid),
@@ -47,7 +47,7 @@ func refusal(status int, c code) answer {
 
 var (
 	jsonType = []string{"application/json"}
-	// retryAfter, in seconds, is a lower bound for when asking again makes sense; Stripe's own schedule is slower.
+	// retryAfter, in seconds, is the shortest useful delay of a retry; Stripe's schedule is slower.
 	retryAfter = []string{"5"}
 	closing    = []string{"close"}
 )
@@ -55,21 +55,22 @@ var (
 func (a answer) write(w http.ResponseWriter) {
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a sender that is gone gets no answer and asks again
+	_, _ = w.Write(a.body) // a sender that disconnected gets no answer and retries
 }
 
-// Handler is the public side: POST on [Path], and refusals. A gin.Context goes no further than this file.
+// Handler returns the public handler: POST on [Path], and refusals. gin.Context is used only in
+// this file.
 func (in *Ingest) Handler() http.Handler { return in.handler }
 
 func (in *Ingest) routes() http.Handler {
-	// Gin's mode is the process's, there is no other way to keep it from printing its routes; tests run in a mode of
-	// their own that is as quiet.
+	// Gin has only a global mode to keep it from printing its routes. Tests set a mode that is as
+	// quiet.
 	if gin.Mode() == gin.DebugMode {
 		gin.SetMode(gin.ReleaseMode)
 	}
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
-	// A redirect would make Stripe's sender give up: it follows none.
+	// Stripe does not follow redirects.
 	r.RedirectTrailingSlash = false
 	r.Use(func(c *gin.Context) {
 		defer in.recovered(c.Writer)
@@ -84,7 +85,7 @@ func (in *Ingest) routes() http.Handler {
 func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	arrived := time.Now()
 	signature := req.Header.Get("Stripe-Signature")
-	if refused := in.door.look(signature); refused != "" {
+	if refused := in.door.precheck(signature); refused != "" {
 		in.refuse(w, refused)
 		return
 	}
@@ -100,7 +101,7 @@ func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	r, err := in.store.put(ctx, &e, body)
 	in.metrics.count(e.Type, r.duplicate, err, time.Since(start))
 	if err != nil {
-		// nats.go may still publish from the body: it is left to the garbage collector.
+		// nats.go may still send the body, so it is not reused.
 		in.notStored(&e, err)
 		w.Header()["Retry-After"] = retryAfter
 		answers[notStored].write(w)
@@ -114,8 +115,10 @@ func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	span.answered(received.status, r.duplicate, nil)
 }
 
-// admit returns the event of a request that Stripe signed, and its body, which is charged to the sender.
-func (in *Ingest) admit(w http.ResponseWriter, r *http.Request, signature string, s *sender) (stripeevent.Envelope, []byte, code) {
+// admit returns the event of a request that Stripe signed, and its body, which is charged to the
+// sender.
+func (in *Ingest) admit(w http.ResponseWriter, r *http.Request, signature string,
+	s *sender) (stripeevent.Envelope, []byte, code) {
 	var e stripeevent.Envelope
 	parts, refused := in.receive(w, r, s)
 	if refused != "" {
@@ -124,7 +127,7 @@ func (in *Ingest) admit(w http.ResponseWriter, r *http.Request, signature string
 	if !in.door.signed(parts, signature) {
 		return e, nil, in.drop(parts, s, signatureInvalid)
 	}
-	body, refused := in.whole(parts, s)
+	body, refused := in.join(parts, s)
 	if refused != "" {
 		return e, nil, refused
 	}
@@ -140,50 +143,54 @@ func (in *Ingest) admit(w http.ResponseWriter, r *http.Request, signature string
 	}
 	if refused != "" {
 		in.parts.put(body)
-		in.senders.free(s, s.body) // before the answer, which may have to wait for its reader
+		in.senders.free(s, s.body) // before the answer, which may block on its reader
 	}
 	return e, body, refused
 }
 
-// refuse answers and counts a request that is not stored, and ends its connection.
+// refuse answers and counts a request that is not stored, and closes its connection.
 func (in *Ingest) refuse(w http.ResponseWriter, c code) {
 	in.metrics.refused.WithLabelValues(string(c)).Inc()
 	if c == crowded {
 		w.Header()["Retry-After"] = retryAfter
 	}
-	// Rather than read on to the end of a body, or take what else a stranger has to say.
+	// Otherwise net/http would read the rest of the body, or the stranger's next request.
 	w.Header()["Connection"] = closing
 	answers[c].write(w)
 	if c == notFound || c == methodNotAllowed {
-		return // the internet's background noise
+		return // common scans, not worth a log line
 	}
-	if held, ok := in.refusals.allow(time.Now()); ok {
-		in.log.Warn("webhook refused; entitled_ingest_refused_total counts them all", "code", string(c), "unlogged", held, "hint", refusalHint(c))
+	if suppressed, ok := in.refusals.allow(time.Now()); ok {
+		in.log.Warn("webhook refused, not stored; entitled_ingest_refused_total counts all of them",
+			"code", string(c), "suppressed", suppressed, "hint", refusalHint(c))
 	}
 }
 
 func refusalHint(c code) string {
 	switch c {
 	case signatureInvalid:
-		return "is the signing secret of this endpoint in STRIPE_WEBHOOK_SECRETS? else somebody is trying the door"
+		return "check that STRIPE_WEBHOOK_SECRETS has this endpoint's signing secret; if it has, the request is a " +
+			"forgery"
 	case outOfTolerance:
-		return "is this machine's clock right? else it is an old webhook, or a forged one"
+		return "check this machine's clock; if it is right, the webhook is old or forged"
 	case bodyTooLarge:
-		return "MAX_BODY_BYTES"
+		return "raise MAX_BODY_BYTES if Stripe sent it"
 	case crowded:
-		return "more senders than MAX_BODIES_BYTES has room for: keep strangers out (Stripe publishes its addresses), or raise it with the memory of this process"
+		return "MAX_BODIES_BYTES has no room for so many senders: block strangers (Stripe publishes its addresses), " +
+			"or raise it together with the process's memory"
 	}
 	return ""
 }
 
 func (in *Ingest) notStored(e *stripeevent.Envelope, err error) {
-	if held, ok := in.failures.allow(time.Now()); ok {
-		in.log.Error("webhook not stored, Stripe will send it again", "event", e.ID, "type", e.Type, "err", topology.NameNoRoom(err), "hint", hint(err), "unlogged", held)
+	if suppressed, ok := in.failures.allow(time.Now()); ok {
+		in.log.Error("webhook not stored, Stripe will retry it",
+			"event", e.ID, "type", e.Type, "err", topology.NameNoRoom(err), "hint", hint(err), "suppressed", suppressed)
 	}
 }
 
-// recovered ends a request that panicked. What was panicked with may hold a payload: only runtime errors, which
-// do not, are logged in full.
+// recovered ends a request that panicked. The panic value may contain a payload, so only runtime
+// errors, which do not, are logged in full.
 func (in *Ingest) recovered(w gin.ResponseWriter) {
 	p := recover()
 	if p == nil {
@@ -193,12 +200,13 @@ func (in *Ingest) recovered(w gin.ResponseWriter) {
 		panic(p)
 	}
 	in.metrics.panics.Inc()
-	if held, ok := in.panics.allow(time.Now()); ok {
+	if suppressed, ok := in.panics.allow(time.Now()); ok {
 		what := fmt.Sprintf("a %T", p)
 		if err, ok := p.(runtime.Error); ok {
 			what = err.Error()
 		}
-		in.log.Error("webhook handler panicked", "err", what, "stack", strconv.Quote(string(debug.Stack())), "unlogged", held)
+		in.log.Error("webhook handler panicked",
+			"err", what, "stack", strconv.Quote(string(debug.Stack())), "suppressed", suppressed)
 	}
 	if !w.Written() {
 		answers[internalError].write(w)

@@ -1,18 +1,20 @@
-// Package ingest is the door: it takes Stripe's webhooks, verifies them, stores them in NATS and only then says so.
+// Package ingest receives Stripe's webhooks, verifies them, stores them in NATS, and only then
+// acknowledges them.
 //
-// [New] makes an [Ingest] from a [Config], [Ingest.Run] serves it on a listener, [Ingest.Handler] is the same without one.
-// A webhook passes through a few steps, a file each: door.go looks at its signature's shape and time, body.go reads it, door.go decides
-// whether Stripe signed it, store.go publishes the event and the customer's marker and waits for both PubAcks, http.go answers. Where a crowd waits for a
-// disk, group.go stores its events together.
+// [New] creates an [Ingest] from a [Config], [Ingest.Run] serves it on a listener, [Ingest.Handler]
+// is its handler. The steps of a webhook have a file each: door.go checks its signature's shape and
+// time, body.go reads it, door.go verifies the signature, store.go publishes the event and the
+// customer's marker and waits for both PubAcks, http.go answers. group.go publishes concurrent
+// events as batches.
 //
-// Guarantees. A 200 means that the event is in STRIPE_EVENTS and, if its type marks its customer, that the marker is in
-// STRIPE_SYNC. Nothing that is not signed with one of the secrets is stored. Everything that is, is
-// stored whatever its type or API version, so that Stripe has no reason to retry it. No payload, secret or customer is
-// logged or counted.
+// Guarantees. A 200 means that the event is in STRIPE_EVENTS and, if its type marks its customer,
+// that the marker is in STRIPE_SYNC. Nothing is stored without a valid signature. Every signed
+// event is stored, whatever its type and API version, so that Stripe does not retry it. Payloads,
+// secrets and customers never appear in logs or metrics.
 //
-// Limits. An ingest holds no state and needs no Stripe API key. It keeps the bodies of webhooks that wait for a PubAck in
-// memory, each up to Config.MaxBody, for Config.PublishTimeout at most. All bodies and connections together take
-// Config.MaxBodies at most, from all senders together; senders.go says who is cut off when more come.
+// Limits. An ingest has no state and needs no Stripe API key. It keeps a body in memory until its
+// PubAck, for at most Config.PublishTimeout. All bodies and connections together take at most
+// Config.MaxBodies; senders.go decides which connections are cut off when there are more.
 package ingest
 
 import (
@@ -29,43 +31,49 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// Publisher publishes a message to a stream and promises its PubAck. [NewPublisher] makes a fit one.
+// Publisher publishes a message to a stream and returns a future of its PubAck. [NewPublisher]
+// returns a suitable one.
 type Publisher interface {
 	PublishMsgAsync(msg *nats.Msg, opts ...jetstream.PublishOpt) (jetstream.PubAckFuture, error)
 }
 
-// Config is what an [Ingest] is made of. Publisher, Secrets and Types are required.
+// Config configures an [Ingest]. Publisher, Secrets and Types are required.
 type Config struct {
-	// Publisher is where events and markers go.
+	// Publisher publishes events and markers.
 	Publisher Publisher
-	// Conn is the connection of the Publisher. Nil has every event published by itself, however many wait.
+	// Conn is the Publisher's connection. Nil disables batches.
 	Conn Conn
-	// MaxPayload, in bytes, is how much the NATS server takes in one message, at present: the connection's MaxPayload
-	// method. Nil skips the check in Ready.
+	// MaxPayload returns the server's present limit of a message in bytes: the connection's
+	// MaxPayload method. Nil skips the check in Ready.
 	MaxPayload func() int64
-	// Secrets are the signing secrets (whsec_…) of the webhook endpoints; a webhook must be signed with one of them. More
-	// than one serves rotation, and Connect endpoints beside one's own.
+	// Secrets are the signing secrets (whsec_…) of the webhook endpoints; a webhook must be signed
+	// with one of them. Several are needed during rotation, and for a Connect endpoint next to the
+	// account's own.
 	Secrets []string
-	// MaxBody, in bytes, is the longest body taken. Defaults to 1 MiB.
+	// MaxBody is the length of the longest accepted body in bytes. Defaults to 1 MiB.
 	MaxBody int64
-	// MaxBodies, in bytes, is how much all bodies in flight may take together, and the connections, each of which counts 32 KiB.
-	// For more, connections are cut off that have sent no verified webhook yet. Defaults to 64 MiB.
+	// MaxBodies is the greatest total memory in bytes of all bodies in flight and all connections,
+	// at 32 KiB per connection. Above it, connections without a verified webhook are cut off.
+	// Defaults to 64 MiB.
 	MaxBodies int64
-	// Tolerance is how far a signature's timestamp may be from Now, either way. Defaults to 5 minutes.
+	// Tolerance is the greatest difference between a signature's timestamp and Now, in either
+	// direction. Defaults to 5 minutes.
 	Tolerance time.Duration
-	// PublishTimeout is how long to wait for the PubAcks of one webhook. Defaults to 5 seconds.
+	// PublishTimeout bounds the wait for the PubAcks of one webhook. Defaults to 5 seconds.
 	PublishTimeout time.Duration
-	// Types are the event types that mark their customer dirty.
+	// Types are the event types that mark their customer.
 	Types stripeevent.Types
-	// Log takes few lines: failures to store and refusals, each kind at most every 10 seconds. Defaults to none.
+	// Log receives failures to store and refusals, each kind at most every 10 seconds. Defaults to
+	// no logging.
 	Log *slog.Logger
-	// Traces, if not nil, makes the spans of stored webhooks; their context travels in the headers of event and marker.
+	// Traces, if not nil, creates the spans of stored webhooks. Their context is in the headers of
+	// event and marker.
 	Traces trace.TracerProvider
-	// Now tells the time that signatures are compared with. Defaults to time.Now.
+	// Now returns the time that signatures are compared with. Defaults to time.Now.
 	Now func() time.Time
 }
 
-// Ingest takes webhooks. It is safe for concurrent use.
+// Ingest receives webhooks. It is safe for concurrent use.
 type Ingest struct {
 	door    door
 	store   store
@@ -74,15 +82,15 @@ type Ingest struct {
 	maxPayload func() int64
 	log        *slog.Logger
 	metrics    *metrics
-	refusals   seldom
-	failures   seldom
-	panics     seldom
+	refusals   logLimiter
+	failures   logLimiter
+	panics     logLimiter
 	handler    http.Handler
 	parts      parts
 	senders    *senders
 }
 
-// New checks the configuration and reports all that is wrong with it at once.
+// New checks the configuration and returns all its errors at once.
 func New(c Config) (*Ingest, error) {
 	if c.MaxBody == 0 {
 		c.MaxBody = 1 << 20
@@ -112,14 +120,16 @@ func New(c Config) (*Ingest, error) {
 	}
 	for i, s := range c.Secrets {
 		if s == "" {
-			bad("signing secret %d of %d is empty: anybody could sign with it (hint: look for a stray comma in STRIPE_WEBHOOK_SECRETS)", i+1, len(c.Secrets))
+			bad("signing secret %d of %d is empty: with it, anyone could sign (hint: remove a stray comma in "+
+				"STRIPE_WEBHOOK_SECRETS)", i+1, len(c.Secrets))
 		}
 	}
 	if c.MaxBody < 0 {
 		bad("longest body %d: below zero bytes (hint: MAX_BODY_BYTES=1048576)", c.MaxBody)
 	}
 	if c.MaxBodies < 2*c.MaxBody {
-		bad("%d bytes for all bodies in flight: not twice the longest one, %d (hint: MAX_BODIES_BYTES=67108864)", c.MaxBodies, c.MaxBody)
+		bad("%d bytes for all bodies in flight: not twice the longest one, %d (hint: MAX_BODIES_BYTES=67108864)",
+			c.MaxBodies, c.MaxBody)
 	}
 	if c.Tolerance < 0 {
 		bad("signature tolerance %v: below zero (hint: SIGNATURE_TOLERANCE=5m)", c.Tolerance)
@@ -143,27 +153,28 @@ func New(c Config) (*Ingest, error) {
 		metrics:    m,
 		senders:    newSenders(c.MaxBodies, m.cut.Inc),
 	}
-	m.held = heldBytes(in.senders)
+	m.charged = heldBytes(in.senders)
 	in.handler = in.routes()
 	return in, nil
 }
 
-// overhead, in bytes, is what a stored event needs in a NATS message besides its body: two headers, whose values are
-// bounded by [stripeevent.Parse].
+// overhead is the greatest size in bytes of a stored event besides its body: two headers, whose
+// values [stripeevent.Parse] bounds.
 const overhead = 4 << 10
 
-// Ready returns an error while the NATS server takes smaller messages than the largest body allowed needs: such an event
-// could be verified but never stored.
+// Ready returns an error while the NATS server's message limit is smaller than the largest accepted
+// body needs: such an event could be verified but never stored.
 func (in *Ingest) Ready() error {
 	if in.maxPayload == nil {
 		return nil
 	}
 	has, needs := in.maxPayload(), in.maxBody+overhead
 	if has == 0 {
-		return errors.New("NATS has not said yet how large messages may be (hint: is the connection up?)")
+		return errors.New("NATS has not announced its message size limit (hint: check the connection)")
 	}
 	if has < needs {
-		return fmt.Errorf("NATS takes messages of %d bytes and the largest webhook needs %d (hint: max_payload: %d in nats.conf, or lower MAX_BODY_BYTES)",
+		return fmt.Errorf("NATS accepts messages of %d bytes and the largest webhook needs %d (hint: max_payload: %d "+
+			"in nats.conf, or lower MAX_BODY_BYTES)",
 			has, needs, needs)
 	}
 	return nil

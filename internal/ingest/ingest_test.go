@@ -25,7 +25,7 @@ const (
 	aCustomer   = "cus_QXg1o8vcGmoR32"
 )
 
-// bench is an ingest in front of a NATS of its own.
+// bench is an ingest with its own NATS server.
 type bench struct {
 	in       *Ingest
 	handler  http.Handler
@@ -93,7 +93,7 @@ func register(tb testing.TB, in *Ingest) *prometheus.Registry {
 	return r
 }
 
-// counter is the sum of a counter over the series that have all of the label values.
+// counter returns the sum of a counter over the series that have all of the label values.
 func counter(tb testing.TB, r *prometheus.Registry, name string, values ...string) float64 {
 	tb.Helper()
 	families, err := r.Gather()
@@ -123,7 +123,8 @@ func counter(tb testing.TB, r *prometheus.Registry, name string, values ...strin
 }
 
 func sign(body, secret string, at time.Time) string {
-	return webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: secret, Timestamp: at}).Header
+	return webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: secret,
+		Timestamp: at}).Header
 }
 
 func post(body, signature string) *http.Request {
@@ -151,7 +152,7 @@ func expect(tb testing.TB, h http.Handler, r *http.Request, status int, body str
 	return res
 }
 
-// stored compares how many messages are in the two streams.
+// stored checks the number of messages in the two streams.
 func (b *bench) stored(t *testing.T, events, markers uint64) {
 	t.Helper()
 	for _, s := range []struct {
@@ -179,8 +180,13 @@ func fixture(tb testing.TB, name string) string {
 
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
-	_, err := New(Config{Secrets: []string{"whsec_good", ""}, MaxBody: -1, MaxBodies: -3, Tolerance: -1, PublishTimeout: -1})
-	for _, want := range []string{"no publisher", "signing secret 2 of 2 is empty", "longest body", "bodies in flight", "tolerance", "publish timeout", "hint:"} {
+	_, err := New(Config{
+		Secrets: []string{"whsec_good", ""}, MaxBody: -1, MaxBodies: -3, Tolerance: -1, PublishTimeout: -1,
+	})
+	for _, want := range []string{
+		"no publisher", "signing secret 2 of 2 is empty", "longest body", "bodies in flight", "tolerance",
+		"publish timeout", "hint:",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)
 		}
@@ -188,7 +194,8 @@ func TestNewRefuses(t *testing.T) {
 	if err != nil && strings.Contains(err.Error(), "whsec_good") {
 		t.Errorf("a secret in %v", err)
 	}
-	if _, err := New(Config{Publisher: &fakePublisher{}}); err == nil || !strings.Contains(err.Error(), "STRIPE_WEBHOOK_SECRETS") {
+	if _, err := New(Config{Publisher: &fakePublisher{}}); err == nil ||
+		!strings.Contains(err.Error(), "STRIPE_WEBHOOK_SECRETS") {
 		t.Errorf("no secrets: got %v", err)
 	}
 }
@@ -196,7 +203,10 @@ func TestNewRefuses(t *testing.T) {
 func TestReady(t *testing.T) {
 	t.Parallel()
 	var limit int64
-	in, err := New(Config{Publisher: &fakePublisher{}, Secrets: []string{secret}, MaxBody: 1 << 20, MaxPayload: func() int64 { return limit }})
+	in, err := New(Config{
+		Publisher: &fakePublisher{}, Secrets: []string{secret}, MaxBody: 1 << 20,
+		MaxPayload: func() int64 { return limit },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +248,8 @@ func TestStoresWhatItSays(t *testing.T) {
 	if want := "stripe.sync.live.now.self." + aCustomer; marker.Subject != want {
 		t.Errorf("subject %s, want %s", marker.Subject, want)
 	}
-	if got, want := string(marker.Data), `{"trigger":"webhook","event":"evt_1PgafmB7WZ01zgkWSubUpd01","type":"customer.subscription.updated"}`; got != want {
+	if got, want := string(marker.Data),
+		`{"trigger":"webhook","event":"evt_1PgafmB7WZ01zgkWSubUpd01","type":"customer.subscription.updated"}`; got != want {
 		t.Errorf("marker %s, want %s", got, want)
 	}
 	if marker.Header.Get("Nats-Msg-Id") != "" {
@@ -257,8 +268,9 @@ func TestStoresWhatItSays(t *testing.T) {
 		}
 	}
 
-	// A connected account's event of the same id is another event.
-	expect(t, b.handler, signed(strings.Replace(body, `"object": "event"`, `"account": "acct_1"`, 1)), 200, `{"received":true}`)
+	// An event of a connected account with the same id is another event.
+	expect(t, b.handler, signed(strings.Replace(body, `"object": "event"`, `"account": "acct_1"`, 1)),
+		200, `{"received":true}`)
 	b.stored(t, 2, 2)
 }
 
@@ -273,14 +285,21 @@ func TestMarksOnlyWhatMarks(t *testing.T) {
 	}{
 		{fixture(t, "product.updated"), 0, "unmarked_total", []string{"type"}},
 		{fixture(t, "payment_intent.succeeded"), 0, "unmarked_total", []string{"nobody"}},
-		{`{"id":"evt_1","type":"invoice.paid","livemode":true,"data":{"object":{"customer":5}}}`, 0, "unmarked_total", []string{"odd"}},
-		{`{"id":"evt_2","type":"invoice.paid","livemode":true,"data":{"object":{"customer":null,"customer_account":"acct_1"}}}`, 0, "unmarked_total", []string{"customer_account"}},
+		{`{"id":"evt_1","type":"invoice.paid","livemode":true,"data":{"object":{"customer":5}}}`, 0,
+			"unmarked_total", []string{"odd"}},
+		{`{"id":"evt_2","type":"invoice.paid","livemode":true,` +
+			`"data":{"object":{"customer":null,"customer_account":"acct_1"}}}`,
+			0, "unmarked_total", []string{"customer_account"}},
 		{`{"id":"evt_3","type":"never.heard.of","livemode":true}`, 0, "webhooks_total", []string{"stored", "other"}},
 		{`{"id":"evt_4","type":"a..b * > ","livemode":"x","data":[1e9]}`, 0, "odd_total", []string{"livemode"}},
-		{`{"id":"` + strings.Repeat("e", 9000) + `","type":"` + strings.Repeat("é.", 3000) + `","livemode":true}`, 0, "odd_total", []string{"long"}},
-		{`{"id":"evt_5","type":"invoice.paid","livemode":true,"data":{"object":{"customer":"` + strings.Repeat("c", 9000) + `"}}}`, 0, "odd_total", []string{"long"}},
-		{strings.NewReplacer("customer", "invoice", "cus_", "in_", "evt_", "evt_2").Replace(fixture(t, "v1.customer.updated.thin")), 0, "unmarked_total", []string{"thin"}},
-		{`{"id":"evt_6","type":"v2.core.health.event_generation_failure.resolved","livemode":true}`, 0, "unmarked_total", []string{"thin"}},
+		{`{"id":"` + strings.Repeat("e", 9000) + `","type":"` + strings.Repeat("é.", 3000) + `","livemode":true}`,
+			0, "odd_total", []string{"long"}},
+		{`{"id":"evt_5","type":"invoice.paid","livemode":true,"data":{"object":{"customer":"` +
+			strings.Repeat("c", 9000) + `"}}}`, 0, "odd_total", []string{"long"}},
+		{strings.NewReplacer("customer", "invoice", "cus_", "in_", "evt_",
+			"evt_2").Replace(fixture(t, "v1.customer.updated.thin")), 0, "unmarked_total", []string{"thin"}},
+		{`{"id":"evt_6","type":"v2.core.health.event_generation_failure.resolved","livemode":true}`,
+			0, "unmarked_total", []string{"thin"}},
 		{`{"id":"evt_7","type":"v1.invoice.paid","livemode":true,"context":5}`, 0, "unmarked_total", []string{"odd"}},
 		{fixture(t, "payment_method.detached"), 1, "marked_total", nil},
 		{fixture(t, "customer.deleted"), 1, "marked_total", nil},
@@ -322,31 +341,41 @@ func TestAnswers(t *testing.T) {
 		status  int
 		answer  string
 	}{
-		"no signature":            {post(body, ""), 400, `{"error":"signature_missing"}`},
-		"garbage signature":       {post(body, "garbage"), 400, `{"error":"signature_invalid"}`},
-		"trailing comma":          {post(body, good+","), 400, `{"error":"signature_invalid"}`},
-		"no v1":                   {post(body, strings.Replace(good, "v1", "v0", 1)), 400, `{"error":"signature_invalid"}`},
-		"no time":                 {post(body, good[strings.Index(good, "v1"):]), 400, `{"error":"timestamp_out_of_tolerance"}`},
+		"no signature":      {post(body, ""), 400, `{"error":"signature_missing"}`},
+		"garbage signature": {post(body, "garbage"), 400, `{"error":"signature_invalid"}`},
+		"trailing comma":    {post(body, good+","), 400, `{"error":"signature_invalid"}`},
+		"no v1": {post(body, strings.Replace(good, "v1", "v0", 1)), 400,
+			`{"error":"signature_invalid"}`},
+		"no time": {post(body, good[strings.Index(good, "v1"):]), 400,
+			`{"error":"timestamp_out_of_tolerance"}`},
 		"no time, signed so":      {post(body, noTime(body)), 400, `{"error":"timestamp_out_of_tolerance"}`},
 		"unknown secret":          {post(body, sign(body, "whsec_three", now)), 400, `{"error":"signature_invalid"}`},
 		"empty secret":            {post(body, sign(body, "", now)), 400, `{"error":"signature_invalid"}`},
 		"other body":              {post(body+" ", good), 400, `{"error":"signature_invalid"}`},
 		"compressed, other bytes": {gzipped(), 400, `{"error":"signature_invalid"}`},
-		"old":                     {post(body, sign(body, secret, now.Add(-6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"old, second secret":      {post(body, sign(body, otherSecret, now.Add(-6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"future":                  {post(body, sign(body, secret, now.Add(6*time.Minute))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"far future":              {post(body, sign(body, secret, now.AddDate(5000, 0, 0))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"old and forged":          {post(body, sign(body, "whsec_three", now.Add(-time.Hour))), 400, `{"error":"timestamp_out_of_tolerance"}`},
-		"not JSON":                {signed(`id=evt_1`), 400, `{"error":"not_an_event"}`},
-		"no id":                   {signed(`{"type":"invoice.paid"}`), 400, `{"error":"not_an_event"}`},
-		"empty":                   {signed(``), 400, `{"error":"not_an_event"}`},
-		"too large":               {signed(large), 413, `{"error":"body_too_large"}`},
-		"too large, chunked":      {chunked(large), 413, `{"error":"body_too_large"}`},
-		"torn":                    {torn, 400, `{"error":"body_unreadable"}`},
-		"GET":                     {httptest.NewRequest(http.MethodGet, Path, nil), 405, `{"error":"method_not_allowed"}`},
-		"PUT":                     {httptest.NewRequest(http.MethodPut, Path, strings.NewReader(body)), 405, `{"error":"method_not_allowed"}`},
-		"elsewhere":               {httptest.NewRequest(http.MethodPost, "/webhooks/stripe/", strings.NewReader(body)), 404, `{"error":"not_found"}`},
-		"root":                    {httptest.NewRequest(http.MethodGet, "/", nil), 404, `{"error":"not_found"}`},
+		"old": {post(body, sign(body, secret, now.Add(-6*time.Minute))), 400,
+			`{"error":"timestamp_out_of_tolerance"}`},
+		"old, second secret": {post(body, sign(body, otherSecret, now.Add(-6*time.Minute))), 400,
+			`{"error":"timestamp_out_of_tolerance"}`},
+		"future": {post(body, sign(body, secret, now.Add(6*time.Minute))), 400,
+			`{"error":"timestamp_out_of_tolerance"}`},
+		"far future": {post(body, sign(body, secret, now.AddDate(5000, 0, 0))), 400,
+			`{"error":"timestamp_out_of_tolerance"}`},
+		"old and forged": {post(body, sign(body, "whsec_three", now.Add(-time.Hour))), 400,
+			`{"error":"timestamp_out_of_tolerance"}`},
+		"not JSON":           {signed(`id=evt_1`), 400, `{"error":"not_an_event"}`},
+		"no id":              {signed(`{"type":"invoice.paid"}`), 400, `{"error":"not_an_event"}`},
+		"empty":              {signed(``), 400, `{"error":"not_an_event"}`},
+		"too large":          {signed(large), 413, `{"error":"body_too_large"}`},
+		"too large, chunked": {chunked(large), 413, `{"error":"body_too_large"}`},
+		"torn":               {torn, 400, `{"error":"body_unreadable"}`},
+		"GET": {httptest.NewRequest(http.MethodGet, Path, nil), 405,
+			`{"error":"method_not_allowed"}`},
+		"PUT": {httptest.NewRequest(http.MethodPut, Path, strings.NewReader(body)),
+			405, `{"error":"method_not_allowed"}`},
+		"elsewhere": {httptest.NewRequest(http.MethodPost, "/webhooks/stripe/", strings.NewReader(body)),
+			404, `{"error":"not_found"}`},
+		"root": {httptest.NewRequest(http.MethodGet, "/", nil), 404, `{"error":"not_found"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := expect(t, b.handler, tc.request, tc.status, tc.answer)
@@ -359,7 +388,10 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 	b.stored(t, 0, 0)
-	for c, want := range map[code]float64{signatureMissing: 1, outOfTolerance: 7, notAnEvent: 3, bodyTooLarge: 2, bodyUnreadable: 1, methodNotAllowed: 2, notFound: 2} {
+	for c, want := range map[code]float64{
+		signatureMissing: 1, outOfTolerance: 7, notAnEvent: 3, bodyTooLarge: 2, bodyUnreadable: 1, methodNotAllowed: 2,
+		notFound: 2,
+	} {
 		if n := counter(t, b.registry, "refused_total", string(c)); n != want {
 			t.Errorf("%s counted %v times, want %v", c, n, want)
 		}
@@ -383,9 +415,9 @@ func TestAnswers(t *testing.T) {
 	b.stored(t, 1, 1)
 }
 
-// noTime signs what stripe-go takes a header without t to mean: the zero time.
+// noTime signs the time that stripe-go uses for a header without t: the zero time.
 func noTime(body string) string {
-	header := sign(body, secret, time.Time{}.Add(1)) // the zero value itself means now to stripe-go
+	header := sign(body, secret, time.Time{}.Add(1)) // stripe-go takes the zero value for now
 	return header[strings.Index(header, "v1"):]
 }
 

@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// A counter that appears with 1 has not increased to Prometheus: what an alert looks at is there from the start.
+// For Prometheus a counter that appears with 1 has not increased, so counters with alerts exist
+// from the start.
 func TestCountersAreThereFromTheStart(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

@@ -10,26 +10,28 @@ import (
 	"time"
 )
 
-// How long a client may take. Stripe sends a webhook at once and gives up after some 20 seconds; everybody else
-// only holds a connection.
+// The time limits of a connection. Stripe sends a webhook at once and gives up after about 20
+// seconds; any other client only occupies a connection.
 const (
 	readHeaderTimeout = 5 * time.Second
-	// readTimeout is for header and body together.
+	// readTimeout bounds the reading of header and body together.
 	readTimeout = 10 * time.Second
 	idleTimeout = 2 * time.Minute
-	// maxHeader is in bytes; net/http takes 4 KiB more.
+	// maxHeader is in bytes; net/http allows 4 KiB more.
 	maxHeader = 8 << 10
-	// shutdownTimeout is how long webhooks that are under way may take to be stored and answered.
+	// shutdownTimeout bounds the storing and answering of webhooks in progress.
 	shutdownTimeout = 10 * time.Second
 )
 
-// Run serves webhooks on ln until ctx is done, then accepts no more and returns nil when those under way are answered. Their
-// handlers wait for their own PubAcks, so that after Run nothing that was answered 200 is outstanding. It closes ln.
+// Run serves webhooks on ln until ctx ends. Then it accepts no more and returns nil when those in
+// progress are answered. Their handlers wait for their PubAcks, so after Run nothing that was
+// answered 200 is outstanding. It closes ln.
 //
-// It returns an error if the listener fails, or if webhooks were still under way after 10 seconds (or PublishTimeout plus
-// 5, whichever is longer); those are cut off, and Stripe sends them again.
+// It returns an error if the listener fails, or if webhooks are still in progress after 10 seconds
+// (or PublishTimeout plus 5, whichever is longer); those are cut off, and Stripe retries them.
 //
-// The caller's order of shutdown: say not ready, end ctx, wait for Run, drain the NATS connection.
+// The caller shuts down in this order: report not ready, end ctx, wait for Run, drain the NATS
+// connection.
 func (in *Ingest) Run(ctx context.Context, ln net.Listener) error {
 	patience := max(shutdownTimeout, in.store.timeout+5*time.Second)
 	srv := &http.Server{
@@ -41,10 +43,10 @@ func (in *Ingest) Run(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         in.senders.state,
 		ConnContext:       withSender,
-		// What net/http complains about is what strangers send.
+		// Strangers cause the errors that net/http logs.
 		ErrorLog: slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
-	// Run waits for it: served is read in every path.
+	// Run waits for it: every path receives from served.
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener{ln, in.senders}) }()
 	select {
@@ -57,7 +59,7 @@ func (in *Ingest) Run(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	err := srv.Shutdown(deadline)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("shut down: webhooks still under way after %v: %w", patience, err), srv.Close())
+		err = errors.Join(fmt.Errorf("shut down: webhooks still in progress after %v: %w", patience, err), srv.Close())
 	}
 	<-served
 	return err

@@ -24,7 +24,8 @@ func listen(tb testing.TB) net.Listener {
 }
 
 func send(ctx context.Context, ln net.Listener, body string) (int, string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+ln.Addr().String()+Path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+ln.Addr().String()+Path,
+		strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -38,13 +39,13 @@ func send(ctx context.Context, ln net.Listener, body string) (int, string, error
 	return res.StatusCode, string(answer), err
 }
 
-// TestShutdownAnswersWhatWaits: requests that wait for their PubAck when the context ends get their answer, new
-// connections are not taken, and Run returns after the last answer.
+// TestShutdownAnswersWhatWaits: requests that wait for their PubAck when the context ends get their
+// answer, new connections are refused, and Run returns after the last answer.
 func TestShutdownAnswersWhatWaits(t *testing.T) {
 	t.Parallel()
 	published, release := make(chan struct{}, 2), make(chan struct{})
 	p := &fakePublisher{reply: func(string) (jetstream.PubAckFuture, error) {
-		f := pending()
+		f := unacked()
 		go func() { // ends with release
 			<-release
 			f.ok <- &jetstream.PubAck{}
@@ -57,14 +58,14 @@ func TestShutdownAnswersWhatWaits(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ran := make(chan error, 1)
-	go func() { ran <- in.Run(ctx, ln) }() // received from below
+	go func() { ran <- in.Run(ctx, ln) }() // received below
 	type result struct {
 		status int
 		answer string
 		err    error
 	}
 	answered := make(chan result, 1)
-	go func() { // received from below
+	go func() { // received below
 		status, answer, err := send(t.Context(), ln, fixture(t, "invoice.paid"))
 		answered <- result{status, answer, err}
 	}()
@@ -103,18 +104,19 @@ func TestRunReportsItsListener(t *testing.T) {
 	}
 }
 
-// TestOverTheWire sends what httptest cannot: chunks, too much, and nothing.
+// TestOverTheWire sends what httptest cannot: chunked, too large and empty bodies.
 func TestOverTheWire(t *testing.T) {
 	t.Parallel()
 	in := fakeIngest(t, &fakePublisher{}, func(c *Config) { c.MaxBody = 100 << 10 })
 	ln := listen(t)
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
-	go func() { ran <- in.Run(ctx, ln) }() // received from below
+	go func() { ran <- in.Run(ctx, ln) }() // received below
 	for name, tc := range map[string]struct {
 		size int
 		want int
-	}{"small": {0, 200}, "more than trusted": {90 << 10, 200}, "too large": {200 << 10, 413}, "far too large": {20 << 20, 413}} {
+	}{"small": {0, 200}, "more than trusted": {90 << 10, 200}, "too large": {200 << 10, 413},
+		"far too large": {20 << 20, 413}} {
 		for _, chunked := range []bool{false, true} {
 			body := `{"id":"evt_1","type":"a","livemode":true,"pad":"` + strings.Repeat("x", tc.size) + `"}`
 			var reader io.Reader = strings.NewReader(body)
@@ -128,7 +130,7 @@ func TestOverTheWire(t *testing.T) {
 			r.Header.Set("Stripe-Signature", sign(body, secret, time.Now()))
 			res, err := http.DefaultClient.Do(r)
 			if err != nil {
-				// A sender that writes on after the answer may find the connection gone.
+				// A sender that keeps writing after the answer may find the connection closed.
 				if tc.want != 413 {
 					t.Errorf("%s, chunked %v: %v", name, chunked, err)
 				}

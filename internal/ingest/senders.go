@@ -11,32 +11,35 @@ import (
 )
 
 const (
-	// perConn, in bytes, is what a connection is charged besides the body: its goroutine, its buffers and a header.
+	// perConn is the charge of a connection in bytes, besides the body: its goroutine, its buffers
+	// and a header.
 	perConn = 32 << 10
-	// maxHeaderLines bounds the fields of a header: a short one takes many times its length in memory. Stripe sends ten.
+	// maxHeaderLines bounds the lines of a header, because a short line takes many times its length
+	// in memory. Stripe sends ten.
 	maxHeaderLines = 100
-	// lastWords is how long an answer to a sender that is cut off may take to be written.
+	// lastWords bounds the writing of an answer to a sender that is cut off.
 	lastWords = time.Second
 )
 
 var errHeaderLines = errors.New("more than 100 lines in the header")
 
-// senders bounds the memory that connections and bodies take. Anybody can connect, and can send a header that looks
-// like Stripe's; only a whole body shows whether Stripe signed it.
+// senders bounds the memory of connections and bodies. Anyone can connect, and can send a header
+// that looks like Stripe's; only a whole body shows whether Stripe signed it.
 //
-// A body is charged for what has come, not for what its header announces. When there is no room, the connection with the largest product of
-// memory and time that it has kept ingest waiting is cut off. Stripe sends a webhook at once, so its connection is not the one,
-// however many others wait and whatever addresses they come from. A verified webhook is not cut off any more.
+// A body is charged for the bytes received, not for the announced length. When there is no room,
+// senders cuts off the connection with the largest product of charged memory and time waited.
+// Stripe sends a webhook at once, so it is not Stripe's connection, however many others wait and
+// from whatever addresses. A verified webhook is never cut off.
 type senders struct {
 	max int64 // bytes
 	cut func()
 
 	mu   sync.Mutex
-	room *sync.Cond // used has fallen, or somebody was cut off
+	room *sync.Cond // signals that used fell, or a sender was cut off
 	used int64
-	// leaving is the part of used that belongs to bodies which were cut off and whose memory is not free yet.
+	// leaving is the part of used that belongs to bodies that were cut off but not yet released.
 	leaving int64
-	// waiting are the senders that have not sent a verified webhook yet.
+	// waiting are the senders without a verified webhook.
 	waiting []*sender
 }
 
@@ -48,28 +51,28 @@ func newSenders(limit int64, cut func()) *senders {
 
 // A sender is a connection.
 type sender struct {
-	net.Conn // nil for a request that did not come through Run; then control is there
+	net.Conn // nil for a request that did not come through Run; then control is set
 	control  *http.ResponseController
 	all      *senders
 
-	// The lines of the header that is being read, and the length of the last one so far. net/http reads a connection from one
-	// goroutine at a time.
+	// The state of the header being read, and the length of its last line so far. net/http reads a
+	// connection from one goroutine at a time.
 	inHeader    bool
 	lines, line int
 
-	// all.mu guards the rest.
-	place   int       // in all.waiting; outside while a verified webhook is stored
-	since   time.Time // it has been waiting
+	// all.mu guards the fields below.
+	index   int       // in all.waiting, or notWaiting
+	since   time.Time // waiting since
 	conn    int64     // charged for the connection
 	body    int64     // charged for the body
 	handled bool      // a handler runs
 	isCut   bool
 }
 
-// outside is the place of a sender that is not waiting.
-const outside = -1
+// notWaiting is the index of a sender that is not in waiting, while its verified webhook is stored.
+const notWaiting = -1
 
-// senderKey is the key of the context value that holds a connection's sender.
+// senderKey is the context key of a connection's sender.
 type senderKey struct{}
 
 // of returns the sender of a request.
@@ -77,16 +80,16 @@ func (a *senders) of(w http.ResponseWriter, r *http.Request) *sender {
 	if s, ok := r.Context().Value(senderKey{}).(*sender); ok {
 		return s
 	}
-	s := &sender{control: http.NewResponseController(w), all: a, handled: true, place: outside}
+	s := &sender{control: http.NewResponseController(w), all: a, handled: true, index: notWaiting}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.wait(s)
 	return s
 }
 
-// open adds a connection. It may have others cut off, but never waits.
+// open adds a connection. It may cut off others, but never blocks.
 func (a *senders) open(c net.Conn) *sender {
-	s := &sender{Conn: c, all: a, conn: perConn, inHeader: true, place: outside}
+	s := &sender{Conn: c, all: a, conn: perConn, inHeader: true, index: notWaiting}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.used += perConn
@@ -96,16 +99,17 @@ func (a *senders) open(c net.Conn) *sender {
 	return s
 }
 
-// hold charges s with n more bytes of body and reports whether it may have them. If it must, it cuts off others and waits until
-// their memory is free. It is false if s itself is cut off, and if verified webhooks take all the room.
-func (a *senders) hold(s *sender, n int64) bool {
+// charge charges s with n more bytes of body and reports whether it may use them. If necessary it
+// cuts off others and waits until their memory is released. It returns false if s itself is cut
+// off, or if verified webhooks use all the room.
+func (a *senders) charge(s *sender, n int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for !s.isCut && a.used+n > a.max {
 		switch {
 		case a.used-a.leaving+n > a.max && a.cutWorst():
 		case a.leaving > 0:
-			a.room.Wait() // not for long: what is cut off reads nothing more
+			a.room.Wait() // short: a sender that is cut off reads nothing more
 		default:
 			return false
 		}
@@ -118,7 +122,7 @@ func (a *senders) hold(s *sender, n int64) bool {
 	return true
 }
 
-// free takes back the charge of n bytes of body.
+// free removes the charge of n bytes of body.
 func (a *senders) free(s *sender, n int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -130,7 +134,8 @@ func (a *senders) free(s *sender, n int64) {
 	a.room.Broadcast()
 }
 
-// verified says that s has sent a webhook of Stripe's, and reports false if it was cut off before.
+// verified records that s sent a webhook signed by Stripe. It returns false if s was already cut
+// off.
 func (a *senders) verified(s *sender) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,7 +146,7 @@ func (a *senders) verified(s *sender) bool {
 	return true
 }
 
-// done ends what of began.
+// done ends the request that of began.
 func (a *senders) done(s *sender) {
 	a.free(s, s.body)
 	if s.Conn != nil {
@@ -152,29 +157,30 @@ func (a *senders) done(s *sender) {
 	a.remove(s)
 }
 
-// wait adds s to those that wait, or begins its wait again. mu is held.
+// wait adds s to waiting, or restarts its time. The caller holds mu.
 func (a *senders) wait(s *sender) {
 	s.since = time.Now()
-	if s.place == outside {
-		s.place = len(a.waiting)
+	if s.index == notWaiting {
+		s.index = len(a.waiting)
 		a.waiting = append(a.waiting, s)
 	}
 }
 
-// leave takes s from those that wait. mu is held.
+// leave removes s from waiting. The caller holds mu.
 func (a *senders) leave(s *sender) {
-	if s.place == outside {
+	if s.index == notWaiting {
 		return
 	}
 	last := len(a.waiting) - 1
-	a.waiting[s.place] = a.waiting[last]
-	a.waiting[s.place].place = s.place
+	a.waiting[s.index] = a.waiting[last]
+	a.waiting[s.index].index = s.index
 	a.waiting[last] = nil
 	a.waiting = a.waiting[:last]
-	s.place = outside
+	s.index = notWaiting
 }
 
-// cutWorst cuts off the sender that costs most, in memory times waiting, if any waits. mu is held.
+// cutWorst cuts off the waiting sender with the greatest memory times waiting time, and reports
+// whether there was one. The caller holds mu.
 func (a *senders) cutWorst() bool {
 	var s *sender
 	cost, now := -1.0, time.Now()
@@ -192,18 +198,18 @@ func (a *senders) cutWorst() bool {
 	a.cut()
 	switch {
 	case s.Conn == nil:
-		_ = s.control.SetReadDeadline(time.Now()) // best effort: a recorder of httptest has no deadline
+		_ = s.control.SetReadDeadline(time.Now()) // an httptest recorder has no deadline
 	case s.handled: // its handler can still answer
 		_ = s.SetReadDeadline(time.Now())
 		_ = s.SetWriteDeadline(time.Now().Add(lastWords))
 	default:
 		_ = s.Close()
 	}
-	a.room.Broadcast() // it may wait for room itself
+	a.room.Broadcast() // it may be waiting for room itself
 	return true
 }
 
-// remove ends the charge of a connection and takes it from those that wait. mu is held.
+// remove ends the charge of a connection and its waiting. The caller holds mu.
 func (a *senders) remove(s *sender) {
 	a.leave(s)
 	a.used -= s.conn
@@ -218,14 +224,15 @@ func (a *senders) wasCut(s *sender) bool {
 	return s.isCut
 }
 
-// held is how many bytes are charged.
-func (a *senders) held() int64 {
+// charged returns the number of bytes charged.
+func (a *senders) charged() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.used
 }
 
-// state is the hook http.Server.ConnState. A connection is active from the end of a header to the end of its handler.
+// state is the hook http.Server.ConnState. A connection is active from the end of a header to the
+// end of its handler.
 func (a *senders) state(c net.Conn, state http.ConnState) {
 	s := c.(*sender)
 	a.mu.Lock()
@@ -245,7 +252,7 @@ func (a *senders) state(c net.Conn, state http.ConnState) {
 	}
 }
 
-// begins is for the first bytes of a request: from now on they are waited for.
+// begins records the first bytes of a request: the sender's waiting time counts from now.
 func (a *senders) begins(s *sender) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -254,7 +261,7 @@ func (a *senders) begins(s *sender) {
 	}
 }
 
-// Read is net.Conn's. It ends a header of too many lines.
+// Read implements net.Conn. It ends a header with too many lines.
 func (s *sender) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if n == 0 || !s.inHeader {
@@ -269,7 +276,7 @@ func (s *sender) Read(p []byte) (int, error) {
 			s.line += len(more)
 			break
 		}
-		// No more than a \r before it: the empty line that ends the header.
+		// At most a \r: this is the empty line that ends the header.
 		s.inHeader = s.line+i > 1
 		s.line, more = 0, more[i+1:]
 		if s.lines++; s.lines > maxHeaderLines {
@@ -279,7 +286,7 @@ func (s *sender) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite lets net/http end its side of a connection before the other.
+// CloseWrite lets net/http half-close the connection.
 func (s *sender) CloseWrite() error {
 	if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
@@ -287,13 +294,13 @@ func (s *sender) CloseWrite() error {
 	return nil
 }
 
-// listener makes connections senders.
+// listener makes a sender of each connection.
 type listener struct {
 	net.Listener
 	all *senders
 }
 
-// Accept is net.Listener's.
+// Accept implements net.Listener.
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {

@@ -21,24 +21,24 @@ import (
 	"entitled/internal/natstest"
 )
 
-// begin is a request of which only the first bytes of the body come. Its signature looks like Stripe's.
+// begin returns a request with only the first bytes of its body. Its signature looks like Stripe's.
 func begin(announced, sent int) string {
 	return "POST " + Path + " HTTP/1.1\r\nHost: x\r\nStripe-Signature: " + sign("x", "whsec_guess", time.Now()) +
 		"\r\nContent-Length: " + strconv.Itoa(announced) + "\r\n\r\n" + strings.Repeat("x", sent)
 }
 
-// holds waits until so many bytes are charged.
+// holds waits until this many bytes are charged.
 func (a *attacked) holds(t *testing.T, want int64) {
 	t.Helper()
 	natstest.Eventually(t, patience, func() error {
-		if held := a.in.senders.held(); held != want {
-			return fmt.Errorf("%d bytes are charged, want %d", held, want)
+		if charged := a.in.senders.charged(); charged != want {
+			return fmt.Errorf("%d bytes are charged, want %d", charged, want)
 		}
 		return nil
 	})
 }
 
-// kept is how many bytes are charged to those who were not cut off.
+// kept returns the bytes charged to senders that were not cut off.
 func (a *attacked) kept() int64 {
 	a.in.senders.mu.Lock()
 	defer a.in.senders.mu.Unlock()
@@ -62,7 +62,8 @@ func reply(t *testing.T, c net.Conn) (*http.Response, string) {
 	return res, string(body)
 }
 
-// A body is charged for what has come of it, not for what its header announces, and for nothing once its connection is gone.
+// A body is charged for the bytes received, not for the announced length, and for nothing once its
+// connection is closed.
 func TestChargeFollowsWhatHasCome(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil)
@@ -75,7 +76,8 @@ func TestChargeFollowsWhatHasCome(t *testing.T) {
 	a.holds(t, 0)
 }
 
-// Where there is no room the connection that has kept most for longest is cut off with Retry-After; a real webhook gets its place.
+// Without room, the connection that used the most memory for longest is cut off with Retry-After,
+// and a real webhook is stored.
 func TestWorstIsCutOff(t *testing.T) {
 	t.Parallel()
 	const room = 320 << 10
@@ -87,17 +89,18 @@ func TestWorstIsCutOff(t *testing.T) {
 	idle := a.dial(t, "POST")
 	a.holds(t, 3*perConn+6*partSize)
 
-	// A webhook that needs more than what is left.
+	// A webhook that needs more than the room left.
 	pad := strings.Repeat("x", 70_000)
 	p := process{url: a.url}
 	if status := p.post(`{"id":"evt_1","type":"a","livemode":true,"pad":"` + pad + `"}`); status != http.StatusOK {
 		t.Errorf("the real webhook was answered %d", status)
 	}
 	res, body := reply(t, first)
-	if res.StatusCode != http.StatusServiceUnavailable || body != `{"error":"not_stored"}` || res.Header.Get("Retry-After") == "" {
+	if res.StatusCode != http.StatusServiceUnavailable || body != `{"error":"not_stored"}` ||
+		res.Header.Get("Retry-After") == "" {
 		t.Errorf("the first one was answered %s %s, Retry-After %q", res.Status, body, res.Header.Get("Retry-After"))
 	}
-	// The others still have their places.
+	// The others are not cut off.
 	for _, c := range []net.Conn{second, idle} {
 		if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
 			t.Fatal(err)
@@ -114,7 +117,7 @@ func TestWorstIsCutOff(t *testing.T) {
 	}
 }
 
-// More connections than there is room for: as many are closed.
+// With more connections than there is room for, the excess is closed.
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	const room = 10
@@ -134,12 +137,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// What Stripe signed is not cut off while it is stored, however many come; those get Retry-After.
+// A verified webhook is not cut off while it is stored, however many others come; those get
+// Retry-After.
 func TestVerifiedKeepTheirPlace(t *testing.T) {
 	t.Parallel()
 	published, release := make(chan struct{}, 10), make(chan struct{})
 	p := &recording{publish: func(*nats.Msg) (jetstream.PubAckFuture, error) {
-		f := pending()
+		f := unacked()
 		go func() { // ends with release
 			<-release
 			f.ok <- &jetstream.PubAck{}
@@ -181,15 +185,15 @@ func TestVerifiedKeepTheirPlace(t *testing.T) {
 		t.Error(err)
 	}
 	natstest.Eventually(t, patience, func() error {
-		if held := in.senders.held(); held != 0 {
-			return fmt.Errorf("%d bytes are charged after the end", held)
+		if charged := in.senders.charged(); charged != 0 {
+			return fmt.Errorf("%d bytes are charged after the end", charged)
 		}
 		return nil
 	})
 }
 
-// A header of more lines than any of Stripe's ends its connection; the lines of a body are not counted, nor is one request's with
-// the next one's.
+// A header with more lines than Stripe's ends its connection. Lines of a body do not count, nor do
+// several requests add up.
 func TestHeaderLines(t *testing.T) {
 	t.Parallel()
 	a := underAttack(t, nil)
@@ -202,7 +206,8 @@ func TestHeaderLines(t *testing.T) {
 		t.Errorf("answered %s, want 400", res.Status)
 	}
 	body := "{\n" + strings.Repeat("\n", 5*maxHeaderLines) + `"id":"evt_1","type":"a","livemode":true}`
-	request := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nStripe-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", Path, sign(body, secret, time.Now()), len(body), body)
+	request := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nStripe-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
+		Path, sign(body, secret, time.Now()), len(body), body)
 	c = a.dial(t, strings.Repeat(request, 20)) // pipelined
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
@@ -227,10 +232,10 @@ func TestSlowBody(t *testing.T) {
 	r := signed("{}")
 	r.Body = io.NopCloser(timeoutReader{})
 	expect(t, in.Handler(), r, http.StatusRequestTimeout, `{"error":"body_too_slow"}`)
-	if held := in.senders.held(); held != 0 {
-		t.Errorf("%d bytes are charged after the end", held)
+	if charged := in.senders.charged(); charged != 0 {
+		t.Errorf("%d bytes are charged after the end", charged)
 	}
-	// A body that is refused by its header is not read at all.
+	// A body refused by its header is not read at all.
 	for _, signature := range []string{"", "garbage", sign("{}", secret, time.Now().Add(-time.Hour))} {
 		r := post("{}", signature)
 		r.Body = io.NopCloser(unread{t})
@@ -249,8 +254,8 @@ func (u unread) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// A thousand connections send most of a large body each and then nothing, with a header that looks like Stripe's. What they are
-// charged stays within the bound, and every real webhook is stored, soon.
+// A thousand connections with a header that looks like Stripe's send most of a large body and then
+// nothing. Their charge stays within the bound, and every real webhook is stored, soon.
 func TestThousandSlowBodies(t *testing.T) {
 	t.Parallel()
 	const room = 24 << 20
@@ -269,7 +274,8 @@ func TestThousandSlowBodies(t *testing.T) {
 	}
 	slices.Sort(took)
 	cut := counter(t, a.registry, "cut_total")
-	t.Logf("%d real webhooks: p50 %v, longest %v; at most %d of %d bytes charged; %v connections cut off", len(took), took[len(took)/2],
+	t.Logf("%d real webhooks: p50 %v, longest %v; at most %d of %d bytes charged; %v connections cut off",
+		len(took), took[len(took)/2],
 		took[len(took)-1], most, room, cut)
 	if most > room+perConn { // the newest connection is never cut off
 		t.Errorf("%d bytes were charged, of %d", most, room)

@@ -14,23 +14,25 @@ import (
 	"entitled/internal/topology"
 )
 
-// maxPending is how many PubAcks may be outstanding, two for a webhook. It bounds the bodies held while NATS is
-// slow or away; a webhook beyond it waits 200 ms for a place, then is not stored and Stripe sends it again.
+// maxPending is the greatest number of outstanding PubAcks, two per webhook. It bounds the memory
+// of bodies while NATS is slow or unreachable. A webhook above the limit waits 200 ms, then is not
+// stored, and Stripe retries it.
 const maxPending = 16 << 10
 
-// NewPublisher returns the JetStream context that an [Ingest] with that PublishTimeout should publish with.
+// NewPublisher returns the JetStream context for an [Ingest] with this PublishTimeout.
 //
-// Futures whose PubAck never comes are given up after the timeout, so that they hold no memory: nats.go keeps them until
-// the next reconnect otherwise. A PubAck that comes later is dropped by nats.go without a trace.
+// It gives up a PubAck after the timeout, because nats.go otherwise keeps the message in memory
+// until the next reconnect. nats.go drops a PubAck that arrives later.
 func NewPublisher(nc *nats.Conn, timeout time.Duration) (jetstream.JetStream, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(timeout))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPending),
+		jetstream.WithPublishAsyncTimeout(timeout))
 	if err != nil {
 		return nil, fmt.Errorf("JetStream context for ingest: %w", err)
 	}
 	return js, nil
 }
 
-// store puts events where they are safe.
+// store publishes events and markers.
 type store struct {
 	publisher Publisher
 	events    *group
@@ -40,22 +42,23 @@ type store struct {
 	trace     tracer
 }
 
-// errNoAck is what is left when neither a PubAck nor an error has come.
+// errNoAck is the error if there is neither a PubAck nor another error.
 var errNoAck = errors.New("no PubAck")
 
 var errTimeout = fmt.Errorf("%w within PUBLISH_TIMEOUT", errNoAck)
 
-// put publishes the event and, if it marks its customer, the marker, and returns when both are acknowledged or one of them
-// cannot be within the timeout. The receipt is the event's. The marker of a duplicate is stored again, since the former
-// delivery may have failed between the two.
+// put publishes the event and, if its type marks the customer, the marker. It returns when both are
+// acknowledged, or when one cannot be within the timeout. The receipt is the event's. It also
+// publishes the marker of a duplicate, since the earlier delivery may have failed between the two.
 //
-// The marker follows the event's PubAck: a syncer that gets it finds the event below the end of the log, so that the
-// record of its sync covers the event. Published side by side, a marker that overtakes its event on the way through the
-// disk would lead to a second sync.
+// The marker is published after the event's PubAck, so that a syncer that receives it finds the
+// event below the end of the stream, and the record of its sync covers the event. If they were
+// published concurrently, a marker stored before its event would lead to a second sync.
 //
-// nats.go may publish a body once more while its PubAck is outstanding: after an error it must never change.
+// nats.go may send a body again while its PubAck is outstanding, so after an error the body must
+// not change.
 //
-// ctx is for the trace alone: a sender that hangs up does not end the storing.
+// ctx is only for the trace: if the sender disconnects, the publishing continues.
 func (s *store) put(ctx context.Context, e *stripeevent.Envelope, body []byte) (r receipt, err error) {
 	deadline := time.NewTimer(s.timeout)
 	defer deadline.Stop()
@@ -77,7 +80,7 @@ func (s *store) put(ctx context.Context, e *stripeevent.Envelope, body []byte) (
 	if !s.marks(e) {
 		return r, nil
 	}
-	// No message id: a window that drops repeats would drop the last marker of a burst, which is the one that counts.
+	// No message id: deduplication would drop the last marker of a burst, the one that counts.
 	marker := &nats.Msg{
 		Subject: stripeevent.SyncSubject(stripeevent.Now, e.Owner()),
 		Data: stripeevent.EncodeMarker(entitlement.Cause{
@@ -93,7 +96,7 @@ func (s *store) put(ctx context.Context, e *stripeevent.Envelope, body []byte) (
 	return r, nil
 }
 
-// publish publishes a message by itself and waits for its PubAck.
+// publish publishes one message and waits for its PubAck.
 func publish(p Publisher, m *nats.Msg, deadline <-chan time.Time) (receipt, error) {
 	future, err := p.PublishMsgAsync(m)
 	if err != nil {
@@ -106,7 +109,8 @@ func publish(p Publisher, m *nats.Msg, deadline <-chan time.Time) (receipt, erro
 	return receipt{sequence: ack.Sequence, duplicate: ack.Duplicate}, nil
 }
 
-// wait returns the PubAck of a future. It may be called again with the same deadline until it has fired.
+// wait returns the PubAck of a future. It may be called again with the same deadline until that has
+// passed.
 func wait(f jetstream.PubAckFuture, deadline <-chan time.Time) (*jetstream.PubAck, error) {
 	select {
 	case ack := <-f.Ok():
@@ -118,7 +122,7 @@ func wait(f jetstream.PubAckFuture, deadline <-chan time.Time) (*jetstream.PubAc
 	}
 }
 
-// marks reports whether the event marks its customer, and counts why not.
+// marks reports whether the event marks its customer, and counts the reason if not.
 func (s *store) marks(e *stripeevent.Envelope) bool {
 	if e.Odd != "" {
 		s.metrics.odd.WithLabelValues(string(e.Odd)).Inc()
@@ -141,7 +145,7 @@ func (s *store) marks(e *stripeevent.Envelope) bool {
 	return false
 }
 
-// hint tells an operator what to do about an error of put, "" for nothing in particular.
+// hint returns the next step for an error of put; "" if there is none in particular.
 func hint(err error) string {
 	var api *jetstream.APIError
 	switch {
@@ -150,15 +154,16 @@ func hint(err error) string {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return "raise max_payload in nats.conf above MAX_BODY_BYTES plus 4096, or lower MAX_BODY_BYTES"
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return "no stream takes the subject, or it has no leader, as when servers are away or full: `entitled doctor` says which"
+		return "no stream has the subject, or it has no leader because servers are down or full: run `entitled doctor`"
 	case errors.Is(err, jetstream.ErrTooManyStalledMsgs):
-		return "NATS acknowledges too slowly: look at its disk and at the load"
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded):
-		return "NATS is away: look at NATS_URL and the server"
+		return "NATS acknowledges too slowly: check its disk and the load"
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected),
+		errors.Is(err, nats.ErrReconnectBufExceeded):
+		return "NATS is unreachable: check NATS_URL and the server"
 	case errors.Is(err, errTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout):
-		return "NATS does not acknowledge in time: `entitled doctor` looks at its servers and their disks"
+		return "NATS does not acknowledge in time: run `entitled doctor` to check its servers and disks"
 	case errors.As(err, &api):
-		return "the server refused it: look at the limits of STRIPE_EVENTS and STRIPE_SYNC, and the disk"
+		return "the server refused it: check the limits of STRIPE_EVENTS and STRIPE_SYNC, and the disk"
 	}
 	return ""
 }

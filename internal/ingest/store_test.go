@@ -22,7 +22,7 @@ import (
 
 const notStoredAnswer = `{"error":"not_stored"}`
 
-// fakePublisher answers each publish with what reply says of its subject; nil means an ack.
+// fakePublisher answers each publish by reply; nil means an ack.
 type fakePublisher struct {
 	reply func(subject string) (jetstream.PubAckFuture, error)
 	mu    sync.Mutex
@@ -48,28 +48,35 @@ func (f future) Ok() <-chan *jetstream.PubAck { return f.ok }
 func (f future) Err() <-chan error            { return f.err }
 func (f future) Msg() *nats.Msg               { return nil }
 
-func pending() future { return future{make(chan *jetstream.PubAck, 1), make(chan error, 1)} }
+func unacked() future { return future{make(chan *jetstream.PubAck, 1), make(chan error, 1)} }
 
 func acked() future {
-	f := pending()
+	f := unacked()
 	f.ok <- &jetstream.PubAck{Stream: "S", Sequence: 1}
 	return f
 }
 
 func refused(err error) future {
-	f := pending()
+	f := unacked()
 	f.err <- err
 	return f
 }
 
-// TestBothOrNothing: every way in which one of the two is not acknowledged ends in 503, at the deadline at the latest.
+// TestBothOrNothing: if either of the two is not acknowledged, for any reason, the answer is 503,
+// at the deadline at the latest.
 func TestBothOrNothing(t *testing.T) {
 	t.Parallel()
 	failures := map[string]func() (jetstream.PubAckFuture, error){
-		"never acknowledged": func() (jetstream.PubAckFuture, error) { return pending(), nil },
-		"timed out":          func() (jetstream.PubAckFuture, error) { return refused(jetstream.ErrAsyncPublishTimeout), nil },
-		"no stream":          func() (jetstream.PubAckFuture, error) { return refused(jetstream.ErrNoStreamResponse), nil },
-		"disconnected":       func() (jetstream.PubAckFuture, error) { return refused(nats.ErrDisconnected), nil },
+		"never acknowledged": func() (jetstream.PubAckFuture, error) { return unacked(), nil },
+		"timed out": func() (jetstream.PubAckFuture, error) {
+			return refused(jetstream.ErrAsyncPublishTimeout),
+				nil
+		},
+		"no stream": func() (jetstream.PubAckFuture, error) {
+			return refused(jetstream.ErrNoStreamResponse),
+				nil
+		},
+		"disconnected": func() (jetstream.PubAckFuture, error) { return refused(nats.ErrDisconnected), nil },
 		"refused by the stream": func() (jetstream.PubAckFuture, error) {
 			return refused(&jetstream.APIError{Code: 503, Description: "full"}), nil
 		},
@@ -103,8 +110,9 @@ func TestBothOrNothing(t *testing.T) {
 					if n := counter(t, register(t, in), "webhooks_total", "not_stored", "invoice.paid"); n != 3 {
 						t.Errorf("counted %v", n)
 					}
-					// Three failures within 10 seconds are one line; "never" takes 15 and is two.
-					if n := strings.Count(log.String(), "level=ERROR"); n < 1 || n > 2 || strings.Contains(log.String(), aCustomer) {
+					// Three failures within 10 seconds are one line; "never" takes 15 s and is two.
+					if n := strings.Count(log.String(), "level=ERROR"); n < 1 || n > 2 ||
+						strings.Contains(log.String(), aCustomer) {
 						t.Errorf("%d lines:\n%s", n, log.String())
 					}
 				})
@@ -113,7 +121,7 @@ func TestBothOrNothing(t *testing.T) {
 	}
 }
 
-// TestFullStoreIsNamed: the log names what is full, and what to do about it.
+// TestFullStoreIsNamed: the log says what is full, and the next step.
 func TestFullStoreIsNamed(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -161,11 +169,12 @@ func TestRefusalsAreLoggedSeldom(t *testing.T) {
 		var log bytes.Buffer
 		in := fakeIngest(t, &fakePublisher{}, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		for range 100 {
-			expect(t, in.Handler(), post("{}", sign("{}", "whsec_guess", time.Now())), 400, `{"error":"signature_invalid"}`)
+			expect(t, in.Handler(), post("{}", sign("{}", "whsec_guess", time.Now())), 400,
+				`{"error":"signature_invalid"}`)
 		}
-		<-time.After(every)
+		<-time.After(logEvery)
 		expect(t, in.Handler(), post("{}", sign("{}", "whsec_guess", time.Now())), 400, `{"error":"signature_invalid"}`)
-		if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "unlogged=99") {
+		if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "suppressed=99") {
 			t.Errorf("%d lines:\n%s", n, log.String())
 		}
 	})
@@ -227,7 +236,7 @@ func TestNATSAway(t *testing.T) {
 	body := fixture(t, "invoice.paid")
 	expect(t, b.handler, signed(body), 200, `{"received":true}`)
 	b.nats.Shutdown()
-	b.in.store.timeout = 300 * time.Millisecond // from here on it must be over
+	b.in.store.timeout = 300 * time.Millisecond // for the requests below
 	start := time.Now()
 	expect(t, b.handler, signed(fixture(t, "checkout.session.completed")), 503, notStoredAnswer)
 	if took := time.Since(start); took > patience {

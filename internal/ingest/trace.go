@@ -14,7 +14,8 @@ import (
 	"entitled/internal/tracing"
 )
 
-// A tracer makes the spans of verified webhooks. One without a Tracer makes none, writes no header and allocates nothing.
+// A tracer creates the spans of verified webhooks. Without a Tracer it creates none, writes no
+// header and allocates nothing.
 type tracer struct{ trace.Tracer }
 
 func newTracer(p trace.TracerProvider) tracer {
@@ -24,16 +25,17 @@ func newTracer(p trace.TracerProvider) tracer {
 	return tracer{p.Tracer("entitled/internal/ingest")}
 }
 
-// A span is one that may not be there.
+// A span may be absent: without a Span its methods do nothing.
 type span struct{ trace.Span }
 
-// webhook starts the trace of an event, from the arrival of the request: always a new one, for Stripe sends no context and
-// whatever else a request brings is a stranger's. A refused request leaves no span: anybody could make those.
+// webhook starts the trace of an event, at the arrival of the request. It is always a new trace:
+// Stripe sends no trace context, and a stranger's must not be used. A refused request has no span,
+// since strangers could create any number.
 func (t tracer) webhook(ctx context.Context, arrived time.Time, e *stripeevent.Envelope) (context.Context, span) {
 	if t.Tracer == nil {
 		return ctx, span{}
 	}
-	attrs := append(make([]attribute.KeyValue, 0, 7), // all of them
+	attrs := append(make([]attribute.KeyValue, 0, 7), // room for all attributes
 		attribute.String("http.request.method", http.MethodPost), attribute.String("http.route", Path),
 		tracing.Event.String(e.ID), tracing.Type.String(e.Type), tracing.Mode.String(string(e.Mode())))
 	if e.Account != "" {
@@ -56,12 +58,14 @@ func (s span) answered(status int, duplicate bool, err error) {
 	s.end(err)
 }
 
-// publish starts the span of a message's way into its stream, and writes its context into the message's headers.
+// publish starts the span of the publishing of a message, and writes its context into the message's
+// headers.
 func (t tracer) publish(ctx context.Context, stream string, m *nats.Msg) span {
 	if t.Tracer == nil {
 		return span{}
 	}
-	ctx, s := t.Start(ctx, "publish "+stream, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(tracing.Message("publish", stream)...))
+	ctx, s := t.Start(ctx, "publish "+stream, trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithAttributes(tracing.Message("publish", stream)...))
 	if m.Header == nil {
 		m.Header = nats.Header{}
 	}

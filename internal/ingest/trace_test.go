@@ -18,7 +18,7 @@ func traced(exporter *tracetest.InMemoryExporter) func(*Config) {
 	return func(c *Config) { c.Traces = sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter)) }
 }
 
-// Whoever tries the door cannot fill the store of traces.
+// A stranger's requests cannot fill the trace store.
 func TestRefusedLeavesNoSpan(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
@@ -53,10 +53,11 @@ func TestSpansOfAWebhookNotStored(t *testing.T) {
 	}
 }
 
-// Not parallel: allocations are the process's.
+// Not parallel: testing.AllocsPerRun counts the allocations of the whole process.
 func TestTracesThatAreOffCostNothing(t *testing.T) {
 	var off tracer
-	ctx, arrived, e, m := t.Context(), time.Now(), &stripeevent.Envelope{ID: "evt_1", Type: "invoice.paid", Customer: "cus_1"}, nats.NewMsg("x")
+	ctx, arrived, e, m := t.Context(), time.Now(),
+		&stripeevent.Envelope{ID: "evt_1", Type: "invoice.paid", Customer: "cus_1"}, nats.NewMsg("x")
 	if n := testing.AllocsPerRun(100, func() {
 		ctx, whole := off.webhook(ctx, arrived, e)
 		off.publish(ctx, "STRIPE_EVENTS", m).stored(0, nil)

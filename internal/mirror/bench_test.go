@@ -10,8 +10,9 @@ import (
 	"entitled/internal/natstest"
 )
 
-// BenchmarkWatch reports what the mirror adds to the time from a put to its arrival at a watcher: rounds of puts, in turn watched in
-// the bucket and in the mirror, on one server with the shipped nats.conf. Its unit is milliseconds.
+// BenchmarkWatch reports the time that the mirror adds from a put to its arrival at a watcher.
+// Rounds of puts are watched alternately in the bucket and in the mirror, on one server with the
+// shipped nats.conf. The unit is milliseconds.
 func BenchmarkWatch(b *testing.B) {
 	r := newRig(b)
 	r.keep("syncer")

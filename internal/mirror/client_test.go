@@ -16,7 +16,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// A witness follows the client of an app and fails the test if a customer with access becomes unknown although the bucket never lost it.
+// A witness follows the client of an app and fails the test if a customer with access becomes
+// unknown although the bucket never lost it.
 type witness struct {
 	*entitlement.Client
 	t    *testing.T
@@ -30,7 +31,9 @@ func (r *rig) witness(t *testing.T) *witness {
 		_, err := r.app.KeyValue(t.Context(), bucket)
 		return err
 	})
-	c, err := entitlement.Open(t.Context(), r.srv.Conn(t, as("app")...), entitlement.Test, &entitlement.Options{CheckEvery: 50 * time.Millisecond})
+	c, err := entitlement.Open(t.Context(), r.srv.Conn(t, as("app")...), entitlement.Test, &entitlement.Options{
+		CheckEvery: 50 * time.Millisecond,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +156,8 @@ func TestNobodyBecomesUnknownWhenTheServerRestarts(t *testing.T) {
 	w.holds("api", append(all, "cus_new")...)
 }
 
-// A backup is older than what it replaces: its revisions are lower, some customers are not in it, others have what they had then.
+// A backup is older than what it replaces: its revisions are lower, some customers are not in it,
+// others have what they had then.
 func TestTheViewFollowsABucketRestoredFromABackup(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

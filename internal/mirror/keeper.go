@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// A mirror is looked at every second, and more often while something about it is wrong.
+	// A mirror is checked every lookEvery, and every lookSoon while something about it is wrong.
 	lookEvery, lookSoon = time.Second, 250 * time.Millisecond
-	// wrongFor is how long looks must say the same before a mirror is made or replaced: by then another syncer may have
-	// done it, and a leader that has just been elected knows what it leads.
+	// wrongFor is how long checks must have the same result before a mirror is created or replaced.
+	// By then another syncer may have done it, and a newly elected leader knows its state.
 	wrongFor = time.Second
-	// stillFor is how long a mirror may stand still behind its bucket before its leader steps down, and lostFor before it is
-	// replaced, which is all that can be done about one without replicas.
+	// stillFor is how long a mirror may make no progress behind its bucket before its leader steps
+	// down, and lostFor before it is replaced, the only remedy for a mirror without replicas.
 	stillFor, lostFor = 2 * time.Second, 15 * time.Second
-	// A user that may not look at mirrors, or has no account for apps beside its own, asks again after this: a server's
-	// configuration may be loaded again.
+	// The interval for a user that may not read mirrors, or whose server has no account for apps:
+	// the server's configuration may be reloaded.
 	deniedEvery, aloneEvery = 10 * time.Minute, 30 * time.Second
 )
 
-// An Action is what a keeper did to a mirror.
+// An Action is a keeper's action on a mirror.
 type Action string
 
 const (
@@ -39,21 +39,21 @@ const (
 	SteppedDown Action = "stepped_down"
 )
 
-// Actions are all of them.
+// Actions returns all actions.
 func Actions() []Action { return []Action{Made, Replaced, SteppedDown} }
 
-// A Keeper looks after the mirrors of all buckets.
+// A Keeper maintains the mirrors of all buckets.
 type Keeper struct {
 	NATS *nats.Conn
 	Log  *slog.Logger
-	// Acted, if set, is called after each action; it may be called by several goroutines at once.
+	// Acted, if set, is called after each action, possibly by several goroutines at once.
 	Acted func(bucket string, a Action)
-	// Looked, if set, is called in the same way after each look with the number of revisions that the mirror lacks: all, if it is
-	// missing or must be replaced.
+	// Looked, if set, is called like Acted after each check, with the number of revisions that the
+	// mirror lacks: all of them if it is missing or must be replaced.
 	Looked func(bucket string, behind uint64)
 }
 
-// Run looks after the mirrors until ctx ends.
+// Run maintains the mirrors until ctx ends.
 func (k Keeper) Run(ctx context.Context) error {
 	at, err := reach(k.NATS)
 	if err != nil {
@@ -68,17 +68,17 @@ func (k Keeper) Run(ctx context.Context) error {
 	return nil
 }
 
-// A ward is one mirror and what the keeper has seen of it.
+// A ward is one mirror with the keeper's observations.
 type ward struct {
 	Keeper
 	accounts
 	bucket string
 
-	// wrong is what the last looks said, since when.
+	// wrong is the result of the last looks, wrongSince the time of the first of them.
 	wrong      string
 	wrongSince time.Time
-	// The mirror was behind at this revision under this leader, and has been at the revision since stillSince; its leader, as far as
-	// we know, has led it since ledSince.
+	// The mirror was behind at this revision under this leader, and has been at the revision since
+	// stillSince. As far as known, the leader has led it since ledSince.
 	seq                  uint64
 	leader               string
 	stillSince, ledSince time.Time
@@ -91,18 +91,19 @@ func (w *ward) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		// Keepers that started together look apart.
+		// Jitter, so that keepers that started together check at different times.
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 	}
 }
 
-// once looks, does what is due, and returns how long to wait before the next look.
+// once checks the mirror, acts if necessary, and returns the pause before the next check.
 func (w *ward) once(ctx context.Context) time.Duration {
 	v, err := w.look(ctx, w.bucket)
 	if _, denied := errors.AsType[*topology.DeniedError](err); denied {
 		if !w.denied {
-			w.Log.Warn("the copies of the buckets for apps are not looked after: this NATS user may not; see nats.conf", "bucket", w.bucket, "err", err)
+			w.Log.Warn("cannot maintain the mirrors for apps, the NATS user lacks the permission: compare it with "+
+				"nats.conf", "bucket", w.bucket, "err", err)
 		}
 		w.denied = true
 		return deniedEvery
@@ -111,8 +112,8 @@ func (w *ward) once(ctx context.Context) time.Duration {
 	case errors.Is(err, ErrOneAccount):
 		return aloneEvery
 	case err != nil:
-		// No leader, or no connection: nothing is known of the mirror, and nothing can be done.
-		w.Log.Debug("mirror not looked at, it is tried again", "bucket", w.bucket, "err", err)
+		// Without a leader or a connection nothing is known about the mirror.
+		w.Log.Debug("cannot check the mirror, retrying", "bucket", w.bucket, "err", err)
 		return lookSoon
 	}
 	w.denied = false
@@ -121,7 +122,7 @@ func (w *ward) once(ctx context.Context) time.Duration {
 		return lookEvery
 	}
 	if err := w.mend(ctx, v, time.Now()); err != nil {
-		w.Log.Warn("mirror not mended, it is tried again", "bucket", w.bucket, "err", err)
+		w.Log.Warn("cannot mend the mirror, retrying", "bucket", w.bucket, "err", err)
 	}
 	if w.wrong != "" || !w.stillSince.IsZero() {
 		return lookSoon
@@ -129,7 +130,7 @@ func (w *ward) once(ctx context.Context) time.Duration {
 	return lookEvery
 }
 
-// mend acts on what the looks up to v have said.
+// mend acts on the results of the checks up to v.
 func (w *ward) mend(ctx context.Context, v view, now time.Time) error {
 	if v.copy == nil {
 		w.looked(max(v.origin.State.LastSeq, 1))
@@ -163,7 +164,7 @@ func (w *ward) looked(behind uint64) {
 	}
 }
 
-// isWrong notes what a look says and reports whether looks have said it for long enough.
+// isWrong records a result and reports whether it has been the same for long enough.
 func (w *ward) isWrong(why string, now time.Time) bool {
 	if w.wrong != why {
 		w.wrong, w.wrongSince = why, now
@@ -171,8 +172,8 @@ func (w *ward) isWrong(why string, now time.Time) bool {
 	return now.Sub(w.wrongSince) >= wrongFor
 }
 
-// push has the leader of a mirror that stands still step down: a mirror whose bucket lost a server waits up to 40 s before it asks again,
-// and a new leader asks at once.
+// push makes the leader of a mirror without progress step down. After its bucket lost a server, a
+// mirror waits up to 40 s before it requests messages again; a new leader requests them at once.
 func (w *ward) push(ctx context.Context, v view, now time.Time) error {
 	if w.stillSince.IsZero() || v.copy.State.LastSeq != w.seq {
 		w.seq, w.stillSince, w.ledSince = v.copy.State.LastSeq, now, now
@@ -182,7 +183,7 @@ func (w *ward) push(ctx context.Context, v view, now time.Time) error {
 	}
 	switch {
 	case now.Sub(w.stillSince) >= lostFor:
-		return w.replace(ctx, v, "it stood still behind its bucket")
+		return w.replace(ctx, v, "it made no progress behind its bucket")
 	case v.leader() == "" || now.Sub(w.ledSince) < stillFor:
 		return nil
 	}
@@ -204,13 +205,13 @@ func (w *ward) push(ctx context.Context, v view, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("have the leader of the mirror step down: %w", err)
 	}
-	w.acted(SteppedDown, "it stood still behind its bucket", "revision", w.seq, "leader", w.leader)
+	w.acted(SteppedDown, "it made no progress behind its bucket", "revision", w.seq, "leader", w.leader)
 	return nil
 }
 
 func (w *ward) replace(ctx context.Context, v view, why string) error {
 	if err := w.remove(ctx, w.bucket); err != nil {
-		return fmt.Errorf("remove the mirror in order to make it again: %w", err)
+		return fmt.Errorf("remove the mirror before recreating it: %w", err)
 	}
 	return w.make(ctx, v, Replaced, why)
 }
@@ -219,7 +220,7 @@ func (w *ward) make(ctx context.Context, v view, a Action, why string) error {
 	w.wrong, w.stillSince = "", time.Time{}
 	err := w.accounts.make(ctx, v)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return nil // another syncer was faster
+		return nil // another syncer has done it
 	}
 	if err != nil {
 		return err
@@ -229,7 +230,9 @@ func (w *ward) make(ctx context.Context, v view, a Action, why string) error {
 }
 
 func (w *ward) acted(a Action, why string, attrs ...any) {
-	w.Log.Info("mirror of a bucket for apps "+map[Action]string{Made: "made", Replaced: "replaced", SteppedDown: "given another leader"}[a],
+	w.Log.Info(
+		"mirror of a bucket for apps "+map[Action]string{Made: "created", Replaced: "replaced",
+			SteppedDown: "given another leader"}[a],
 		append([]any{"bucket", w.bucket, "because", why}, attrs...)...)
 	if w.Acted != nil {
 		w.Acted(w.bucket, a)
@@ -248,7 +251,7 @@ func (a accounts) make(ctx context.Context, v view) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("make the mirror of %s: %w", v.bucket, err)
+		return fmt.Errorf("create the mirror of %s: %w", v.bucket, err)
 	}
 	return nil
 }
@@ -256,15 +259,16 @@ func (a accounts) make(ctx context.Context, v view) error {
 // remove removes the mirror of a bucket, if there is one.
 func (a accounts) remove(ctx context.Context, bucket string) error {
 	name := stream(bucket)
-	err := topology.Ask(ctx, a.apps, "STREAM.DELETE."+name, func(ctx context.Context) error { return a.apps.DeleteStream(ctx, name) })
+	err := topology.Ask(ctx, a.apps, "STREAM.DELETE."+name,
+		func(ctx context.Context) error { return a.apps.DeleteStream(ctx, name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
 	}
 	return err
 }
 
-// newest is the revision of the newest entry that the bucket holds, 0 if it is empty. The stream's last sequence may be that of an entry
-// that was removed, which no mirror gets.
+// newest returns the revision of the newest entry in the bucket, 0 if it is empty. The stream's
+// last sequence may belong to a removed entry, which no mirror gets.
 func (a accounts) newest(ctx context.Context, bucket string) (revision uint64, err error) {
 	name := "STREAM.MSG.GET." + stream(bucket)
 	ask, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + bucket + ".>"})
@@ -295,7 +299,7 @@ func (a accounts) newest(ctx context.Context, bucket string) (revision uint64, e
 	return r.Message.Sequence, nil
 }
 
-// restoring reports whether a restore is filling the bucket: what it lacks then proves nothing.
+// restoring reports whether a restore is filling the bucket, so that missing entries prove nothing.
 func restoring(info *jetstream.StreamInfo) bool {
 	_, yes := info.Config.Metadata[topology.Restoring]
 	return yes

@@ -12,26 +12,27 @@ import (
 	"entitled/internal/topology"
 )
 
-// A Standing is how the mirror of a bucket is.
+// A Standing is the state of a bucket's mirror.
 type Standing struct {
 	Bucket string
-	// Missing says that there is no mirror, Hopeless why it must be replaced.
+	// Missing reports that there is no mirror; Hopeless is why it must be replaced.
 	Missing  bool
 	Hopeless string
-	// Behind is how many revisions the mirror lacks, Keys how many it has.
+	// Behind is the number of revisions that the mirror lacks, Keys the number of its keys.
 	Behind, Keys uint64
-	// Consumers is how many the mirror has, one for each watch, and MaxConsumers how many it takes.
+	// Consumers is the number of the mirror's consumers, one per watch, and MaxConsumers its limit.
 	Consumers, MaxConsumers int
 }
 
-// Crowded reports whether the mirror has nearly as many consumers as it takes: then new watches are refused.
+// Crowded reports whether the mirror is near its limit of consumers, above which it refuses new
+// watches.
 func (s Standing) Crowded() bool { return s.MaxConsumers > 0 && s.Consumers >= s.MaxConsumers/10*8 }
 
-// Asset is the mirror's name beside those of the topology.
+// Asset returns the mirror's name in the style of topology's assets.
 func Asset(bucket string) string { return "mirror of " + bucket + " for apps" }
 
-// Examine looks at the mirrors of those of the buckets that are there. It returns [ErrOneAccount], a [*topology.DeniedError], or what
-// kept it from looking.
+// Examine returns the state of the mirrors of all existing buckets. It returns [ErrOneAccount], a
+// [*topology.DeniedError], or the error that prevented it.
 func Examine(ctx context.Context, nc *nats.Conn) ([]Standing, error) {
 	at, err := reach(nc)
 	if err != nil {
@@ -59,8 +60,9 @@ func (v view) standing() Standing {
 	return s
 }
 
-// Check is [topology.Check] for the mirrors of those of the buckets that are there: their names, and what is missing or must be
-// replaced. Where there are no mirrors, or this user may not see them, there is nothing to find.
+// Check is [topology.Check] for the mirrors of all existing buckets: their names, and those that
+// are missing or must be replaced. It finds nothing if there are no mirrors, or if this user may
+// not see them.
 func Check(ctx context.Context, nc *nats.Conn) (assets []string, findings []topology.Finding, err error) {
 	list, err := Examine(ctx, nc)
 	if none(err) {
@@ -73,7 +75,9 @@ func Check(ctx context.Context, nc *nats.Conn) (assets []string, findings []topo
 		case s.Missing:
 			findings = append(findings, topology.Finding{Asset: name, Missing: true})
 		case s.Hopeless != "":
-			findings = append(findings, topology.Finding{Asset: name, Differences: []topology.Difference{difference(name, s.Hopeless)}})
+			findings = append(findings, topology.Finding{
+				Asset: name, Differences: []topology.Difference{difference(name, s.Hopeless)},
+			})
 		}
 	}
 	return assets, findings, err
@@ -85,10 +89,13 @@ func none(err error) bool {
 }
 
 func difference(asset, why string) topology.Difference {
-	return topology.Difference{Asset: asset, Field: "content", Have: strconv.Quote(why), Want: "that of its bucket", InPlace: true}
+	return topology.Difference{
+		Asset: asset, Field: "content", Have: strconv.Quote(why), Want: "that of its bucket", InPlace: true,
+	}
 }
 
-// Apply makes the mirrors that are missing and replaces those that must be, as the syncers do by themselves.
+// Apply creates missing mirrors and replaces those that must be replaced, as the syncers do by
+// themselves.
 func Apply(ctx context.Context, nc *nats.Conn) ([]topology.Change, error) {
 	at, err := reach(nc)
 	if err != nil {
@@ -129,7 +136,7 @@ func (a accounts) apply(ctx context.Context, bucket string) (topology.Change, er
 	}
 	err = a.make(ctx, v)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return change, nil // a syncer was faster
+		return change, nil // a syncer has done it
 	}
 	if err == nil {
 		change.Action = action

@@ -16,7 +16,10 @@ import (
 func stuck(last uint64, leader string) view {
 	v := view{
 		bucket: "entitlements_test",
-		origin: &jetstream.StreamInfo{Created: time.Unix(1, 0), Config: jetstream.StreamConfig{Replicas: 3, MaxMsgsPerSubject: 1}, State: jetstream.StreamState{LastSeq: 9}},
+		origin: &jetstream.StreamInfo{
+			Created: time.Unix(1, 0), Config: jetstream.StreamConfig{Replicas: 3, MaxMsgsPerSubject: 1},
+			State: jetstream.StreamState{LastSeq: 9},
+		},
 	}
 	v.copy = &jetstream.StreamInfo{
 		Config:  v.config(0),
@@ -45,7 +48,9 @@ func TestTheLeaderOfAMirrorThatStandsStillStepsDown(t *testing.T) {
 	}
 	var acts []Action
 	w := &ward{
-		Keeper:   Keeper{NATS: nc, Log: slog.New(slog.DiscardHandler), Acted: func(_ string, a Action) { acts = append(acts, a) }},
+		Keeper: Keeper{
+			NATS: nc, Log: slog.New(slog.DiscardHandler), Acted: func(_ string, a Action) { acts = append(acts, a) },
+		},
 		accounts: at, bucket: "entitlements_test",
 	}
 	start := time.Now()
@@ -98,9 +103,11 @@ func TestHopeless(t *testing.T) {
 		{"as it must be", func(*view) {}, ""},
 		{"behind", func(v *view) { v.copy.State.LastSeq, v.copy.State.NumSubjects = 5, 1 }, ""},
 		{"the newest entries were removed", func(v *view) { v.origin.State.LastSeq = 12 }, ""},
-		{"created again", func(v *view) { v.origin.Created = time.Unix(2, 0) }, "its bucket was created again or restored"},
+		{"created again", func(v *view) { v.origin.Created = time.Unix(2, 0) },
+			"its bucket was recreated or restored"},
 		{"went back", func(v *view) { v.origin.State.LastSeq = 8 }, "the revisions of its bucket went back"},
-		{"removed", func(v *view) { v.origin.State.NumSubjects = 2 }, "entries were removed from its bucket without a marker"},
+		{"removed", func(v *view) { v.origin.State.NumSubjects = 2 },
+			"entries were removed from its bucket without a delete marker"},
 		{"fewer replicas", func(v *view) { v.copy.Config.Replicas = 1 }, "it has 1 replicas, its bucket 3"},
 		{"few watchers", func(v *view) { v.copy.Config.MaxConsumers = -1 }, "its configuration differs"},
 		{"no mirror", func(v *view) { v.copy.Config.Mirror = nil }, "it mirrors something else"},

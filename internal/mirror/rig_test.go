@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 var bucket = entitlement.Bucket(entitlement.Test)
 
@@ -60,7 +60,8 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) provision() {
 	r.t.Helper()
-	if err := topology.Wait(r.t.Context(), r.ops, topology.Syncer(topology.Options{}, entitlement.Test), func(error) {}); err != nil {
+	if err := topology.Wait(r.t.Context(), r.ops, topology.Syncer(topology.Options{}, entitlement.Test),
+		func(error) {}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -103,7 +104,9 @@ func (r *rig) kv() jetstream.KeyValue {
 }
 
 func snapshot(customer string, features ...string) entitlement.Snapshot {
-	return entitlement.Snapshot{Schema: entitlement.Schema, Customer: customer, Status: "active", Access: true, Features: features}
+	return entitlement.Snapshot{
+		Schema: entitlement.Schema, Customer: customer, Status: "active", Access: true, Features: features,
+	}
 }
 
 func (r *rig) put(customers ...string) {
@@ -143,7 +146,8 @@ func (r *rig) equal() {
 		case c.Config.Metadata[entitlement.MirrorOrigin] != o.Created.UTC().Format(time.RFC3339Nano):
 			return errors.New("the mirror is of another bucket")
 		case o.State.NumSubjects != c.State.NumSubjects, o.State.LastSeq != c.State.LastSeq:
-			return fmt.Errorf("the bucket has %d keys to %d, the mirror %d to %d", o.State.NumSubjects, o.State.LastSeq, c.State.NumSubjects, c.State.LastSeq)
+			return fmt.Errorf("the bucket has %d keys to %d, the mirror %d to %d",
+				o.State.NumSubjects, o.State.LastSeq, c.State.NumSubjects, c.State.LastSeq)
 		}
 		return nil
 	})

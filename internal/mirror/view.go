@@ -15,19 +15,21 @@ import (
 )
 
 const (
-	// appsAPI is the JetStream API of the account APPS as ENTITLED imports it, originAPI that of ENTITLED as APPS imports it, and
-	// deliver is where the messages of a bucket come to its mirror. nats.conf has all three.
+	// appsAPI is the JetStream API of the account APPS as ENTITLED imports it, originAPI that of
+	// ENTITLED as APPS imports it, and deliver the subject prefix on which a mirror receives
+	// messages. nats.conf defines all three.
 	appsAPI, originAPI, deliver = "$JS.APPS.API", "$JS.ENTITLED.API", "mirror.apps"
-	// lookWithin bounds one look at a mirror and its bucket.
+	// lookWithin bounds one check of a mirror and its bucket.
 	lookWithin = 3 * time.Second
-	// quietFor is how long a mirror may hear nothing from its bucket, which sends a heartbeat every second.
+	// quietFor is how long a mirror may receive nothing from its bucket, which sends a heartbeat
+	// every second.
 	quietFor = 3 * time.Second
 )
 
-// ErrOneAccount says that there is no account for apps beside this one, so there are no mirrors.
+// ErrOneAccount means that there is no separate account for apps, and so no mirrors.
 var ErrOneAccount = errors.New("there is no account APPS")
 
-// Buckets are those that apps read.
+// Buckets returns the buckets that apps read.
 func Buckets() []string {
 	return []string{entitlement.Bucket(entitlement.Live), entitlement.Bucket(entitlement.Test), topology.PlansBucket}
 }
@@ -44,16 +46,17 @@ func reach(nc *nats.Conn) (accounts, error) {
 	return accounts{origin, apps}, err
 }
 
-// A view is a bucket and its mirror as they were at one look.
+// A view is the state of a bucket and its mirror at one time.
 type view struct {
 	bucket string
-	// origin is the bucket's stream, nil if there is none; copy the mirror's.
+	// origin is the state of the bucket's stream, copy that of the mirror's; nil if it does not
+	// exist.
 	origin, copy *jetstream.StreamInfo
 }
 
 func stream(bucket string) string { return "KV_" + bucket }
 
-// look asks for the mirror first: what it holds then, the bucket has had before.
+// look reads the mirror first, so that its content is never newer than the bucket's.
 func (a accounts) look(ctx context.Context, bucket string) (view, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
@@ -71,7 +74,7 @@ func (a accounts) look(ctx context.Context, bucket string) (view, error) {
 	return v, nil
 }
 
-// info returns nil for a stream that is not there.
+// info returns nil for a stream that does not exist.
 func info(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
 	var found *jetstream.StreamInfo
 	err := topology.Ask(ctx, js, "STREAM.INFO."+name, func(ctx context.Context) error {
@@ -87,7 +90,7 @@ func info(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.
 	return found, err
 }
 
-// config is the mirror's; filled is the newest revision in the bucket.
+// config returns the mirror's configuration; filled is the bucket's newest revision.
 func (v view) config(filled uint64) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name:        stream(v.bucket),
@@ -113,7 +116,7 @@ func (v view) config(filled uint64) jetstream.StreamConfig {
 		},
 	}
 	if c.Replicas == 1 {
-		// What a power failure takes from the mirror, the mirror reads again from its bucket.
+		// The mirror reads again from its bucket what it loses in a power failure.
 		c.PersistMode = jetstream.AsyncPersistMode
 	}
 	return c
@@ -121,7 +124,7 @@ func (v view) config(filled uint64) jetstream.StreamConfig {
 
 func created(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
 
-// hopeless says why the mirror will never equal its bucket by itself, "" if it may.
+// hopeless returns why the mirror can never equal its bucket by itself; "" if it can.
 func (v view) hopeless() string {
 	have, want := v.copy.Config, v.config(0)
 	m := have.Mirror
@@ -129,21 +132,23 @@ func (v view) hopeless() string {
 	case m == nil || m.Name != want.Name || m.External == nil || *m.External != *want.Mirror.External:
 		return "it mirrors something else"
 	case have.Metadata[entitlement.MirrorOrigin] != want.Metadata[entitlement.MirrorOrigin]:
-		return "its bucket was created again or restored"
+		return "its bucket was recreated or restored"
 	case have.Replicas != want.Replicas:
 		return fmt.Sprintf("it has %d replicas, its bucket %d", have.Replicas, want.Replicas)
-	case have.Storage != want.Storage || have.PersistMode != want.PersistMode || have.MaxMsgsPerSubject != want.MaxMsgsPerSubject ||
+	case have.Storage != want.Storage || have.PersistMode != want.PersistMode ||
+		have.MaxMsgsPerSubject != want.MaxMsgsPerSubject ||
 		have.MaxConsumers != want.MaxConsumers || !have.AllowDirect || !have.DenyDelete || !have.DenyPurge:
 		return "its configuration differs"
 	case v.copy.State.LastSeq > v.origin.State.LastSeq:
 		return "the revisions of its bucket went back"
 	case v.copy.State.LastSeq == v.origin.State.LastSeq && v.copy.State.NumSubjects != v.origin.State.NumSubjects:
-		return "entries were removed from its bucket without a marker"
+		return "entries were removed from its bucket without a delete marker"
 	}
 	return ""
 }
 
-// behind is how many revisions the mirror lacks. A bucket whose newest entries were removed is ahead of a mirror that lacks nothing.
+// behind returns the number of revisions that the mirror lacks. If the bucket's newest entries were
+// removed, its last revision is ahead of a complete mirror's.
 func (v view) behind() uint64 {
 	switch {
 	case v.copy.State.LastSeq >= v.origin.State.LastSeq:
@@ -154,7 +159,7 @@ func (v view) behind() uint64 {
 	return v.origin.State.LastSeq - v.copy.State.LastSeq
 }
 
-// leader is the server that leads the mirror, "" where it has no replicas.
+// leader returns the server that leads the mirror, "" without replicas.
 func (v view) leader() string {
 	if v.copy.Cluster == nil {
 		return ""

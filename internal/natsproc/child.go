@@ -13,27 +13,27 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// roleEnv in the environment makes a program that calls [Main] a nats-server.
+// roleEnv in the environment turns a program that calls [Main] into a nats-server.
 const roleEnv = "ENTITLED_PROCESS_IS_A_NATS_SERVER"
 
-// An order is what a child is to be: a line of JSON on its standard input.
+// An order is the configuration of a child, a line of JSON on its standard input.
 type order struct {
 	Name, Store string
-	// Conf is a configuration file; without one the server syncs its disk before it acknowledges,
-	// as nats.conf has it.
+	// Conf is a configuration file. Without one, the server syncs its disk before it acknowledges,
+	// as with nats.conf.
 	Conf string
-	// LazySync takes back what Conf says of syncing.
+	// LazySync overrides Conf's sync_interval.
 	LazySync      bool
 	Port, Monitor int
-	// Route is the port for the other servers, 0 for a server alone. Routes are how this server
-	// reaches each.
+	// Route is the port for the other servers, 0 for a single server. Routes are the ports by which
+	// this server reaches each.
 	Route     int
 	Routes    []string
 	Advertise string
 }
 
-// Main turns this process into a nats-server, and ends it with that server, if [Start] of another
-// process began it. Otherwise it returns at once.
+// Main turns this process into a nats-server if [Start] of another process started it, and exits
+// with that server. Otherwise it returns at once.
 func Main() {
 	if os.Getenv(roleEnv) == "" {
 		return
@@ -45,8 +45,8 @@ func Main() {
 	os.Exit(0)
 }
 
-// serve runs the server that the first line of in orders, until in ends. So no server outlives the
-// process that began it.
+// serve runs the server that the first line of in orders, until in ends, so that no server outlives
+// its parent.
 func serve(in io.Reader) error {
 	lines := bufio.NewReader(in)
 	line, err := lines.ReadBytes('\n')
@@ -100,7 +100,7 @@ func (o order) options() (*server.Options, error) {
 	}
 	opts.ServerName, opts.JetStream, opts.StoreDir = o.Name, true, o.Store
 	opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort = "127.0.0.1", o.Port, "127.0.0.1", o.Monitor
-	// The log goes to standard error, which the parent keeps in a file.
+	// The log goes to standard error, which the parent writes to a file.
 	opts.NoSigs, opts.Logtime, opts.LogFile = true, true, ""
 	if o.Route == 0 {
 		return opts, nil
@@ -110,9 +110,10 @@ func (o order) options() (*server.Options, error) {
 	for _, address := range o.Routes {
 		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats", Host: address})
 	}
-	// No way around the links. Servers tell each other of routes: this one leads nowhere.
+	// Servers announce routes to each other; this address leads nowhere, so nothing bypasses the
+	// links.
 	opts.Cluster.Advertise, opts.ClientAdvertise = "127.0.0.1:1", o.Advertise
-	// In a compressed stream of bytes a link cannot tell replication from the rest.
+	// A link cannot recognize replication in a compressed connection.
 	opts.Cluster.Compression = server.CompressionOpts{Mode: server.CompressionOff}
 	return opts, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -13,36 +12,36 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Config says which servers to start.
+// Config configures [Start].
 type Config struct {
-	// Servers is how many, one or three. Several are a cluster.
+	// Servers is the number of servers, one or three. Three form a cluster.
 	Servers int
-	// Dir keeps a store and a log of each server, and must exist. Remove it after Close.
+	// Dir has a store and a log for each server. It must exist; remove it after Close.
 	Dir string
-	// Conf is a configuration file that every server loads: ports, store, name and cluster are
-	// settled here. Without one, servers sync before they acknowledge and let every client in.
+	// Conf is a configuration file for every server; ports, store, name and cluster are overridden.
+	// Without one, servers sync before they acknowledge, and every client may connect.
 	Conf string
-	// LazySync takes back what Conf says of syncing: NATS's default, two minutes.
+	// LazySync overrides Conf's sync_interval by NATS's default, two minutes.
 	LazySync bool
-	// User of the client's URL, for a Conf with users.
+	// User is the user in the client's URL, for a Conf with users.
 	User *url.Userinfo
 }
 
-// A Cluster is one or several servers, each a process, that reach each other and are reached by
-// clients over links that can be held up and slowed down. Its methods may be called by several
-// goroutines, for different servers.
+// A Cluster is one or several servers, each a process. They reach each other, and clients reach
+// them, over links that can be blocked and delayed. Its methods may be called by several goroutines
+// for different servers.
 type Cluster struct {
 	cfg   Config
 	nodes []*node
 	links *links
-	// guard is one per node: what is done to a server is done by one at a time.
+	// guard has a mutex per node, which serializes the operations on it.
 	guard []sync.Mutex
 }
 
-// Start starts the servers, and returns when they are ready.
+// Start starts the servers and returns when they are ready.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	var err error
-	// The ports are chosen here, for a server must know the others', and chosen again if another
+	// A server must know the ports of the others, so they are chosen here, and again if another
 	// process takes one first.
 	for range 5 {
 		var c *Cluster
@@ -65,7 +64,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 
 func newCluster(cfg Config) (*Cluster, error) {
 	n := cfg.Servers
-	ports, err := freePorts(3 * n)
+	ports, err := FreePorts(3 * n)
 	if err != nil {
 		return nil, fmt.Errorf("start %d nats-servers: %w", n, err)
 	}
@@ -97,14 +96,14 @@ func newCluster(cfg Config) (*Cluster, error) {
 
 // Close kills the servers.
 func (c *Cluster) Close() {
-	_ = c.Kill(c.All()...) // a kill does not fail
+	_ = c.Kill(c.All()...) // cannot fail
 	c.links.close()
 }
 
-// Size is how many servers there are.
+// Size returns the number of servers.
 func (c *Cluster) Size() int { return len(c.nodes) }
 
-// All are the indexes of all servers.
+// All returns the indexes of all servers.
 func (c *Cluster) All() []int {
 	all := make([]int, len(c.nodes))
 	for i := range all {
@@ -113,10 +112,10 @@ func (c *Cluster) All() []int {
 	return all
 }
 
-// URL is where clients connect: all servers, separated by commas.
+// URL returns the client URL: all servers, separated by commas.
 func (c *Cluster) URL() string { return c.URLFrom(0) }
 
-// URLFrom is URL with server i first, for a client that does not shuffle them.
+// URLFrom is URL with server i first, for a client that does not shuffle the list.
 func (c *Cluster) URLFrom(i int) string {
 	urls := make([]string, len(c.nodes))
 	for j := range c.nodes {
@@ -126,7 +125,7 @@ func (c *Cluster) URLFrom(i int) string {
 	return strings.Join(urls, ",")
 }
 
-// on does something to servers, at once.
+// on calls do for the nodes of the servers, concurrently.
 func (c *Cluster) on(servers []int, do func(*node) error) error {
 	errs := make([]error, len(servers))
 	var all sync.WaitGroup
@@ -141,15 +140,15 @@ func (c *Cluster) on(servers []int, do func(*node) error) error {
 	return errors.Join(errs...)
 }
 
-// Kill sends SIGKILL to servers, at once, and returns when they are gone.
+// Kill sends SIGKILL to the servers at once, and returns when they have ended.
 func (c *Cluster) Kill(servers ...int) error {
 	return c.on(servers, func(n *node) error { n.kill(); return nil })
 }
 
-// Stop ends servers in order.
+// Stop stops servers in order.
 func (c *Cluster) Stop(servers ...int) error { return c.on(servers, (*node).stop) }
 
-// Run starts those of the servers that are down, on the stores they had.
+// Run starts those of the servers that are down, with their stores.
 func (c *Cluster) Run(ctx context.Context, servers ...int) error {
 	return c.on(servers, func(n *node) error { return n.run(ctx) })
 }
@@ -162,7 +161,7 @@ func (c *Cluster) Restart() error {
 	return c.Run(context.Background(), c.All()...)
 }
 
-// Pause sends SIGSTOP to servers: they do nothing and keep their connections, until Resume.
+// Pause sends SIGSTOP to servers: until Resume they do nothing, but keep their connections.
 func (c *Cluster) Pause(servers ...int) error {
 	return c.on(servers, func(n *node) error { return n.signal(true) })
 }
@@ -172,11 +171,10 @@ func (c *Cluster) Resume(servers ...int) error {
 	return c.on(servers, func(n *node) error { return n.signal(false) })
 }
 
-// readyWithin bounds WaitReady: a replica that lags catches up, and a machine may be busy.
+// readyWithin bounds WaitReady: a lagging replica must catch up, and the machine may be busy.
 const readyWithin = 3 * time.Minute
 
-// WaitReady waits until every server runs and is up to date with its streams, and one of them
-// leads.
+// WaitReady waits until every server runs, is up to date with its streams, and knows a leader.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	return poll(ctx, readyWithin, func() error {
 		for _, n := range c.nodes {
@@ -195,7 +193,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	})
 }
 
-// Agree waits until every server has the same messages in each of the streams, by count, bytes,
+// Agree waits until every server has the same messages in each of the streams, by count, bytes, and
 // first and last sequence.
 func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
 	var other *node
@@ -217,20 +215,23 @@ func (c *Cluster) Agree(ctx context.Context, streams ...string) error {
 				}
 				if a, b := extent(want), extent(has); a != b {
 					other, differs = n, name
-					return fmt.Errorf("stream %s has %s on %s and %s on %s", name, a, c.nodes[0].order.Name, b, n.order.Name)
+					return fmt.Errorf("stream %s has %s on %s and %s on %s",
+						name, a, c.nodes[0].order.Name, b, n.order.Name)
 				}
 			}
 		}
 		return nil
 	})
 	if err != nil && other != nil {
-		err = fmt.Errorf("%w\nthe log of %s says of it:\n%s", err, other.order.Name, other.lately(differs))
+		err = fmt.Errorf("%w\nthe last lines about it in the log of %s:\n%s",
+			err, other.order.Name, other.lately(differs))
 	}
 	return err
 }
 
 func extent(s *server.StreamDetail) string {
-	return fmt.Sprintf("%d messages, %d bytes, %d to %d", s.State.Msgs, s.State.Bytes, s.State.FirstSeq, s.State.LastSeq)
+	return fmt.Sprintf("%d messages, %d bytes, %d to %d",
+		s.State.Msgs, s.State.Bytes, s.State.FirstSeq, s.State.LastSeq)
 }
 
 func stream(info *server.JSInfo, name string) *server.StreamDetail {
@@ -270,19 +271,4 @@ func addresses(ports []int) []string {
 		all[i] = loopback(p)
 	}
 	return all
-}
-
-// freePorts returns n ports of loopback on which nothing listens.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		// Held until all are found, so that they differ.
-		defer l.Close() //nolint:errcheck // nothing was accepted
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// After a kill a server warns that it reads a store without its index: that is how it recovers.
-// What follows it does not say of a store that is whole.
+// After a kill, a server's warning that it reads a store without its index is normal recovery. The
+// other messages below mean a damaged store.
 var (
 	damage = regexp.MustCompile(`(?i)panic:|fatal error|corrupt|truncat|monitor goroutine not running|` +
 		`bad stream state|(stream|consumer|node) write error|resetting stream|error applying|orphaned|checksum`)
@@ -18,8 +18,8 @@ var (
 
 func complains(line string) bool { return damage.MatchString(line) || failure.MatchString(line) }
 
-// Complaints are the lines of all logs that tell of damaged stores, with the server's name before
-// each; a server may be running.
+// Complaints returns the lines of all logs about damaged stores, with the server's name before
+// each. The servers may be running.
 func (c *Cluster) Complaints() ([]string, error) {
 	var lines []string
 	for _, n := range c.nodes {
@@ -35,7 +35,7 @@ func (c *Cluster) Complaints() ([]string, error) {
 			}
 		}
 		err = scan.Err()
-		_ = f.Close() // it was read
+		_ = f.Close() // opened for reading
 		if err != nil {
 			return nil, fmt.Errorf("search the log of %s: %w", n.order.Name, err)
 		}
@@ -43,7 +43,7 @@ func (c *Cluster) Complaints() ([]string, error) {
 	return lines, nil
 }
 
-// lately are the last lines of the server's log that name the stream.
+// lately returns the last lines of the server's log that name the stream.
 func (n *node) lately(stream string) string {
 	data, err := os.ReadFile(n.log)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package natsproc runs nats-servers as processes of their own, so that they can really die:
-// SIGKILL, SIGSTOP, cut links.
+// Package natsproc runs nats-servers as separate processes, so that tests can kill and pause them
+// and cut their links.
 //
-// The servers are of the version in go.mod. The program that calls [Start] is started again for
-// each of them, so it must call [Main] before anything else:
+// The servers have the version in go.mod. Each is the program that calls [Start], started again, so
+// that program must call [Main] first:
 //
 //	func main() {
 //		natsproc.Main()
@@ -13,10 +13,9 @@
 //	err = c.Kill(1)
 //	err = c.Run(ctx, 1)
 //
-// Stores and logs stay in Config.Dir when a server dies; it comes back on the same store and the
-// same port. [Cluster.Complaints] searches the logs for what a server says when its store is
-// damaged.
+// Stores and logs stay in Config.Dir when a server dies; it restarts with the same store and port.
+// [Cluster.Complaints] searches the logs for reports of damaged stores.
 //
-// Its limits: another process may take a server's port while the server is down. A kill leaves what
-// the server wrote in the page cache; a power failure does not.
+// Limits: another process may take a server's port while the server is down. A kill, unlike a power
+// failure, keeps the server's writes in the page cache.
 package natsproc

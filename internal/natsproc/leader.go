@@ -6,8 +6,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// StreamLeader is the index of the server that leads the stream, -1 while there is none. Of two
-// that think so it is the one with the lower index.
+// StreamLeader returns the index of the server that leads the stream, -1 if there is none. If two
+// claim to lead it, it returns the lower index.
 func (c *Cluster) StreamLeader(ctx context.Context, name string) int {
 	return c.leader(ctx, func(info *server.JSInfo) string {
 		s := stream(info, name)
@@ -44,7 +44,7 @@ func (c *Cluster) MetaLeader(ctx context.Context) int {
 	})
 }
 
-// leader is the first server that thinks that it leads itself.
+// leader returns the first server that claims to lead.
 func (c *Cluster) leader(ctx context.Context, by func(*server.JSInfo) string) int {
 	for i, n := range c.nodes {
 		info, err := n.jsz(ctx)

@@ -2,9 +2,9 @@ package natsproc
 
 import "time"
 
-// links are what stands between the servers of a cluster, and between them and their clients.
+// links are the relays between the servers of a cluster, and between clients and servers.
 type links struct {
-	// routes[i][j] is how server i reaches server j; nil for i = j.
+	// routes[i][j] is the relay by which server i reaches server j; nil for i = j.
 	routes  [][]*relay
 	clients []*relay
 }
@@ -35,7 +35,7 @@ func newLinks(routes, clients []string) (*links, error) {
 	return l, nil
 }
 
-// of calls do with every link from or to server i; inwards says that the link's target is i.
+// of calls do with every relay from or to server i; inwards reports that the relay's target is i.
 func (l *links) of(i int, do func(r *relay, inwards bool)) {
 	for j := range l.routes {
 		if j != i {
@@ -56,8 +56,8 @@ func (l *links) close() {
 	}
 }
 
-// Isolate stops all that passes between server i and the others, without closing a connection, until [Cluster.Heal].
-// With clients, nothing passes between it and its clients either.
+// Isolate blocks all traffic between server i and the others, without closing a connection, until
+// [Cluster.Heal]. If clients is true, it also blocks the traffic with its clients.
 func (c *Cluster) Isolate(i int, clients bool) {
 	c.links.of(i, func(r *relay, _ bool) { r.hold() })
 	if clients {
@@ -65,8 +65,8 @@ func (c *Cluster) Isolate(i int, clients bool) {
 	}
 }
 
-// Lag makes server i a follower that lags: what the others replicate to it arrives late by d, while its clients are
-// served at once. It lasts until Heal.
+// Lag delays the replication to server i by d until Heal, while its clients are served without
+// delay.
 func (c *Cluster) Lag(i int, d time.Duration) {
 	c.links.of(i, func(r *relay, inwards bool) {
 		if inwards {
@@ -77,7 +77,7 @@ func (c *Cluster) Lag(i int, d time.Duration) {
 	})
 }
 
-// Heal ends what Isolate and Lag did to server i.
+// Heal ends Isolate and Lag of server i.
 func (c *Cluster) Heal(i int) {
 	c.links.of(i, func(r *relay, _ bool) { r.release(); r.lag(0, 0) })
 	c.links.clients[i].release()

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// signal stops the process where it is, or lets it go on.
+// signal stops or continues the process.
 func (n *node) signal(stop bool) error {
 	sig := syscall.SIGCONT
 	if stop {

@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// A relay forwards TCP connections to one address, and does worse when told to.
+// A relay forwards TCP connections to one address. It can block, close or delay them.
 type relay struct {
 	listener net.Listener
 	target   string
-	// route says that servers talk here, so that replication can be told from the rest.
+	// route reports that servers talk here, so that replication is recognized.
 	route bool
-	// running is waited for by close.
+	// close waits for running.
 	running sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
-	// flowing is closed, as a channel, unless nothing may pass.
+	// flowing is closed while traffic may pass.
 	flowing chan struct{}
 	held    bool
 	severed bool
 	closed  bool
-	// What replication sends towards the target, and away from it, arrives so much later.
+	// The delay of replication towards the target, and away from it.
 	lagIn, lagOut time.Duration
 }
 
@@ -43,8 +43,8 @@ func newRelay(target string, route bool) (*relay, error) {
 
 func (r *relay) address() string { return r.listener.Addr().String() }
 
-// hold lets nothing pass and closes nothing, as a network that drops every packet; what is sent meanwhile arrives
-// after release.
+// hold blocks all traffic without closing connections, like a network that drops every packet. The
+// blocked data is delivered after release.
 func (r *relay) hold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,7 +95,7 @@ func (r *relay) close() {
 	r.running.Wait()
 }
 
-// keep reports whether c may go on; if so it is closed by sever and close.
+// keep registers c, which sever and close will close, and reports whether it may be used.
 func (r *relay) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,13 +139,15 @@ func (r *relay) serve(from net.Conn) {
 	both.Wait()
 }
 
-// A frame is a line of the protocol with its payload, or on the way to clients whatever was read at once.
+// A frame is a line of the protocol with its payload, or, in the direction of clients, the bytes of
+// one read.
 type frame struct {
 	data []byte
 	due  time.Time
 }
 
-// pipe forwards until either side ends, and ends both. What replication sends keeps its order, and so does the rest.
+// pipe forwards until either side ends, then ends both. Replication keeps its order, and so does
+// other traffic.
 func (r *relay) pipe(to, from net.Conn, in bool) {
 	var writing sync.Mutex
 	forward := func(frames <-chan frame) {
@@ -161,7 +163,7 @@ func (r *relay) pipe(to, from net.Conn, in bool) {
 			_, err := to.Write(f.data)
 			writing.Unlock()
 			if err != nil {
-				// The reader ends by it; what it still sends is taken and dropped.
+				// This ends the reader; its remaining frames are discarded.
 				_ = from.Close()
 			}
 		}
@@ -191,7 +193,7 @@ func (r *relay) pipe(to, from net.Conn, in bool) {
 	_ = from.Close()
 }
 
-// next reads what belongs together, and says whether it is a message of replication.
+// next reads one frame and reports whether it is a replication message.
 func (r *relay) next(from *bufio.Reader) (data []byte, replicates bool, err error) {
 	if !r.route {
 		if _, err := from.Peek(1); err != nil {

@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// startWithin bounds the start of a process until it answers; it is generous because the
-	// machine may be busy.
+	// startWithin bounds the start of a process until it answers. It is long because the machine
+	// may be busy.
 	startWithin = time.Minute
 	// stopWithin bounds the orderly end of a server.
 	stopWithin = 30 * time.Second
-	// askWithin bounds one question to a server's monitoring port: a paused server never answers.
+	// askWithin bounds one request to a monitoring port: a paused server never answers.
 	askWithin = 2 * time.Second
 )
 
-// A node is one server: a process while it runs, a store and a log always.
+// A node is one server: a store and a log, and a process while it is running.
 type node struct {
 	order order
 	log   string
@@ -55,7 +55,7 @@ func (n *node) run(ctx context.Context) error {
 			return nil
 		}
 		n.kill()
-		// Its port may have been taken for a moment by a connection of another process.
+		// Another process's connection may have its port for a moment.
 		if ctx.Err() != nil || time.Now().After(deadline) || !errors.Is(err, errEnded) {
 			return fmt.Errorf("start %s: %w", n.order.Name, err)
 		}
@@ -84,7 +84,7 @@ func (n *node) spawn() error {
 	n.cmd, n.ended = cmd, make(chan struct{})
 	ended := n.ended
 	go func() { // ends with the process
-		_ = cmd.Wait() // how a killed process ended is known
+		_ = cmd.Wait() // the exit status does not matter
 		close(ended)
 	}()
 	return json.NewEncoder(n.stdin).Encode(n.order)
@@ -92,7 +92,7 @@ func (n *node) spawn() error {
 
 var errEnded = errors.New("the process ended")
 
-// awaitAnswer waits until the server's JetStream is there; its streams may still be recovering.
+// awaitAnswer waits until the server's JetStream answers; its streams may still be recovering.
 func (n *node) awaitAnswer(ctx context.Context, deadline time.Time) error {
 	for {
 		err := n.ask(ctx, "/healthz?js-enabled-only=true", nil)
@@ -112,7 +112,7 @@ func (n *node) awaitAnswer(ctx context.Context, deadline time.Time) error {
 	}
 }
 
-// ask puts a question to the monitoring port.
+// ask sends a request to the monitoring port.
 func (n *node) ask(ctx context.Context, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
@@ -125,7 +125,7 @@ func (n *node) ask(ctx context.Context, path string, answer any) error {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", n.order.Name, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read, or of no more use
+	defer res.Body.Close() //nolint:errcheck // read, or not needed
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", n.order.Name, err)
@@ -142,10 +142,10 @@ func (n *node) ask(ctx context.Context, path string, answer any) error {
 	return nil
 }
 
-// monitor keeps no connection: a server that is killed takes its connections along.
+// monitor reuses no connection, because a killed server breaks them.
 var monitor = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// jsz is what the server knows of its streams and consumers.
+// jsz returns the server's state of its streams and consumers.
 func (n *node) jsz(ctx context.Context) (*server.JSInfo, error) {
 	var info server.JSInfo
 	err := n.ask(ctx, "/jsz?consumers=true", &info)
@@ -161,7 +161,7 @@ func (n *node) kill() {
 	n.gone()
 }
 
-// stop ends the server in order.
+// stop stops the server in order.
 func (n *node) stop() error {
 	if n.cmd == nil {
 		return nil
@@ -173,7 +173,7 @@ func (n *node) stop() error {
 		return nil
 	case <-time.After(stopWithin):
 		n.kill()
-		return fmt.Errorf("stop %s: not within %s", n.order.Name, stopWithin)
+		return fmt.Errorf("stop %s: still running after %s", n.order.Name, stopWithin)
 	}
 }
 

@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// A CA signs certificates for servers and clients of a test, which are at 127.0.0.1.
+// A CA signs certificates for a test's servers and clients at 127.0.0.1.
 type CA struct {
-	// File is the CA's certificate.
+	// File is the path of the CA's certificate.
 	File string
 	tb   testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// NewCA makes one, whose file is in dir.
+// NewCA creates a CA with its file in dir.
 func NewCA(tb testing.TB, dir string) *CA {
 	tb.Helper()
 	ca := &CA{File: filepath.Join(dir, "ca.pem"), tb: tb}
@@ -42,8 +42,8 @@ func NewCA(tb testing.TB, dir string) *CA {
 	return ca
 }
 
-// Issue writes a certificate for a server or a client and its key into dir, as <name>.pem and <name>.key, in place of those
-// that are there.
+// Issue writes a certificate and its key into dir, as <name>.pem and <name>.key, replacing existing
+// files.
 func (ca *CA) Issue(dir, name string) (certFile, keyFile string) {
 	ca.tb.Helper()
 	key, der := ca.sign(&x509.Certificate{
@@ -61,7 +61,7 @@ func (ca *CA) Issue(dir, name string) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-// sign makes a key and a certificate for it, signed by the parent, or by itself without one.
+// sign creates a key and its certificate, signed by the parent, or self-signed without one.
 func (ca *CA) sign(template *x509.Certificate, parent *CA) (*ecdsa.PrivateKey, []byte) {
 	ca.tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

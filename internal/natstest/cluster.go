@@ -3,18 +3,19 @@ package natstest
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"entitled/internal/natsproc"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A ServerCluster is servers that hold streams of up to as many replicas.
+// A ServerCluster is a cluster of servers.
 type ServerCluster struct {
 	Servers []*Server
 	tb      testing.TB
@@ -22,14 +23,14 @@ type ServerCluster struct {
 	login nats.Option
 }
 
-// Cluster starts n servers, and waits until a stream of n replicas can be created on them. Give each of them the same
-// options.
+// Cluster starts n servers and waits until a stream of n replicas can be created. All servers get
+// the same options.
 func Cluster(tb testing.TB, n int, options ...Option) *ServerCluster {
 	tb.Helper()
 	return cluster(tb, n, nil, options)
 }
 
-// ClusterAs is [Cluster] for servers that have users: login is one who may create streams.
+// ClusterAs is [Cluster] for servers with users; login is a user that may create streams.
 func ClusterAs(tb testing.TB, n int, login nats.Option, options ...Option) *ServerCluster {
 	tb.Helper()
 	return cluster(tb, n, login, options)
@@ -37,8 +38,8 @@ func ClusterAs(tb testing.TB, n int, login nats.Option, options ...Option) *Serv
 
 func cluster(tb testing.TB, n int, login nats.Option, options []Option) *ServerCluster {
 	tb.Helper()
-	// The routes must be known before the first server starts, for their number is the cluster's size. So the ports are
-	// chosen here, and chosen again if somebody else took one before its server did.
+	// The number of routes is the cluster's size, so they must be known before the first server
+	// starts. The ports are chosen here, and again if another process takes one first.
 	for range 5 {
 		c := &ServerCluster{tb: tb, login: login}
 		if c.start(n, options) {
@@ -53,7 +54,7 @@ func cluster(tb testing.TB, n int, login nats.Option, options []Option) *ServerC
 func (c *ServerCluster) start(n int, options []Option) (ok bool) {
 	c.tb.Helper()
 	// A route and a client port each.
-	ports, err := freePorts(2 * n)
+	ports, err := natsproc.FreePorts(2 * n)
 	if err != nil {
 		c.tb.Fatalf("cluster of %d: %v", n, err)
 	}
@@ -92,8 +93,9 @@ func (c *ServerCluster) start(n int, options []Option) (ok bool) {
 	return true
 }
 
-// WaitReady waits until every server runs and is up to date, and a stream with a replica on each of them was created and
-// deleted again; also after a restart. It fails the test if a server is stopped.
+// WaitReady waits until every server runs and is up to date, and a stream with a replica on each of
+// them was created and deleted again; also after a restart. It fails the test if a server is
+// stopped.
 func (c *ServerCluster) WaitReady() {
 	c.tb.Helper()
 	for _, s := range c.Servers {
@@ -112,8 +114,8 @@ func (c *ServerCluster) WaitReady() {
 				return fmt.Errorf("cluster of %d: %s is not up to date", len(c.Servers), s.Name())
 			}
 		}
-		// What the leader knows of the others is forgotten when it is no longer the leader, and when a second route to one of
-		// them takes the place of the first.
+		// A leader's knowledge of the others is lost when it is no longer the leader, and when a
+		// second route to one of them replaces the first.
 		if err := c.holdStream(leader); err != nil {
 			return fmt.Errorf("cluster of %d: no stream on all of them: %w", len(c.Servers), err)
 		}
@@ -123,7 +125,7 @@ func (c *ServerCluster) WaitReady() {
 
 // holdStream creates a stream with a replica on every server and deletes it again.
 func (c *ServerCluster) holdStream(leader *Server) error {
-	// In-process, for the servers may ask for certificates.
+	// In-process, because the servers may require certificates.
 	options := []nats.Option{nats.InProcessServer(leader)}
 	if c.login != nil {
 		options = append(options, c.login)
@@ -149,7 +151,7 @@ func (c *ServerCluster) holdStream(leader *Server) error {
 	return js.DeleteStream(ctx, name)
 }
 
-// Leader is the server that leads the meta group, nil while there is none.
+// Leader returns the server that leads the meta group, nil if there is none.
 func (c *ServerCluster) Leader() *Server {
 	for _, s := range c.Servers {
 		if s.Running() && s.JetStreamIsLeader() {
@@ -159,7 +161,7 @@ func (c *ServerCluster) Leader() *Server {
 	return nil
 }
 
-// URL is where clients connect: all servers, separated by commas.
+// URL returns the client URL: all servers, separated by commas.
 func (c *ServerCluster) URL() string {
 	urls := make([]string, len(c.Servers))
 	for i, s := range c.Servers {
@@ -174,25 +176,10 @@ func (c *ServerCluster) Conn(tb testing.TB, options ...nats.Option) *nats.Conn {
 	return connect(tb, c.URL(), options)
 }
 
-// JetStream is [ServerCluster.Conn] with JetStream on it.
+// JetStream is [ServerCluster.Conn] with JetStream.
 func (c *ServerCluster) JetStream(tb testing.TB, options ...nats.Option) jetstream.JetStream {
 	tb.Helper()
 	return jetStream(tb, c.Conn(tb, options...))
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
-
-// freePorts returns n ports of loopback that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		// Held until all are found, so that they differ.
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
-}

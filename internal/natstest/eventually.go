@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Eventually polls cond until it returns nil, and fails the test with its last error if it has not within the deadline.
-// It waits a millisecond after the first try and longer after each, up to 50 ms.
+// Eventually polls cond until it returns nil. After the deadline it fails the test with cond's last
+// error. It pauses a millisecond after the first try and longer after each further one, up to 50
+// ms.
 func Eventually(tb testing.TB, deadline time.Duration, cond func() error) {
 	tb.Helper()
 	end := time.Now().Add(deadline)

@@ -7,26 +7,29 @@ import (
 	"testing"
 	"time"
 
+	"entitled/internal/natsproc"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startDeadline bounds the start of a server; it is generous because tests share their machine.
+// startDeadline bounds the start of a server. It is long because tests share their machine.
 const startDeadline = 30 * time.Second
 
-// askDeadline bounds a client's connecting and what it asks of JetStream. It is shorter, for a question that was on its way when a connection broke
-// gets no answer, and is asked again.
+// askDeadline bounds a client's connecting and its JetStream requests. It is shorter, because a
+// request in flight when a connection breaks gets no answer and is sent again.
 const askDeadline = 10 * time.Second
 
-// An Option changes the server's options before it starts. Host, ports, store directory, logging and signals are
-// settled afterwards, so an option may replace all of them, with those of a configuration file for instance.
+// An Option changes the server's options before it starts. Host, ports, store directory, logging
+// and signals are set afterwards, so an option may replace all of them, as with those of a
+// configuration file.
 type Option func(*server.Options)
 
 // SyncAlways makes the server sync its disk before it acknowledges, as nats.conf does.
 func SyncAlways(o *server.Options) { o.SyncAlways = true }
 
-// A Server is one nats-server. Its methods belong to the goroutine of the test that runs it.
+// A Server is one nats-server. Its methods belong to the goroutine of its test.
 type Server struct {
 	*server.Server
 	tb   testing.TB
@@ -41,8 +44,8 @@ func Run(tb testing.TB, options ...Option) *Server {
 	return s
 }
 
-// RunFile starts the server that a configuration file describes, as it is, so that [server.Server.Reload] reads the file again.
-// Have it listen on 127.0.0.1:-1 and store in a directory of the test.
+// RunFile starts the server of a configuration file without changes, so that [server.Server.Reload]
+// reads the file again. It should listen on 127.0.0.1:-1 and store in a directory of the test.
 func RunFile(tb testing.TB, file string) *Server {
 	tb.Helper()
 	opts, err := server.ProcessConfigFile(file)
@@ -56,7 +59,7 @@ func RunFile(tb testing.TB, file string) *Server {
 	return s
 }
 
-// newServer prepares a server that is stopped, after every connection of the test, when the test ends.
+// newServer prepares a server, which stops when the test ends, after all connections of the test.
 func newServer(tb testing.TB, options []Option) *Server {
 	tb.Helper()
 	opts := &server.Options{}
@@ -64,8 +67,13 @@ func newServer(tb testing.TB, options []Option) *Server {
 		option(opts)
 	}
 	opts.JetStream, opts.StoreDir = true, filepath.Join(tb.TempDir(), "nats")
-	opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort, opts.HTTPSPort = "127.0.0.1", server.RANDOM_PORT, "", 0, 0
+	opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort, opts.HTTPSPort = "127.0.0.1", 0, "", 0, 0
 	opts.NoSigs, opts.NoLog, opts.LogFile, opts.PidFile, opts.PortsFileDir = true, true, "", "", ""
+	ports, err := natsproc.FreePorts(1)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	opts.Port = ports[0]
 	s := &Server{tb: tb, opts: opts}
 	tb.Cleanup(s.Shutdown)
 	return s
@@ -80,7 +88,7 @@ func (s *Server) start() {
 }
 
 func (s *Server) launch() error {
-	// The server keeps what it is given and fills it in; a restart needs it as it was.
+	// The server keeps and completes the options; a restart needs the original ones.
 	srv, err := server.NewServer(s.opts.Clone())
 	if err != nil {
 		return err
@@ -95,12 +103,12 @@ func (s *Server) awaitListening() {
 	if !s.ReadyForConnections(startDeadline) {
 		s.tb.Fatalf("nats-server at %s did not start within %s", s.opts.StoreDir, startDeadline)
 	}
-	// A client that is connected now shall find the server there again.
+	// Connected clients must find the server again.
 	s.opts.Port = s.Addr().(*net.TCPAddr).Port
 }
 
-// Shutdown stops the server and waits until it has: what it acknowledged is in its store, as far as
-// its sync interval promises. A stopped server stays stopped.
+// Shutdown stops the server and waits for its end: acknowledged messages are in its store, as far
+// as its sync interval promises. It is not restarted.
 func (s *Server) Shutdown() {
 	if s.Server != nil {
 		s.Server.Shutdown()
@@ -108,14 +116,15 @@ func (s *Server) Shutdown() {
 	}
 }
 
-// Restart stops the server, if it runs, and starts it on the same port and store.
+// Restart stops the server if it is running, and starts it on the same port and store.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Shutdown()
 	s.start()
 }
 
-// RemoveStore stops the server and removes its store: the disk is lost. [Server.Restart] starts it empty.
+// RemoveStore stops the server and removes its store, like a lost disk. [Server.Restart] starts it
+// empty.
 func (s *Server) RemoveStore() {
 	s.tb.Helper()
 	s.Shutdown()
@@ -124,16 +133,17 @@ func (s *Server) RemoveStore() {
 	}
 }
 
-// URL is where clients connect.
+// URL returns the client URL.
 func (s *Server) URL() string { return s.ClientURL() }
 
-// Conn connects a client that is closed when the test of tb ends. It reconnects for ever, and within milliseconds.
+// Conn connects a client that is closed when the test of tb ends. It reconnects forever, within
+// milliseconds.
 func (s *Server) Conn(tb testing.TB, options ...nats.Option) *nats.Conn {
 	tb.Helper()
 	return connect(tb, s.URL(), options)
 }
 
-// JetStream is [Server.Conn] with JetStream on it.
+// JetStream is [Server.Conn] with JetStream.
 func (s *Server) JetStream(tb testing.TB, options ...nats.Option) jetstream.JetStream {
 	tb.Helper()
 	return jetStream(tb, s.Conn(tb, options...))
@@ -147,7 +157,7 @@ func connect(tb testing.TB, url string, options []nats.Option) *nats.Conn {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(5 * time.Millisecond),
 		nats.ReconnectJitter(5*time.Millisecond, 5*time.Millisecond),
-		// What a test provokes is not worth a line on standard error.
+		// Errors that a test provokes are not worth a line on standard error.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}, options...)
 	nc, err := nats.Connect(url, options...)

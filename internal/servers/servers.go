@@ -1,10 +1,11 @@
-// Package servers asks every NATS server of a cluster how its JetStream is, over an ordinary connection.
+// Package servers asks every NATS server of a cluster for the state of its JetStream, over an
+// ordinary connection.
 //
-// The servers answer where the system account exports $SYS.REQ.SERVER.PING.JSZ and .HEALTHZ to the account of the
-// connection, as nats.conf does for ENTITLED. Neither answer holds a password or a key; both are about the whole server, and so
-// about the streams of other accounts too.
+// The servers answer if the system account exports $SYS.REQ.SERVER.PING.JSZ and .HEALTHZ to the
+// account of the connection, as nats.conf does for ENTITLED. The answers have no passwords or keys.
+// They cover the whole server, including the streams of other accounts.
 //
-// The common path: [Look], then [Fleet.Servers] and [Fleet.Missing].
+// Call [Look], then use [Fleet.Servers] and [Fleet.Missing].
 package servers
 
 import (
@@ -25,27 +26,28 @@ const (
 	healthzSubject = "$SYS.REQ.SERVER.PING.HEALTHZ"
 )
 
-// ErrNotAnswered says that no server answers this connection: the system account does not export the question to the
-// connection's account.
+// ErrNotAnswered means that no server answers, because the system account does not export the
+// subject to the connection's account.
 var ErrNotAnswered = errors.New("no server answers this account: its system account does not export the question")
 
-// ErrDenied says that the NATS user may not ask, or may not receive the answer.
+// ErrDenied means that the NATS user may not send the request, or may not receive the answer.
 var ErrDenied = errors.New("this NATS user may not ask the servers")
 
-// A Server is one server's account of itself.
+// A Server is the answer of one server.
 type Server struct {
 	Name, ID, Version string
 	JetStream         JetStream
-	// Health is nil if it was not asked for or not answered.
+	// Health is nil if it was not requested or not answered.
 	Health *Health
 }
 
-// JetStream is what a server says of its JetStream, in the words of its monitoring port's /jsz.
+// JetStream is the state of a server's JetStream, with the names of the monitoring port's /jsz.
 type JetStream struct {
 	ServerID string `json:"server_id"`
-	// Disabled says that JetStream is off: by configuration, or since the server could not write any more.
+	// Disabled reports that JetStream is off, by configuration or because the server could no
+	// longer write.
 	Disabled bool `json:"disabled"`
-	// Storage and Memory, in bytes, are what the streams on the disk and those in memory take.
+	// Storage and Memory are the sizes in bytes of the streams on disk and in memory.
 	Storage int64 `json:"storage"`
 	Memory  int64 `json:"memory"`
 	Config  struct {
@@ -54,15 +56,15 @@ type JetStream struct {
 		SyncAlways   bool          `json:"sync_always"`
 		SyncInterval time.Duration `json:"sync_interval"`
 	} `json:"config"`
-	// Meta is nil for a server that is not part of a cluster.
+	// Meta is nil for a server outside a cluster.
 	Meta *Meta `json:"meta_cluster"`
-	// Accounts is empty unless [LookAtStreams] asked.
+	// Accounts is filled only by [LookAtStreams].
 	Accounts []struct {
 		Streams []Stream `json:"stream_detail"`
 	} `json:"account_details"`
 }
 
-// Meta is the group of all servers of a cluster that have JetStream.
+// Meta is the group of all servers of a cluster with JetStream.
 type Meta struct {
 	Leader   string `json:"leader"`
 	Size     int    `json:"cluster_size"`
@@ -77,19 +79,21 @@ type Health struct {
 	Error  string `json:"error"`
 }
 
-// A Fleet is all servers that a look has found.
+// A Fleet is all servers that were found.
 type Fleet struct {
-	// Servers are those that answered, by name.
+	// Servers that answered, by name.
 	Servers []Server
-	// Size is how many servers with JetStream the cluster has; 1 without a cluster.
+	// Size is the number of servers with JetStream in the cluster; 1 without a cluster.
 	Size int
-	// Missing are those that did not answer, by name. Unnamed is how many more there are whose name no server knows.
+	// Missing are the names of those that did not answer. Unnamed is the number of those whose
+	// names no server knows.
 	Missing []string
 	Unnamed int
 }
 
-// Look asks the servers about their JetStream, and with health about their health too. It returns when all that there are have answered, or when
-// patience or ctx ends; then some are missing. The error is [ErrNotAnswered], [ErrDenied] or what became of the connection.
+// Look asks the servers for the state of their JetStream and, if health is true, for their health.
+// It returns when all have answered, or when patience or ctx ends; then some are missing. The error
+// is [ErrNotAnswered], [ErrDenied] or that of the connection.
 func Look(ctx context.Context, nc *nats.Conn, patience time.Duration, health bool) (Fleet, error) {
 	f, err := gather(ctx, nc, nil, patience)
 	if err != nil || !health {
@@ -110,12 +114,12 @@ func Look(ctx context.Context, nc *nats.Conn, patience time.Duration, health boo
 		return answered == len(f.Servers)
 	})
 	if errors.Is(err, ErrNotAnswered) || errors.Is(err, ErrDenied) {
-		err = nil // a server without health is one that did not say
+		err = nil // the server is listed without health
 	}
 	return f, err
 }
 
-// gather asks every server about its JetStream.
+// gather asks every server for the state of its JetStream.
 func gather(ctx context.Context, nc *nats.Conn, question []byte, patience time.Duration) (Fleet, error) {
 	var f Fleet
 	err := ask(ctx, nc, jszSubject, question, patience, func(a answer) (enough bool) {
@@ -129,7 +133,8 @@ func gather(ctx context.Context, nc *nats.Conn, question []byte, patience time.D
 	return f, err
 }
 
-// One is the fleet as a single answer of a monitoring port shows it: the other servers of its cluster are missing.
+// One returns the fleet as a single answer of a monitoring port shows it: the other servers of the
+// cluster are missing.
 func One(s Server) Fleet {
 	var f Fleet
 	f.add(s)
@@ -140,10 +145,11 @@ func (f *Fleet) has(id string) bool {
 	return slices.ContainsFunc(f.Servers, func(s Server) bool { return s.ID == id })
 }
 
-// add takes a server's answer in, and reckons which servers are missing.
+// add adds a server's answer and updates the missing servers.
 func (f *Fleet) add(s Server) {
 	f.Servers = append(f.Servers, s)
-	slices.SortFunc(f.Servers, func(a, b Server) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(f.Servers,
+		func(a, b Server) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	f.Size, f.Missing, f.Unnamed = 1, nil, 0
 	known, answered := map[string]bool{}, map[string]bool{}
 	for _, s := range f.Servers {
@@ -175,7 +181,7 @@ func (f *Fleet) add(s Server) {
 	}
 }
 
-// unknownName is how a server calls one that it has not seen since it was started.
+// unknownName is the name that a server reports for one that it has not seen since its start.
 const unknownName = "Server name unknown"
 
 // answer is the envelope of a server's answer.
@@ -188,8 +194,9 @@ type answer struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// ask calls each with every answer until it says that it has enough, or patience ends.
-func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, patience time.Duration, each func(answer) (enough bool)) error {
+// ask calls each with every answer until each returns true, or patience ends.
+func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, patience time.Duration,
+	each func(answer) (enough bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	inbox := nc.NewRespInbox()
@@ -202,7 +209,7 @@ func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, pa
 	if err := nc.PublishRequest(subject, inbox, question); err != nil {
 		return err
 	}
-	// The server speaks in order: a refusal arrives before the answer to this.
+	// The server answers in order: a refusal arrives before this.
 	if err := nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("ask the servers: %w", err)
 	}
@@ -213,7 +220,8 @@ func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, pa
 	for {
 		msg, err := sub.NextMsgWithContext(ctx)
 		switch {
-		case errors.Is(err, nats.ErrNoResponders), err == nil && len(msg.Data) == 0 && msg.Header.Get("Status") == "503":
+		case errors.Is(err, nats.ErrNoResponders), err == nil && len(msg.Data) == 0 &&
+			msg.Header.Get("Status") == "503":
 			return ErrNotAnswered
 		case errors.Is(err, context.DeadlineExceeded) && answered:
 			return nil
@@ -233,7 +241,8 @@ func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, pa
 	}
 }
 
-// refuses reports whether err is the server's refusal of the question, or of the inbox for its answers.
+// refuses reports whether err is the server's refusal of the request, or of the inbox for its
+// answers.
 func refuses(err error, subject, inbox string) bool {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return false

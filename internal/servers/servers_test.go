@@ -40,16 +40,19 @@ func TestLookAtOne(t *testing.T) {
 		t.Fatalf("%+v, %v", f, err)
 	}
 	got := f.Servers[0]
-	if got.ID != s.ID() || got.Version != server.VERSION || !got.JetStream.Config.SyncAlways || got.JetStream.Config.MaxStorage != 1<<20 ||
+	if got.ID != s.ID() || got.Version != server.VERSION || !got.JetStream.Config.SyncAlways ||
+		got.JetStream.Config.MaxStorage != 1<<20 ||
 		got.Health == nil || got.Health.Status != "ok" {
 		t.Errorf("%+v", got)
 	}
 	// A syncer may not ask for the health, and sees the rest.
-	f, err = Look(t.Context(), s.Conn(t, nats.UserInfo("syncer", "syncer-dev"), nats.CustomInboxPrefix("_INBOX_syncer")), patience, true)
+	f, err = Look(t.Context(),
+		s.Conn(t, nats.UserInfo("syncer", "syncer-dev"), nats.CustomInboxPrefix("_INBOX_syncer")), patience, true)
 	if err != nil || len(f.Servers) != 1 || f.Servers[0].Health != nil {
 		t.Errorf("as syncer: %+v, %v", f, err)
 	}
-	if _, err := Look(t.Context(), s.Conn(t, nats.UserInfo("ingest", "ingest-dev"), nats.CustomInboxPrefix("_INBOX_ingest")), patience, true); !errors.Is(err, ErrDenied) {
+	if _, err := Look(t.Context(), s.Conn(t, nats.UserInfo("ingest", "ingest-dev"),
+		nats.CustomInboxPrefix("_INBOX_ingest")), patience, true); !errors.Is(err, ErrDenied) {
 		t.Errorf("as ingest: %v, want ErrDenied", err)
 	}
 	gone := s.Conn(t)
@@ -74,7 +77,8 @@ func TestLookAtThree(t *testing.T) {
 	// A server answers as soon as it has joined, which may be before it knows the others.
 	natstest.Eventually(t, patience, func() error {
 		f, err := Look(t.Context(), nc, patience, true)
-		if err != nil || names(f) != "n1 n2 n3" || f.Size != 3 || f.Missing != nil || f.Unnamed != 0 || f.Servers[2].Health == nil {
+		if err != nil || names(f) != "n1 n2 n3" || f.Size != 3 || f.Missing != nil || f.Unnamed != 0 ||
+			f.Servers[2].Health == nil {
 			return fmt.Errorf("three of three: %+v, %w", f, err)
 		}
 		return nil
@@ -96,11 +100,12 @@ func names(f Fleet) (all string) {
 	return all
 }
 
-// TestMissing: who is missing follows from what those say that answer.
+// TestMissing finds the missing servers from the answers of the others.
 func TestMissing(t *testing.T) {
 	t.Parallel()
 	// n1 was started while n3 was away, and does not know its name.
-	n1 := server1(t, "n1", `{"meta_cluster":{"leader":"n1","cluster_size":3,"replicas":[{"name":"n2"},{"name":"Server name unknown at this time (peerID: x)"}]}}`)
+	n1 := server1(t, "n1",
+		`{"meta_cluster":{"leader":"n1","cluster_size":3,"replicas":[{"name":"n2"},{"name":"Server name unknown at this time (peerID: x)"}]}}`)
 	n2 := server1(t, "n2", `{"meta_cluster":{"leader":"n1","cluster_size":3,"replicas":[{"name":"n1"},{"name":"n3"}]}}`)
 	// Off since its disk was full: it says nothing of the cluster any more.
 	off := server1(t, "n2", `{"disabled":true}`)
@@ -115,7 +120,8 @@ func TestMissing(t *testing.T) {
 		"the name is not known":  {servers: []Server{n1}, size: 3, missing: []string{"n2"}, unnamed: 1},
 		"the other one knows it": {servers: []Server{n1, n2}, size: 3, missing: []string{"n3"}},
 		"off but there":          {servers: []Server{n1, off}, size: 3, unnamed: 1},
-		"no leader":              {servers: []Server{server1(t, "n1", `{"meta_cluster":{"cluster_size":3}}`)}, size: 3, unnamed: 2},
+		"no leader": {servers: []Server{server1(t, "n1", `{"meta_cluster":{"cluster_size":3}}`)},
+			size: 3, unnamed: 2},
 	} {
 		var f Fleet
 		for _, s := range tt.servers {

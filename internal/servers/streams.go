@@ -9,29 +9,31 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A Stream is one server's account of a stream that it has a replica of.
+// A Stream is the state of a stream on one server that has a replica of it.
 type Stream struct {
 	Name string `json:"name"`
-	// State is what this server itself holds.
+	// State is this server's own content.
 	State Extent `json:"state"`
 	// Cluster is nil for a stream without replicas.
 	Cluster *struct {
 		Leader string `json:"leader"`
-		// Group is the name of the stream's Raft log.
+		// Group is the name of the stream's Raft group.
 		Group string `json:"raft_group"`
-		// Replicas are the other servers of the stream, as this server knows them. The leader alone knows how far they are.
+		// Replicas are the stream's other servers, as this server knows them. Only the leader knows
+		// their progress.
 		Replicas []Replica `json:"replicas"`
 	} `json:"cluster"`
 }
 
-// An Extent is how much of a stream is there.
+// An Extent is the extent of a stream's content.
 type Extent struct {
 	Messages uint64 `json:"messages"`
 	First    uint64 `json:"first_seq"`
 	Last     uint64 `json:"last_seq"`
 }
 
-// A Replica is how far one server's copy of a stream is, in operations: received, not necessarily applied.
+// A Replica is the progress of one server's replica in operations, received but not necessarily
+// applied.
 type Replica struct {
 	Name    string `json:"name"`
 	Current bool   `json:"current"`
@@ -39,7 +41,8 @@ type Replica struct {
 	Lag     uint64 `json:"lag"`
 }
 
-// LookAtStreams is [Look] without health, with the streams of one account on each server: some 500 bytes for each stream.
+// LookAtStreams is [Look] without health, with the streams of one account on each server, some 500
+// bytes per stream.
 func LookAtStreams(ctx context.Context, nc *nats.Conn, account string, patience time.Duration) (Fleet, error) {
 	question, err := json.Marshal(struct {
 		Account string `json:"account"`
@@ -51,7 +54,7 @@ func LookAtStreams(ctx context.Context, nc *nats.Conn, account string, patience 
 	return gather(ctx, nc, question, patience)
 }
 
-// Streams are the streams that s was asked for.
+// Streams returns the requested streams of s.
 func (s Server) Streams() []Stream {
 	var all []Stream
 	for _, a := range s.JetStream.Accounts {

@@ -95,7 +95,8 @@ func TestBudgetOutOfReach(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		err := b.Take(ctx, Webhooks)
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errFake) || !strings.Contains(err.Error(), "get budget.live") {
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errFake) ||
+			!strings.Contains(err.Error(), "get budget.live") {
 			t.Errorf("Take without NATS: %v, want the deadline and what was out of reach", err)
 		}
 		if err := b.Throttled(t.Context()); !errors.Is(err, errFake) {
@@ -113,7 +114,7 @@ func TestBudgetOutOfReach(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := time.Since(before); d > 1500*time.Millisecond {
-			t.Errorf("first place %v after NATS is back", d)
+			t.Errorf("first permit %v after NATS is back", d)
 		}
 	})
 }
@@ -125,7 +126,8 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0)
 		b := f.budgets[0]
 		f.saturate(8, Webhooks)
-		// Others join and give up all the time, before and after their place was promised.
+		// Others join and give up all the time, before and after they got a permit that is not due
+		// yet.
 		for i := range 200 {
 			f.wg.Go(func() {
 				pass(time.Duration(i) * d / 200)
@@ -153,8 +155,9 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 	})
 }
 
-// A place that was promised to one who gives up goes to the next, at the time it was promised for.
-func TestBudgetPromiseGoesOn(t *testing.T) {
+// If a waiter gives up before its permit is due, the next waiter gets the permit, due at the same
+// time.
+func TestBudgetPermitGoesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFleet(t, &fakeKV{t: t, fault: func(string) fault { return failNotApplied }}, 20, 0).budgets[0]
@@ -165,9 +168,7 @@ func TestBudgetPromiseGoesOn(t *testing.T) {
 		go func() { second <- b.Take(t.Context(), Bulk) }()
 		synctest.Wait()
 		start := time.Now()
-		b.mu.Lock()
-		b.give(place{due: start.Add(time.Second)})
-		b.mu.Unlock()
+		b.queue.grant(permit{due: start.Add(time.Second)})
 		synctest.Wait()
 		cancel()
 		if err := <-first; !errors.Is(err, context.Canceled) || time.Since(start) > 0 {
@@ -177,12 +178,10 @@ func TestBudgetPromiseGoesOn(t *testing.T) {
 			t.Errorf("the next Take: %v after %v", err, time.Since(start))
 		}
 
-		// It gives up just as the place arrives.
-		w := b.enter(&b.lanes[Webhooks])
-		b.mu.Lock()
-		b.give(place{due: time.Now()})
-		b.mu.Unlock()
-		b.leave(&b.lanes[Webhooks], w)
+		// A waiter gives up just as its permit arrives.
+		w := b.queue.enter(Webhooks)
+		b.queue.grant(permit{due: time.Now()})
+		b.queue.leave(w)
 		if err := b.Take(t.Context(), Webhooks); err != nil || time.Since(start) != time.Second {
 			t.Errorf("Take after that: %v after %v", err, time.Since(start))
 		}
@@ -206,16 +205,16 @@ func TestBudgetReturn(t *testing.T) {
 		pass(100 * time.Millisecond)
 		take()
 		if kv.puts != puts {
-			t.Error("a place handed back 100 ms ago was not used again")
+			t.Error("a permit handed back 100 ms ago was not used again")
 		}
 		b.Return()
 		pass(time.Second)
 		take()
 		if kv.puts == puts {
-			t.Error("a place handed back 1 s ago was used again")
+			t.Error("a permit handed back 1 s ago was used again")
 		}
 
-		// To one who waits, at once.
+		// A waiter gets it at once.
 		kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
 		got := make(chan error)
 		go func() { got <- b.Take(t.Context(), Bulk) }() // waited for below
@@ -223,7 +222,7 @@ func TestBudgetReturn(t *testing.T) {
 		b.Return()
 		before := time.Now()
 		if err := <-got; err != nil || time.Since(before) > 0 {
-			t.Errorf("a waiter got the place handed back after %v: %v", time.Since(before), err)
+			t.Errorf("a waiter got the permit handed back after %v: %v", time.Since(before), err)
 		}
 		if u := b.Usage(); u.Taken != 4 || u.Returned != 3 {
 			t.Errorf("taken %d, returned %d", u.Taken, u.Returned)
@@ -240,7 +239,7 @@ func TestBudgetDefaultRate(t *testing.T) {
 	}
 }
 
-// A program that was given another rate reads the bucket as it is: it neither starts it anew nor says that it is broken.
+// A replica with another rate reads the bucket as it is: it does not replace it, and logs nothing.
 func TestBudgetOfAnotherRate(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
@@ -253,12 +252,13 @@ func TestBudgetOfAnotherRate(t *testing.T) {
 				kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
 				kv.put([]byte(value))
 				var log strings.Builder
-				b := NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
+				b := NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: 10,
+					Log: slog.New(slog.NewTextHandler(&log, nil))})
 				start := time.Now()
 				if err := b.Take(t.Context(), Webhooks); err != nil {
 					t.Fatal(err)
 				}
-				// It pays back ten seconds' worth at most, and asks again somewhat later.
+				// It pays back at most ten seconds' worth, and asks again a little later.
 				if took := time.Since(start); log.Len() > 0 || took > 15*time.Second {
 					t.Errorf("after %s: %s", took, log.String())
 				}

@@ -14,7 +14,8 @@ import (
 	"entitled/internal/natstest"
 )
 
-// Against a real server: three replicas, each with its own connection, share the rate; a lost key costs nothing but time.
+// Against a real server: three replicas, each with its own connection, share the rate; a lost key
+// costs nothing but time.
 func TestBudgetOnNATS(t *testing.T) {
 	t.Parallel()
 	s := natstest.Run(t)
@@ -49,7 +50,7 @@ func TestBudgetOnNATS(t *testing.T) {
 		before := taken.Load()
 		natstest.Eventually(t, patience, func() error {
 			if got := taken.Load() - before; got < n {
-				return fmt.Errorf("%d places more, want %d", got, n)
+				return fmt.Errorf("%d permits more, want %d", got, n)
 			}
 			return nil
 		})

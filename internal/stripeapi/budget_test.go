@@ -85,11 +85,13 @@ func (f *fleet) between(from, to time.Duration) (n int) {
 	return n
 }
 
-// checkBudget fails if any window of the whole run holds more than one second's burst and what the rate adds. A place
-// is seen to be granted when the acknowledgement arrives, later by up to two trips than another's.
+// checkBudget fails if any window of the whole run holds more than one second's burst and what the
+// rate adds. A permit is seen to be granted when the acknowledgement arrives, later by up to two
+// trips than another's.
 func (f *fleet) checkBudget(rate float64) {
 	f.t.Helper()
-	// The fullest window that ends with request j starts with the i for which i - rate × time is least.
+	// The fullest window that ends with request j starts with the i for which i - rate × time is
+	// least.
 	all, first, least := f.all(), 0, math.Inf(1)
 	for j, at := range all {
 		if v := float64(j) - rate*at.Seconds(); v < least {
@@ -113,28 +115,30 @@ func TestBudgetHoldsAcrossFleet(t *testing.T) {
 	for _, replicas := range []int{1, 3, 10} {
 		for _, rate := range []float64{1, 10, 20, 80} {
 			for _, latency := range []time.Duration{300 * time.Microsecond, 10 * time.Millisecond} {
-				t.Run(fmt.Sprintf("%d replicas, %v per second, latency %v", replicas, rate, latency), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						const d = time.Minute
-						f := newFleet(t, &fakeKV{t: t, latency: latency}, rate, make([]time.Duration, replicas)...)
-						f.saturate(16, Webhooks)
-						pass(d)
-						synctest.Wait()
-						f.close()
-						f.checkBudget(rate)
-						f.checkUsed(0, d, rate, 0.9)
-						if writes, n := f.kv.puts+f.kv.lost, len(f.all()); rate >= 20 && latency < time.Millisecond && writes > n/3 {
-							t.Errorf("%d writes for %d requests: not batched", writes, n)
-						}
+				t.Run(fmt.Sprintf("%d replicas, %v per second, latency %v", replicas, rate, latency),
+					func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							const d = time.Minute
+							f := newFleet(t, &fakeKV{t: t, latency: latency}, rate, make([]time.Duration, replicas)...)
+							f.saturate(16, Webhooks)
+							pass(d)
+							synctest.Wait()
+							f.close()
+							f.checkBudget(rate)
+							f.checkUsed(0, d, rate, 0.9)
+							if writes, n := f.kv.puts+f.kv.lost, len(f.all()); rate >= 20 &&
+								latency < time.Millisecond && writes > n/3 {
+								t.Errorf("%d writes for %d requests: not batched", writes, n)
+							}
+						})
 					})
-				})
 			}
 		}
 	}
 }
 
-// A rest is worth one burst, however the places are taken.
-func TestBudgetBurstAfterRest(t *testing.T) {
+// After a pause there is one burst, however the permits are taken.
+func TestBudgetBurstAfterPause(t *testing.T) {
 	t.Parallel()
 	for _, first := range []int{0, 1, 12, 30} {
 		synctest.Test(t, func(t *testing.T) {
@@ -158,7 +162,7 @@ func TestBudgetBurstAfterRest(t *testing.T) {
 			f.saturate(16, Webhooks)
 			pass(10 * time.Millisecond)
 			if n := len(f.all()); n < rate/2 || n > rate {
-				t.Errorf("after %d: %d places at once, want between %d and %d", first, n, rate/2, rate)
+				t.Errorf("after %d: %d permits at once, want between %d and %d", first, n, rate/2, rate)
 			}
 			pass(20 * time.Second)
 			f.close()
@@ -227,7 +231,7 @@ func TestBudgetWebhooksBeforeBulk(t *testing.T) {
 			}
 			f.mu.Unlock()
 			if late > 0 {
-				t.Errorf("%d places for bulk work while webhooks waited", late)
+				t.Errorf("%d permits for bulk work while webhooks waited", late)
 			}
 			f.close()
 			f.checkBudget(rate)
@@ -310,7 +314,7 @@ func TestBudgetSkewedClocks(t *testing.T) {
 		f.checkUsed(0, d, rate, 0.9)
 		for i, b := range f.budgets {
 			if n := b.Usage().Taken; n < rate*60/4/2 {
-				t.Errorf("replica %d had %d places of about %d", i, n, rate*60/4)
+				t.Errorf("replica %d had %d permits of about %d", i, n, rate*60/4)
 			}
 		}
 		f.close()
@@ -318,7 +322,8 @@ func TestBudgetSkewedClocks(t *testing.T) {
 	})
 }
 
-// A new leader of the bucket's stream may have another clock: at most one burst more, once, and no pause.
+// A new leader of the bucket's stream may have another clock: at most one burst more, once, and no
+// pause.
 func TestBudgetServerClockSet(t *testing.T) {
 	t.Parallel()
 	for _, by := range []time.Duration{time.Minute, -time.Minute} {
@@ -332,7 +337,8 @@ func TestBudgetServerClockSet(t *testing.T) {
 			pass(30 * time.Second)
 			f.close()
 			if n := f.between(30*time.Second, 30500*time.Millisecond); n > rate/2+rate {
-				t.Errorf("server's clock set by %v: %d requests in the 500 ms after, want at most %d", by, n, rate/2+rate)
+				t.Errorf("server's clock set by %v: %d requests in the 500 ms after, want at most %d", by, n,
+					rate/2+rate)
 			}
 			f.checkUsed(30*time.Second, 60*time.Second, rate, 0.9)
 			if n := f.between(40*time.Second, 60*time.Second); n > 21*rate {
@@ -342,123 +348,8 @@ func TestBudgetServerClockSet(t *testing.T) {
 	}
 }
 
-// A place that was taken ahead saves the Take that follows soon every question. It is taken from a bucket only that is nearly full.
-func TestBudgetAhead(t *testing.T) {
-	t.Parallel()
-	take := func(t *testing.T, b *Budget) {
-		t.Helper()
-		if err := b.Take(t.Context(), Webhooks); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range []struct {
-		name string
-		// before and after Ahead
-		before, after      func(t *testing.T, kv *fakeKV, mine, other *Budget)
-		gets, writes, lost int
-	}{
-		{name: "soon", gets: 1, writes: 1},
-		{name: "twice", gets: 1, writes: 1, after: func(t *testing.T, _ *fakeKV, mine, _ *Budget) { mine.Ahead(t.Context()) }},
-		{name: "too soon to ask again", gets: 2, writes: 2, after: func(t *testing.T, _ *fakeKV, mine, _ *Budget) { take(t, mine) }},
-		{name: "long ago", gets: 2, writes: 2, after: func(*testing.T, *fakeKV, *Budget, *Budget) { pass(time.Second) }},
-		{name: "not nearly full", gets: 7, writes: 6, before: func(t *testing.T, _ *fakeKV, _, other *Budget) {
-			for range 5 {
-				take(t, other)
-			}
-		}},
-		{name: "the bucket is out of reach, and back", gets: 1, writes: 1, before: func(_ *testing.T, kv *fakeKV, _, _ *Budget) {
-			kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
-		}, after: func(_ *testing.T, kv *fakeKV, _, _ *Budget) {
-			kv.set(func() { kv.fault = nil })
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kv := &fakeKV{t: t, latency: 100 * time.Microsecond}
-				f := newFleet(t, kv, 20, 0, 0)
-				for _, b := range f.budgets {
-					take(t, b) // the first makes the key
-				}
-				pass(20 * time.Second)
-				take(t, f.budgets[0]) // and knows the server's time from here on
-				pass(20 * time.Second)
-				kv.set(func() { kv.gets, kv.puts, kv.lost = 0, 0, 0 })
-				if c.before != nil {
-					c.before(t, kv, f.budgets[0], f.budgets[1])
-				}
-				f.budgets[0].Ahead(t.Context())
-				if c.after != nil {
-					c.after(t, kv, f.budgets[0], f.budgets[1])
-				}
-				take(t, f.budgets[0])
-				if kv.gets != c.gets || kv.puts != c.writes || kv.lost != c.lost {
-					t.Errorf("%d reads, %d writes and %d lost; want %d, %d, %d", kv.gets, kv.puts, kv.lost, c.gets, c.writes, c.lost)
-				}
-			})
-		})
-	}
-}
-
-// What is taken ahead would have overflowed: a place that is not used costs no other replica anything.
-func TestBudgetAheadCostsNobody(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		rate   float64
-		atHand bool
-	}{{1, false}, {2, false}, {3, false}, {4, true}, {20, true}} {
-		synctest.Test(t, func(t *testing.T) {
-			kv := &fakeKV{t: t, latency: 100 * time.Microsecond}
-			f := newFleet(t, kv, c.rate, 0, 0)
-			for range 2 { // the first makes the key, the second learns the server's time
-				if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
-					t.Fatal(err)
-				}
-				pass(20 * time.Second)
-			}
-			f.budgets[0].Ahead(t.Context())
-			if got := f.budgets[0].AtHand(); got != c.atHand {
-				t.Errorf("rate %g: a place at hand: %t, want %t", c.rate, got, c.atHand)
-			}
-			if f.budgets[0].AtHand() {
-				t.Errorf("rate %g: two places at hand", c.rate)
-			}
-			f.budgets[0].Ahead(t.Context())
-			pass(held)
-			if f.budgets[0].AtHand() {
-				t.Errorf("rate %g: a place is at hand for ever", c.rate)
-			}
-		})
-	}
-}
-
-// Replicas that all take ahead share the rate as ever.
-func TestBudgetHoldsWithPlacesAhead(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const rate, d = 20, time.Minute
-		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
-		for _, b := range f.budgets {
-			for range 8 {
-				f.wg.Go(func() {
-					for f.ctx.Err() == nil {
-						b.Ahead(f.ctx)
-						if b.Take(f.ctx, Webhooks) == nil {
-							f.granted(Webhooks)
-						}
-					}
-				})
-			}
-		}
-		pass(d)
-		synctest.Wait()
-		f.close()
-		f.checkBudget(rate)
-		f.checkUsed(0, d, rate, 0.9)
-	})
-}
-
-// pass lets the time of a synctest bubble pass, which takes none. A bubble's clock starts in 2000: outside of one this would be a wait.
+// pass lets the time of a synctest bubble pass, which takes none. A bubble's clock starts in 2000:
+// outside of one this would be a wait.
 func pass(d time.Duration) {
 	if time.Now().Year() > 2010 {
 		panic("not in a bubble: wait for an event")

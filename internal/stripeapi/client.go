@@ -24,39 +24,39 @@ const (
 	DefaultTimeout = 20 * time.Second
 )
 
-// maxAnswer bounds the bytes read of one answer. A page of 100 subscriptions with 20 items each is about 10 MB.
+// maxAnswer bounds the bytes read of one answer. A page of 100 subscriptions with 20 items each is
+// about 10 MB.
 const maxAnswer = 64 << 20
 
-// Config is what a [Client] needs to know.
+// Config configures a [Client].
 type Config struct {
-	// Key is the secret or restricted key (sk_…, rk_…). Its mode is the client's mode.
+	// Key is a secret or restricted key (sk_…, rk_…). It decides the client's mode.
 	Key string
 	// Base is the URL of the API. Defaults to [DefaultBase].
 	Base string
-	// Features says to read the customer's active entitlements too, one request more per fetch.
-	Features bool
-	// Timeout bounds one request, from its start to the last byte of its answer. Defaults to [DefaultTimeout].
+	// Timeout bounds one request, up to the last byte of its answer. Defaults to [DefaultTimeout].
 	Timeout time.Duration
-	// Observe, if not nil, is called after every HTTP request, from the goroutine that made it, with the context of the read.
+	// Observe, if not nil, is called after every HTTP request, from the goroutine that made it,
+	// with the context of the read.
 	Observe func(context.Context, Observation)
-	// Transport replaces the client's own connections, for tests.
+	// Transport replaces the client's own HTTP transport, for tests.
 	Transport http.RoundTripper
 
 	maxAnswer int64
 }
 
-// An Observation is what may be said of one HTTP request. All its strings but RequestID are from small fixed sets, fit
-// for a metric.
+// An Observation describes one HTTP request. Endpoint and Reason have few possible values, so they
+// can be metric labels; RequestID cannot.
 type Observation struct {
 	// Endpoint is one of the Op constants.
 	Endpoint string
-	// Status is the HTTP status, 0 without an answer.
+	// Status is the HTTP status; 0 means no answer.
 	Status   int
 	Duration time.Duration
-	// Reason is Stripe's word for a 429 (global-rate, endpoint-concurrency, …), "other" for one that is not
-	// known, empty for none.
+	// Reason is Stripe's reason for a 429 (global-rate, endpoint-concurrency, …), "other" for an
+	// unknown reason, or empty.
 	Reason string
-	// RequestID is Stripe's name for the request, empty without an answer.
+	// RequestID is Stripe's id of the request; empty if there was no answer.
 	RequestID string
 }
 
@@ -66,10 +66,12 @@ const (
 	OpListItems         = "list subscription items"
 	OpRetrieveCustomer  = "retrieve customer"
 	OpListEntitlements  = "list active entitlements"
+	OpListFeatures      = "list features"
 	OpListEvents        = "list events"
 )
 
-// A Client reads one Stripe account, and the accounts connected to it. It is safe for concurrent use.
+// A Client reads one Stripe account, and the accounts connected to it. It is safe for concurrent
+// use.
 type Client struct {
 	key       string
 	mode      entitlement.Mode
@@ -80,7 +82,7 @@ type Client struct {
 	transport http.RoundTripper
 }
 
-// ModeOf returns the mode that a Stripe key works in. Its error does not contain the key.
+// ModeOf returns the mode of a Stripe key. Its error does not contain the key.
 func ModeOf(key string) (entitlement.Mode, error) {
 	for _, kind := range []string{"sk_", "rk_"} {
 		for _, mode := range []entitlement.Mode{entitlement.Test, entitlement.Live} {
@@ -90,20 +92,24 @@ func ModeOf(key string) (entitlement.Mode, error) {
 			}
 		}
 	}
+	const restricted = "a restricted key (rk_live_…, rk_test_…)"
 	switch {
 	case key == "":
-		return "", errors.New("key for Stripe: empty; hint: set STRIPE_API_KEY to a restricted key (rk_live_…, rk_test_…)")
+		return "", errors.New("key for Stripe: empty; hint: set STRIPE_API_KEY to " + restricted)
 	case strings.HasPrefix(key, "pk_"):
-		return "", errors.New("key for Stripe: a publishable key (pk_…) cannot read subscriptions; hint: use a restricted key (rk_live_…, rk_test_…)")
+		return "", errors.New("key for Stripe: a publishable key (pk_…) cannot read subscriptions; " +
+			"hint: use " + restricted)
 	case strings.HasPrefix(key, "whsec_"):
-		return "", errors.New("key for Stripe: this is a webhook signing secret (whsec_…); hint: it belongs to STRIPE_WEBHOOK_SECRETS, use a restricted key (rk_live_…, rk_test_…)")
+		return "", errors.New("key for Stripe: this is a webhook signing secret (whsec_…); " +
+			"hint: it belongs to STRIPE_WEBHOOK_SECRETS, use " + restricted)
 	}
-	return "", errors.New("key for Stripe: neither sk_test_…, rk_test_…, sk_live_… nor rk_live_… followed by letters, digits and _; hint: check for blanks, quotes or a line break around it")
+	return "", errors.New("key for Stripe: neither sk_test_…, rk_test_…, sk_live_… nor rk_live_… " +
+		"followed by letters, digits and _; hint: check for blanks, quotes or a line break around it")
 }
 
 const keyAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 
-// New checks the configuration; it makes no request.
+// New returns a client, or an error if the configuration is invalid. It makes no request.
 func New(cfg Config) (*Client, error) {
 	mode, err := ModeOf(cfg.Key)
 	if err != nil {
@@ -111,13 +117,14 @@ func New(cfg Config) (*Client, error) {
 	}
 	base := cmp.Or(cfg.Base, DefaultBase)
 	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("base URL of Stripe: not http(s)://host[:port][/path]; hint: leave STRIPE_API_BASE unset for Stripe itself")
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("base URL of Stripe: not http(s)://host[:port][/path]; " +
+			"hint: leave STRIPE_API_BASE unset for Stripe itself")
 	}
 	c := &Client{
 		key:       cfg.Key,
 		mode:      mode,
-		features:  cfg.Features,
 		timeout:   cmp.Or(cfg.Timeout, DefaultTimeout),
 		observe:   cfg.Observe,
 		transport: cfg.Transport,
@@ -132,25 +139,31 @@ func New(cfg Config) (*Client, error) {
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{
 			Transport: recorder{next: c.transport, limit: cmp.Or(cfg.maxAnswer, maxAnswer)},
-			// A redirect would carry the key elsewhere; Stripe's API has none.
+			// Following a redirect would send the key to another host. Stripe's API does not
+			// redirect.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		// Its retries sleep without looking at the context; the caller retries.
+		// stripe-go's retries sleep without watching the context. The caller retries.
 		MaxNetworkRetries: stripe.Int64(0),
 		EnableTelemetry:   stripe.Bool(false),
-		// Its logger would print bodies.
+		// stripe-go's logger would print bodies.
 		LeveledLogger: &stripe.LeveledLogger{Level: stripe.LevelNull},
 	})
 	return c, nil
 }
 
-// Mode is the mode of the client's key.
+// Mode returns the mode of the client's key.
 func (c *Client) Mode() entitlement.Mode { return c.mode }
 
-// ReadsFeatures says that a [State] holds the customer's active entitlements; pages of a whole account never do.
-func (c *Client) ReadsFeatures() bool { return c.features }
+// Entitlements returns a client whose Fetch reads the customer's active entitlements too, with one
+// more request, or does not. It shares the connections of c.
+func (c *Client) Entitlements(read bool) *Client {
+	other := *c
+	other.features = read
+	return &other
+}
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (c *Client) Close() {
 	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
@@ -165,9 +178,10 @@ type request struct {
 	params  any // a stripe-go params struct, encoded by its form tags
 }
 
-// get makes one request and decodes its answer into v. The error, if any, is an *Error.
+// get makes one request and decodes its answer into v. A non-nil error is an *Error.
 func (c *Client) get(ctx context.Context, r request, tr *Trace, v stripe.LastResponseSetter) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("within %v: %w", c.timeout, context.DeadlineExceeded))
+	timedOut := fmt.Errorf("within %v: %w", c.timeout, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timedOut)
 	defer cancel()
 	x := &exchange{}
 	params := &stripe.Params{Context: context.WithValue(ctx, exchangeKey{}, x)}
@@ -184,7 +198,8 @@ func (c *Client) get(ctx context.Context, r request, tr *Trace, v stripe.LastRes
 	if x.sent {
 		tr.Requests++
 		c.observe(ctx, Observation{
-			Endpoint: r.op, Status: x.status, Duration: time.Since(start), Reason: knownReason(x.reason), RequestID: x.requestID,
+			Endpoint: r.op, Status: x.status, Duration: time.Since(start),
+			Reason: knownReason(x.reason), RequestID: x.requestID,
 		})
 	}
 	if x.requestID != "" {
@@ -196,7 +211,7 @@ func (c *Client) get(ctx context.Context, r request, tr *Trace, v stripe.LastRes
 	return x.failure(ctx, r, err)
 }
 
-// An exchange is what the wire said of one request, whatever stripe-go made of it.
+// An exchange holds the facts of one HTTP exchange, however stripe-go interprets it.
 type exchange struct {
 	sent      bool
 	status    int
@@ -207,13 +222,13 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-// failure tells why a request has no usable answer.
+// failure describes why a request has no usable answer.
 func (x *exchange) failure(ctx context.Context, r request, err error) *Error {
 	e := &Error{Op: r.op, Account: r.account, Status: x.status, RequestID: x.requestID, Reason: x.reason}
 	var se *stripe.Error
 	switch {
 	case ctx.Err() != nil && !errors.As(err, &se):
-		// Also when the headers came in time: what cannot be read to its end is no answer.
+		// Headers that came in time do not count: an answer that cannot be read to its end is none.
 		e.Status, e.Err = 0, context.Cause(ctx)
 		if !errors.Is(e.Err, ctx.Err()) {
 			e.Err = fmt.Errorf("%w: %w", ctx.Err(), e.Err)
@@ -221,7 +236,7 @@ func (x *exchange) failure(ctx context.Context, r request, err error) *Error {
 	case errors.As(err, &se):
 		e.Code, e.Param, e.Message = clip(string(se.Code)), clip(se.Param), redact(se.Msg)
 	case x.status == 0:
-		// Without the URL that net/http puts in front.
+		// Drop the URL that net/http puts in front.
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err
@@ -231,12 +246,13 @@ func (x *exchange) failure(ctx context.Context, r request, err error) *Error {
 		e.NotJSON, e.Err = true, fmt.Errorf("body: %w", x.bodyErr)
 	default:
 		// stripe-go's own error quotes the body.
-		e.NotJSON, e.Err = true, errors.New("body is not what Stripe's API answers")
+		e.NotJSON, e.Err = true, errors.New("body is not an answer of Stripe's API")
 	}
 	return e
 }
 
-// A recorder notes the facts of each exchange that stripe-go drops or loses on some path.
+// A recorder fills in the exchange of each request: stripe-go does not return all of these facts in
+// every case.
 type recorder struct {
 	next  http.RoundTripper
 	limit int64 // bytes of one body
@@ -259,7 +275,7 @@ func (rt recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// A body stops at its limit and notes why reading it ended early.
+// A body fails beyond its limit and records the error that ended a read early.
 type body struct {
 	io.ReadCloser
 	limit, read int64
@@ -281,13 +297,14 @@ func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		// The default keeps 2 idle connections per host: under load it would open one per request. A syncer makes up to 256 at once.
+		// The default keeps 2 idle connections per host and would open one per request under load.
+		// A syncer makes up to 256 requests at once.
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// A dead HTTP/2 connection would otherwise fail request after request, each at its timeout.
+		// Without pings, every request on a dead HTTP/2 connection would wait for its timeout.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
 	}
 }

@@ -21,8 +21,10 @@ import (
 func TestModeOf(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]entitlement.Mode{
-		"sk_test_abc": entitlement.Test, "rk_test_A_1": entitlement.Test, "sk_live_abc": entitlement.Live, "rk_live_abc": entitlement.Live,
-		"": "", "sk_abc": "", "sk_test_": "", "pk_test_Hush": "", "whsec_Hush": "", " sk_test_Hush": "", "sk_test_Hush\n": "", `"sk_live_Hush"`: "", "sk_prod_Hush": "",
+		"sk_test_abc": entitlement.Test, "rk_test_A_1": entitlement.Test, "sk_live_abc": entitlement.Live,
+		"rk_live_abc": entitlement.Live,
+		"":            "", "sk_abc": "", "sk_test_": "", "pk_test_Hush": "", "whsec_Hush": "", " sk_test_Hush": "",
+		"sk_test_Hush\n": "", `"sk_live_Hush"`: "", "sk_prod_Hush": "",
 	} {
 		got, err := ModeOf(key)
 		if got != want || (err == nil) != (want != "") {
@@ -41,7 +43,8 @@ func TestNewBase(t *testing.T) {
 	t.Parallel()
 	for base, ok := range map[string]bool{
 		"": true, "https://api.stripe.com": true, "http://127.0.0.1:12111/": true, "https://proxy/stripe": true,
-		"api.stripe.com": false, "ftp://x": false, "http://": false, "https://user:Hush@x": false, "https://x?a=b": false, "://": false,
+		"api.stripe.com": false, "ftp://x": false, "http://": false, "https://user:Hush@x": false,
+		"https://x?a=b": false, "://": false,
 	} {
 		_, err := New(Config{Key: testKey, Base: base})
 		if (err == nil) != ok {
@@ -78,27 +81,38 @@ func TestErrors(t *testing.T) {
 				w.Header().Set("Stripe-Rate-Limited-Reason", "endpoint-rate")
 				refuse(w, 429, "rate_limit", "", "Request rate limit exceeded")
 			},
-			want: Error{Status: 429, Code: "rate_limit", Message: "Request rate limit exceeded", Reason: "endpoint-rate"},
+			want: Error{Status: 429, Code: "rate_limit", Message: "Request rate limit exceeded",
+				Reason: "endpoint-rate"},
 			text: "list subscriptions of acct_1: 429 rate_limit (endpoint-rate): Request rate limit exceeded (req_1)",
 		},
-		"lock timeout":    {handler: status(429, "lock_timeout", "busy"), want: Error{Status: 429, Code: "lock_timeout", Message: "busy"}},
-		"429 in HTML":     {handler: raw(429, html), want: Error{Status: 429, NotJSON: true}},
-		"server error":    {handler: status(500, "", "oops"), want: Error{Status: 500, Message: "oops"}},
-		"502 in HTML":     {handler: raw(502, html), want: Error{Status: 502, NotJSON: true}, text: "list subscriptions of acct_1: 502: body is not what Stripe's API answers (req_1)"},
-		"200 in HTML":     {handler: raw(200, html), want: Error{Status: 200, NotJSON: true}},
-		"200 empty":       {handler: raw(200, ""), want: Error{Status: 200, NotJSON: true}},
-		"200 other JSON":  {handler: raw(200, `{"status":"ok"}`), want: Error{Status: 200, NotJSON: true}},
-		"200 no list":     {handler: raw(200, `{"object":"search_result","has_more":false,"data":[]}`), want: Error{Status: 200, NotJSON: true}},
-		"200 null data":   {handler: raw(200, `{"object":"list","has_more":false,"data":null}`), want: Error{Status: 200, NotJSON: true}},
+		"lock timeout": {handler: status(429, "lock_timeout", "busy"),
+			want: Error{Status: 429, Code: "lock_timeout", Message: "busy"}},
+		"429 in HTML":  {handler: raw(429, html), want: Error{Status: 429, NotJSON: true}},
+		"server error": {handler: status(500, "", "oops"), want: Error{Status: 500, Message: "oops"}},
+		"502 in HTML": {handler: raw(502, html), want: Error{Status: 502, NotJSON: true},
+			text: "list subscriptions of acct_1: 502: body is not an answer of Stripe's API (req_1)"},
+		"200 in HTML":    {handler: raw(200, html), want: Error{Status: 200, NotJSON: true}},
+		"200 empty":      {handler: raw(200, ""), want: Error{Status: 200, NotJSON: true}},
+		"200 other JSON": {handler: raw(200, `{"status":"ok"}`), want: Error{Status: 200, NotJSON: true}},
+		"200 no list": {handler: raw(200, `{"object":"search_result","has_more":false,"data":[]}`),
+			want: Error{Status: 200, NotJSON: true}},
+		"200 null data": {handler: raw(200, `{"object":"list","has_more":false,"data":null}`),
+			want: Error{Status: 200, NotJSON: true}},
 		"200 no has_more": {handler: raw(200, `{"object":"list","data":[]}`), want: Error{Status: 200, NotJSON: true}},
-		"200 half a list": {handler: raw(200, `{"object":"list","has_more":false,"data":[{"id":"sub_1",`), want: Error{Status: 200, NotJSON: true}},
-		"202":             {handler: raw(202, `{"object":"list","has_more":false,"data":[]}`), want: Error{Status: 202, NotJSON: true}},
-		"204":             {handler: raw(204, ""), want: Error{Status: 204, NotJSON: true}},
+		"200 half a list": {handler: raw(200, `{"object":"list","has_more":false,"data":[{"id":"sub_1",`),
+			want: Error{Status: 200, NotJSON: true}},
+		"202": {handler: raw(202, `{"object":"list","has_more":false,"data":[]}`),
+			want: Error{Status: 202, NotJSON: true}},
+		"204": {handler: raw(204, ""), want: Error{Status: 204, NotJSON: true}},
 		"redirect": {
-			handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
-			want:    Error{Status: 302, NotJSON: true},
+			handler: func(w http.ResponseWriter,
+				r *http.Request) {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+			},
+			want: Error{Status: 302, NotJSON: true},
 		},
-		"401 in a gateway's JSON": {handler: raw(401, `{"message":"who are you"}`), want: Error{Status: 401, NotJSON: true}},
+		"401 in a gateway's JSON": {handler: raw(401, `{"message":"who are you"}`),
+			want: Error{Status: 401, NotJSON: true}},
 		"401": {
 			handler: status(401, "", "Invalid API Key provided: "+testKey+" for jenny@example.com"),
 			want:    Error{Status: 401, Message: "Invalid API Key provided: rk_… for …@…"},
@@ -107,15 +121,18 @@ func TestErrors(t *testing.T) {
 			handler: status(403, "", "Having the 'rak_subscription_read' permission would allow this request to continue"),
 			want:    Error{Status: 403, Message: "Having the 'rak_subscription_read' permission would allow this request to continue"},
 		},
-		"409":          {handler: status(409, "", "conflict"), want: Error{Status: 409, Message: "conflict"}},
-		"bad request":  {handler: status(400, "parameter_unknown", "no\nsuch\tthing"), want: Error{Status: 400, Code: "parameter_unknown", Message: "no such thing"}},
-		"long message": {handler: status(400, "x", strings.Repeat("é", 1500)), want: Error{Status: 400, Code: "x", Message: strings.Repeat("é", 150) + "…"}},
+		"409": {handler: status(409, "", "conflict"), want: Error{Status: 409, Message: "conflict"}},
+		"bad request": {handler: status(400, "parameter_unknown", "no\nsuch\tthing"),
+			want: Error{Status: 400, Code: "parameter_unknown", Message: "no such thing"}},
+		"long message": {handler: status(400, "x", strings.Repeat("é", 1500)),
+			want: Error{Status: 400, Code: "x", Message: strings.Repeat("é", 150) + "…"}},
 		"truncated": {
 			handler: func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Length", "1000")
 				fmt.Fprint(w, `{"object":"list",`)
 			},
-			want: Error{Status: 200, NotJSON: true}, text: "list subscriptions of acct_1: 200: body: unexpected EOF (req_1)",
+			want: Error{Status: 200, NotJSON: true},
+			text: "list subscriptions of acct_1: 200: body: unexpected EOF (req_1)",
 		},
 		"truncated 401": {
 			handler: func(w http.ResponseWriter, r *http.Request) {
@@ -132,7 +149,8 @@ func TestErrors(t *testing.T) {
 		"half, then": {handler: halfThenNothing, want: Error{}, stalls: true},
 		"endless": {
 			handler: func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Repeat(" ", 5000)) },
-			want:    Error{Status: 200, NotJSON: true}, text: "list subscriptions of acct_1: 200: body: longer than 4096 bytes (req_1)",
+			want:    Error{Status: 200, NotJSON: true},
+			text:    "list subscriptions of acct_1: 200: body: longer than 4096 bytes (req_1)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +171,7 @@ func TestErrors(t *testing.T) {
 					}
 					cfg.Observe = func(_ context.Context, o Observation) { seen = append(seen, o) }
 				})
-				_, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", (&places{}).take)
+				_, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", (&permits{}).take)
 				got, ok := errors.AsType[*Error](err)
 				if !ok {
 					t.Fatalf("error %v, want an *Error", err)
@@ -177,7 +195,8 @@ func TestErrors(t *testing.T) {
 				if errors.Is(err, ErrNotWhole) {
 					t.Errorf("%v is ErrNotWhole", err)
 				}
-				if calls.Load() != 1 || trace.Requests != 1 || len(seen) != 1 || seen[0].Endpoint != OpListSubscriptions || seen[0].Reason != want.Reason {
+				if calls.Load() != 1 || trace.Requests != 1 || len(seen) != 1 ||
+					seen[0].Endpoint != OpListSubscriptions || seen[0].Reason != want.Reason {
 					t.Errorf("%d requests, trace %+v, observed %+v", calls.Load(), trace, seen)
 				} else if tc.stalls && seen[0].Duration != timeout {
 					t.Errorf("gave up after %s, want %s", seen[0].Duration, timeout)
@@ -207,7 +226,8 @@ func TestRefusedConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	// Nobody listens at the near end of a connection, and while it stands nobody else can: a port that was closed may be another test's.
+	// Nothing listens at the near end of a connection, and while it stands nothing else can: a port
+	// that was closed may be another test's.
 	taken, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +238,8 @@ func TestRefusedConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, trace, err := c.Fetch(t.Context(), "", "cus_1", nil)
-	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 0 || !strings.Contains(err.Error(), "refused") || strings.Contains(err.Error(), "cus_1") {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 0 || !strings.Contains(err.Error(), "refused") ||
+		strings.Contains(err.Error(), "cus_1") {
 		t.Errorf("error %v", err)
 	}
 	if trace.Requests != 1 || trace.RequestIDs != nil {
@@ -240,7 +261,8 @@ func TestContextEnds(t *testing.T) {
 		cancel(why)
 	}()
 	_, _, err := c.Fetch(ctx, "", "cus_1", nil)
-	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, why) {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 0 || !errors.Is(err, context.Canceled) ||
+		!errors.Is(err, why) {
 		t.Errorf("error %v, want the context's, with its cause", err)
 	}
 }

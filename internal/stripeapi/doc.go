@@ -1,18 +1,20 @@
-// Package stripeapi reads Stripe: the full current state of one customer ([Client.Fetch]), pages of the whole
-// account for sweeps and recovery ([Client.ListSubscriptions], [Client.ListEvents]), and the fleet's shared
-// allowance of requests that all of them draw on ([Budget]).
+// Package stripeapi reads Stripe: the full current state of one customer ([Client.Fetch]), pages of
+// the whole account for sweeps and recovery ([Client.ListSubscriptions], [Client.ListEvents]), and
+// the allowance of requests that the fleet shares ([Budget]).
 //
-// The common path is a place from [Budget.Take], then [Client.Fetch] with a function that takes the places of the
-// requests after the first:
+// A caller takes the permit of the first request from [Budget.Take], then calls [Client.Fetch] with
+// a function that takes the permits of the requests after the first:
 //
-//	if err := budget.Take(ctx, stripeapi.Webhooks); err != nil { … }
-//	state, trace, err := client.Fetch(ctx, account, customer, func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Webhooks) })
+//	permit := func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Webhooks) }
+//	if err := permit(ctx); err != nil { … }
+//	state, trace, err := client.Fetch(ctx, account, customer, permit)
 //
-// A [State] is whole or there is none: every page of subscriptions, of their items and of active entitlements was
-// read, every object belongs to the customer and the mode asked for, and any doubt is an error. What Stripe answers
-// instead of a state is an [*Error] that carries the facts to act upon; this package never retries by itself.
+// A [State] is complete, or Fetch fails: it has read every page of subscriptions, of their items
+// and of active entitlements, and every object belongs to the requested customer and mode. If
+// Stripe's answers leave any doubt, the result is an error. A failed request is an [*Error] with
+// the facts that decide how to go on; this package never retries.
 //
-// Requests carry the API version that stripe-go is pinned to (2023-10-16), whatever the account's default. Reading is
-// not atomic on Stripe's side: an object that changes while pages are read may be seen before or after its change; the
-// event about it leads to another reading.
+// Requests carry the API version that stripe-go is pinned to (2023-10-16), whatever the account's
+// default. A read is not atomic at Stripe: if an object changes while pages are read, the result
+// may have the object before or after the change. The event about the change leads to another read.
 package stripeapi

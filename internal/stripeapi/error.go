@@ -10,33 +10,37 @@ import (
 	"github.com/stripe/stripe-go/v76"
 )
 
-// ErrNotWhole is wrapped by an [Error] whose answers, each fine by itself, do not add up to one whole state: an object
-// vanished between two pages, a list that does not move on, an object of another customer or mode. Reading again
-// usually helps. Test it before Status.
+// ErrNotWhole is wrapped by an [Error] if the answers are valid one by one but do not make one
+// complete state: an object vanished between two pages, a cursor does not advance, or an object
+// belongs to another customer or mode. Another read usually succeeds. Test for ErrNotWhole before
+// Status.
 var ErrNotWhole = errors.New("answers do not make one whole state")
 
-// Error is what a request to Stripe came to when it was not an answer to build on. It holds no key, no body and no
+// Error describes a request to Stripe without a usable answer. It contains no key, no body and no
 // e-mail address.
 type Error struct {
 	// Op is the endpoint, one of the Op constants.
 	Op string
-	// Account is the connected account asked, empty for one's own.
+	// Account is the connected account; empty for the account of the key.
 	Account string
-	// Status is the HTTP status. 0 means that no answer arrived in full: refused, reset, timed out, cancelled.
+	// Status is the HTTP status. 0 means that no complete answer arrived: the connection was
+	// refused or reset, or the request timed out or was cancelled.
 	Status int
-	// NotJSON says that the body is not Stripe's: HTML, cut short, of another shape; whatever the status.
+	// NotJSON reports that the body is not an answer of Stripe's API, whatever the status: HTML,
+	// truncated JSON, or JSON of another shape.
 	NotJSON bool
-	// Code, Param and Message are Stripe's, empty if it gave none.
+	// Code, Param and Message are Stripe's, each empty if Stripe sent none.
 	Code, Param, Message string
-	// RequestID is Stripe's name for the request (req_…), to look up in its dashboard.
+	// RequestID is Stripe's id of the request (req_…), for a search in Stripe's dashboard.
 	RequestID string
-	// Reason is Stripe-Rate-Limited-Reason: why a 429.
+	// Reason is the header Stripe-Rate-Limited-Reason of a 429.
 	Reason string
-	// Err is the cause where Stripe gave none, or [ErrNotWhole].
+	// Err is the cause if Stripe sent no error, or wraps [ErrNotWhole].
 	Err error
 }
 
-// Error reads "list subscriptions of acct_1: 429 rate_limit (endpoint-rate): Request rate limit exceeded (req_1)".
+// Error returns text such as "list subscriptions of acct_1: 429 rate_limit (endpoint-rate): Request
+// rate limit exceeded (req_1)".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -72,10 +76,18 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// missing says that Stripe does not know an object that the request named.
+// IsCursorMissing reports whether err is Stripe's answer that the object after which a page should
+// start does not exist.
+func IsCursorMissing(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.missing() && e.Param == "starting_after"
+}
+
+// missing reports whether Stripe does not know an object that the request named.
 func (e *Error) missing() bool { return e.Code == string(stripe.ErrorCodeResourceMissing) }
 
-// customerMissing says that the object is the customer itself, not a cursor or a subscription.
+// customerMissing reports whether the missing object is the customer, not a cursor or a
+// subscription.
 func (e *Error) customerMissing() bool {
 	switch {
 	case !e.missing():
@@ -88,8 +100,8 @@ func (e *Error) customerMissing() bool {
 	return false
 }
 
-// vanished turns "no such cursor" and "no such subscription", which can only mean that an object went away since an
-// earlier answer named it, into [ErrNotWhole].
+// vanished turns "no such cursor" and "no such subscription" into [ErrNotWhole]: an earlier answer
+// named the object, so it has been deleted since.
 func (e *Error) vanished() *Error {
 	if e.missing() && !e.customerMissing() {
 		e.Err = ErrNotWhole
@@ -97,7 +109,7 @@ func (e *Error) vanished() *Error {
 	return e
 }
 
-// maxMessage bounds Stripe's message, in bytes; a bad request's can quote the request.
+// maxMessage bounds Stripe's message, in bytes. Stripe may quote the request in it.
 const maxMessage = 300
 
 var (
@@ -105,9 +117,9 @@ var (
 	emails  = regexp.MustCompile(`[^\s'"<>(),;:]+@[^\s'"<>(),;:]+`)
 )
 
-// redact keeps what helps of a text that others wrote: no keys, no e-mail addresses, one line, bounded.
+// redact returns an error text without keys and e-mail addresses, on one line and bounded.
 func redact(s string) string {
-	// Cut first, so that a huge text costs nothing, and again at the end.
+	// Cut before the searches too, so that a huge text costs little.
 	if len(s) > 4*maxMessage {
 		s = s[:4*maxMessage]
 	}
@@ -121,10 +133,10 @@ func redact(s string) string {
 	return s
 }
 
-// maxWord bounds what Stripe sends as one word, in bytes.
+// maxWord bounds a code, parameter, id or header value from Stripe, in bytes.
 const maxWord = 64
 
-// clip keeps the printable ASCII of a word.
+// clip returns the printable ASCII characters of the first maxWord bytes.
 func clip(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
@@ -134,7 +146,7 @@ func clip(s string) string {
 	}, s[:min(len(s), maxWord)])
 }
 
-// knownReason keeps a metric label bounded.
+// knownReason limits a metric label to a fixed set of values.
 func knownReason(reason string) string {
 	switch reason {
 	case "", "global-rate", "global-concurrency", "endpoint-rate", "endpoint-concurrency", "resource-specific":

@@ -12,8 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// fakeKV is one key of a KV bucket with the server's semantics: revisions rise, Update compares, entries carry the
-// server's time of storing. It fails the test on a call that the real one would refuse.
+// fakeKV is one key of a KV bucket with the server's semantics: revisions rise, Update compares,
+// entries carry the server's time of storing. It fails the test on a call that the real one would
+// refuse.
 type fakeKV struct {
 	t *testing.T
 	// latency is one way; skew is the server's clock against the bubble's.
@@ -124,7 +125,8 @@ func (k *fakeKV) Update(ctx context.Context, key string, value []byte, revision 
 	})
 }
 
-func (k *fakeKV) write(ctx context.Context, op, key string, value []byte, refuse func() error) (revision uint64, err error) {
+func (k *fakeKV) write(ctx context.Context, op, key string, value []byte, refuse func() error) (revision uint64,
+	err error) {
 	err = k.do(ctx, op, key, func() error {
 		if err := refuse(); err != nil {
 			k.lost++

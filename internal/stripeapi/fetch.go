@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/stripe/stripe-go/v76"
@@ -12,27 +11,33 @@ import (
 	"entitled/entitlement"
 )
 
-// State is everything read about one customer: whole or not at all.
+// State is the complete state of one customer.
 type State struct {
-	// Account and ID are as asked for.
+	// Account and ID are the arguments of Fetch.
 	Account, ID string
 	// Mode is the mode of the key, and of every object in Subscriptions.
 	Mode entitlement.Mode
-	// Deleted says that the customer was deleted or that Stripe does not know it; then nothing below is set.
+	// Deleted reports that the customer was deleted, or that Stripe does not know it. The fields
+	// below are then empty.
 	Deleted bool
 	// Metadata is the customer's.
 	Metadata map[string]string
-	// Subscriptions are all of them, of every status, each with all its items, in no particular order.
+	// Subscriptions are all subscriptions of every status, each with all its items, in no
+	// particular order.
 	Subscriptions []*stripe.Subscription
-	// Features are the lookup keys of the active entitlements, sorted; nil when they are not read.
+	// Features are the lookup keys of the active entitlements, sorted; nil if they were not read
+	// ([Client.Entitlements]).
 	Features []string
+	// Unasked says that Features is empty because the Stripe account has no feature: nobody asked
+	// for this customer's.
+	Unasked bool
 }
 
-// Trace says what a read cost, also when it failed.
+// Trace counts the requests of a read, also of one that failed.
 type Trace struct {
 	// Requests counts the HTTP requests sent.
 	Requests int
-	// RequestIDs are Stripe's names for those that were answered, in order.
+	// RequestIDs are Stripe's ids of the answered requests, in order.
 	RequestIDs []string
 }
 
@@ -43,24 +48,28 @@ func (t *Trace) last() string {
 	return t.RequestIDs[len(t.RequestIDs)-1]
 }
 
-// pageSize is the most that Stripe gives in one page.
+// pageSize is the largest page that Stripe serves.
 const pageSize = 100
 
-// A fetch is one reading of one customer.
+// A fetch is one read of one customer.
 type fetch struct {
 	*pager
 	customer string
 }
 
-// Fetch reads the full current state of a customer, of a connected account or ("") one's own. The caller has a place in
-// the budget for the first request; place is called before each further one, and its error ends the fetch.
+// Fetch reads the full current state of a customer of a connected account, or of the key's own
+// account if account is empty. The caller holds the permit of the first request. Fetch calls permit
+// before each further request; an error of permit ends the fetch.
 //
-// A customer that is deleted or unknown to Stripe is a state, not an error. The error is an [*Error], or wraps place's.
-func (c *Client) Fetch(ctx context.Context, account, customer string, place func(context.Context) error) (State, Trace, error) {
+// For a customer that is deleted or unknown to Stripe, Fetch returns a State with Deleted set, not
+// an error. An error is an [*Error] or wraps the error of permit.
+func (c *Client) Fetch(
+	ctx context.Context, account, customer string, permit func(context.Context) error,
+) (State, Trace, error) {
 	if customer == "" {
 		return State{}, Trace{}, errors.New("fetch: no customer id")
 	}
-	f := &fetch{pager: &pager{c: c, account: account, place: place}, customer: customer}
+	f := &fetch{pager: &pager{c: c, account: account, permit: permit}, customer: customer}
 	s, err := f.state(ctx)
 	if err != nil {
 		return State{}, f.trace, err
@@ -84,7 +93,7 @@ func (f *fetch) state(ctx context.Context) (State, error) {
 	return s, nil
 }
 
-// subscriptions fills in all but the features.
+// subscriptions fills in every field that does not depend on entitlements.
 func (f *fetch) subscriptions(ctx context.Context, s *State) error {
 	params := subscriptionParams()
 	params.Customer = &f.customer
@@ -103,7 +112,7 @@ func (f *fetch) subscriptions(ctx context.Context, s *State) error {
 			known, s.Metadata = true, sub.Customer.Metadata
 		}
 	}
-	// Without a subscription nothing tells of the customer; nor does a proxy or a fake that passes over the expansion.
+	// There is no subscription, or the server ignored the expansion (a proxy or a fake may).
 	if !known {
 		cust, err := f.retrieve(ctx)
 		if err != nil {
@@ -118,11 +127,12 @@ func (f *fetch) subscriptions(ctx context.Context, s *State) error {
 	return f.items(ctx, subs)
 }
 
-// belongs returns the id of a subscription; it refuses one that is not this customer's.
+// belongs returns the id of a subscription, or an error if it belongs to another customer.
 func (f *fetch) belongs(sub *stripe.Subscription) (string, error) {
 	id, err := f.c.sound(sub)
 	if err == nil && sub.Customer.ID != f.customer {
-		err = fmt.Errorf("subscription %s belongs to customer %s, not %s", clip(id), clip(sub.Customer.ID), clip(f.customer))
+		err = fmt.Errorf("subscription %s belongs to customer %s, not %s",
+			clip(id), clip(sub.Customer.ID), clip(f.customer))
 	}
 	return id, err
 }
@@ -138,17 +148,17 @@ func (f *fetch) retrieve(ctx context.Context) (*stripe.Customer, error) {
 	}
 	switch {
 	case cust.Object != "customer":
-		return nil, &Error{Op: r.op, Account: f.account, Status: http.StatusOK, RequestID: f.trace.last(), NotJSON: true, Err: errors.New("body is no customer")}
+		return nil, r.notJSON(&f.trace, errors.New("body is not a customer"))
 	case cust.ID != f.customer:
 		return nil, f.notWhole(r.op, fmt.Errorf("asked for customer %s, got %s", clip(f.customer), clip(cust.ID)))
 	case !cust.Deleted && entitlement.ModeOf(cust.Livemode) != f.c.mode:
-		return nil, f.notWhole(r.op, fmt.Errorf("customer %s is not of mode %s", clip(cust.ID), f.c.mode))
+		return nil, f.notWhole(r.op, fmt.Errorf("customer %s is not in mode %s", clip(cust.ID), f.c.mode))
 	}
 	return cust, nil
 }
 
-// confirmGone settles what it means that Stripe misses the customer: that it is gone, if the customer's own endpoint
-// says so too.
+// confirmGone decides what cause, a list's "no such customer", means. The customer is gone if its
+// own endpoint reports it deleted or unknown too.
 func (f *fetch) confirmGone(ctx context.Context, cause *Error) (State, error) {
 	if cause.Op == OpRetrieveCustomer {
 		return State{Deleted: true}, nil
@@ -171,14 +181,15 @@ func (f *fetch) entitlements(ctx context.Context) ([]string, error) {
 	params := &stripe.EntitlementsActiveEntitlementListParams{Customer: &f.customer}
 	params.Limit = stripe.Int64(pageSize)
 	r := f.request(OpListEntitlements, "/v1/entitlements/active_entitlements", params)
-	active, err := all(ctx, f.pager, r, &params.ListParams, func(a *stripe.EntitlementsActiveEntitlement) (string, error) {
+	type entitled = *stripe.EntitlementsActiveEntitlement
+	active, err := all(ctx, f.pager, r, &params.ListParams, func(a entitled) (string, error) {
 		switch {
 		case a == nil:
 			return "", errNull
 		case a.LookupKey == "":
 			return "", fmt.Errorf("entitlement %s has no lookup key", clip(a.ID))
 		case entitlement.ModeOf(a.Livemode) != f.c.mode:
-			return "", fmt.Errorf("entitlement %s is not of mode %s", clip(a.ID), f.c.mode)
+			return "", fmt.Errorf("entitlement %s is not in mode %s", clip(a.ID), f.c.mode)
 		}
 		return a.ID, nil
 	})

@@ -39,7 +39,8 @@ func TestFetch(t *testing.T) {
 		"every item": {
 			account: &account{
 				subs: []object{
-					sub("sub_1", object{"items": listOf(true, many(10, func(i int) object { return item("sub_1", i) })...)}),
+					sub("sub_1", object{"items": listOf(true,
+						many(10, func(i int) object { return item("sub_1", i) })...)}),
 					sub("sub_2"),
 				},
 				items: map[string][]object{"sub_1": many(120, func(i int) object { return item("sub_1", i) })},
@@ -87,7 +88,8 @@ func TestFetch(t *testing.T) {
 			paths:   []string{"subscriptions", "customers/cus_1"},
 		},
 		"missing for its entitlements": {
-			account:  &account{subs: []object{sub("sub_1")}, before: missing("/v1/entitlements/active_entitlements", 404, "customer")},
+			account: &account{subs: []object{sub("sub_1")},
+				before: missing("/v1/entitlements/active_entitlements", 404, "customer")},
 			features: true,
 			want:     State{Deleted: true},
 			paths:    []string{"subscriptions", "entitlements/active_entitlements", "customers/cus_1"},
@@ -121,10 +123,9 @@ func TestFetch(t *testing.T) {
 			tc.account.t = t
 			var seen []Observation
 			c := newClient(t, tc.account, func(cfg *Config) {
-				cfg.Features = tc.features
 				cfg.Observe = func(_ context.Context, o Observation) { seen = append(seen, o) }
-			})
-			var p places
+			}).Entitlements(tc.features)
+			var p permits
 			got, trace, err := c.Fetch(t.Context(), "acct_1", "cus_1", p.take)
 			if err != nil {
 				t.Fatal(err)
@@ -139,7 +140,8 @@ func TestFetch(t *testing.T) {
 				}
 			}
 			if len(subs) != tc.subs || len(ids) != tc.subs || items != tc.items {
-				t.Errorf("%d subscriptions (%d different) with %d items, want %d with %d", len(subs), len(ids), items, tc.subs, tc.items)
+				t.Errorf("%d subscriptions (%d different) with %d items, want %d with %d", len(subs), len(ids),
+					items, tc.subs, tc.items)
 			}
 			tc.want.Account, tc.want.ID, tc.want.Mode = "acct_1", "cus_1", entitlement.Test
 			got.Subscriptions = nil
@@ -150,8 +152,9 @@ func TestFetch(t *testing.T) {
 				t.Errorf("requests (-want +got):\n%s", d)
 			}
 			n := len(tc.paths)
-			if p.n != n-1 || trace.Requests != n || len(trace.RequestIDs) != n || len(seen) != n || trace.RequestIDs[n-1] != fmt.Sprint("req_", n) {
-				t.Errorf("%d places, trace %+v, %d observations for %d requests", p.n, trace, len(seen), n)
+			if p.n != n-1 || trace.Requests != n || len(trace.RequestIDs) != n || len(seen) != n ||
+				trace.RequestIDs[n-1] != fmt.Sprint("req_", n) {
+				t.Errorf("%d permits, trace %+v, %d observations for %d requests", p.n, trace, len(seen), n)
 			}
 			for _, r := range tc.account.requests {
 				if r.Header.Get("Stripe-Account") != "acct_1" {
@@ -173,7 +176,7 @@ func missing(path string, status int, param string) func(http.ResponseWriter, *h
 	}
 }
 
-// What does not add up is an error that says so, and never a state.
+// An inconsistent answer is an error that says so, and never a state.
 func TestFetchNotWhole(t *testing.T) {
 	t.Parallel()
 	hundred := many(100, func(i int) object { return sub(fmt.Sprint("sub_", i)) })
@@ -191,31 +194,42 @@ func TestFetchNotWhole(t *testing.T) {
 		features bool
 	}{
 		"foreign customer": {
-			account: &account{subs: []object{sub("sub_1"), sub("sub_2", object{"customer": object{"id": "cus_2", "object": "customer"}})}},
-			want:    "belongs to customer cus_2", status: 200,
+			account: &account{subs: []object{sub("sub_1"),
+				sub("sub_2", object{"customer": object{"id": "cus_2", "object": "customer"}})}},
+			want: "belongs to customer cus_2", status: 200,
 		},
-		"other mode": {account: &account{subs: []object{sub("sub_1", object{"livemode": true})}}, want: "not of mode test", status: 200},
+		"other mode": {account: &account{subs: []object{sub("sub_1", object{"livemode": true})}},
+			want: "not in mode test", status: 200},
 		"customer of the other mode": {
-			account: &account{customer: object{"id": "cus_1", "object": "customer", "livemode": true}}, want: "not of mode test", status: 200,
+			account: &account{customer: object{"id": "cus_1", "object": "customer", "livemode": true}},
+			want:    "not in mode test", status: 200,
 		},
-		"other customer retrieved": {account: &account{customer: object{"id": "cus_2", "object": "customer"}}, want: "got cus_2", status: 200},
-		"null among the items":     {account: &account{subs: []object{sub("sub_1", object{"items": listOf(false, nil)})}}, want: "null in a list", status: 200},
-		"no items":                 {account: &account{subs: []object{sub("sub_1", object{"items": nil})}}, want: "no list of items", status: 200},
-		"null in the list":         {account: &account{before: body(object{"object": "list", "has_more": false, "data": []any{nil}})}, want: "no subscription", status: 200},
-		"other object":             {account: &account{subs: []object{{"id": "cus_1", "object": "customer"}}}, want: "no subscription", status: 200},
-		"empty page with more":     {account: &account{before: body(listOf(true))}, want: "empty page", status: 200},
+		"other customer retrieved": {account: &account{customer: object{"id": "cus_2", "object": "customer"}},
+			want: "got cus_2", status: 200},
+		"null among the items": {account: &account{subs: []object{sub("sub_1",
+			object{"items": listOf(false, nil)})}}, want: "null in a list", status: 200},
+		"no items": {account: &account{subs: []object{sub("sub_1", object{"items": nil})}},
+			want: "no list of items", status: 200},
+		"null in the list": {account: &account{before: body(object{"object": "list", "has_more": false,
+			"data": []any{nil}})}, want: "not a subscription", status: 200},
+		"other object": {account: &account{subs: []object{{"id": "cus_1", "object": "customer"}}},
+			want: "not a subscription", status: 200},
+		"empty page with more": {account: &account{before: body(listOf(true))}, want: "empty page", status: 200},
 		"empty second page with more": {
 			account: &account{before: body(listOf(true, sub("sub_1")), listOf(true))}, want: "empty page", status: 200,
 		},
-		"same page again":  {account: &account{before: body(listOf(true, hundred...))}, want: "cursor does not move", status: 200},
-		"overlapping page": {account: &account{before: body(listOf(true, sub("sub_1"), sub("sub_2")), listOf(false, sub("sub_1")))}, want: "sub_1 is listed twice", status: 200},
+		"same page again": {account: &account{before: body(listOf(true, hundred...))},
+			want: "cursor does not advance", status: 200},
+		"overlapping page": {account: &account{before: body(listOf(true, sub("sub_1"), sub("sub_2")),
+			listOf(false, sub("sub_1")))}, want: "sub_1 is listed twice", status: 200},
 		"cursor vanished": {
-			account: &account{subs: append(hundred, sub("sub_100")), before: func(w http.ResponseWriter, r *http.Request, n int) bool {
-				if n == 2 {
-					refuse(w, 400, "resource_missing", "starting_after", "No such subscription: 'sub_99'")
-				}
-				return n == 2
-			}},
+			account: &account{subs: append(hundred, sub("sub_100")),
+				before: func(w http.ResponseWriter, r *http.Request, n int) bool {
+					if n == 2 {
+						refuse(w, 400, "resource_missing", "starting_after", "No such subscription: 'sub_99'")
+					}
+					return n == 2
+				}},
 			want: "resource_missing on starting_after", status: 400, param: "starting_after",
 		},
 		"subscription vanished": {
@@ -244,11 +258,13 @@ func TestFetchNotWhole(t *testing.T) {
 			want:    "resource_missing on customer", status: 404, param: "customer",
 		},
 		"entitlement of the other mode": {
-			account:  &account{subs: []object{sub("sub_1")}, entitlements: []object{{"id": "ent_1", "livemode": true, "lookup_key": "f"}}},
-			features: true, want: "not of mode test", status: 200,
+			account: &account{subs: []object{sub("sub_1")},
+				entitlements: []object{{"id": "ent_1", "livemode": true, "lookup_key": "f"}}},
+			features: true, want: "not in mode test", status: 200,
 		},
 		"entitlement without key": {
-			account:  &account{subs: []object{sub("sub_1")}, entitlements: []object{{"id": "ent_1", "livemode": false}}},
+			account: &account{subs: []object{sub("sub_1")},
+				entitlements: []object{{"id": "ent_1", "livemode": false}}},
 			features: true, want: "no lookup key", status: 200,
 		},
 	} {
@@ -256,8 +272,8 @@ func TestFetchNotWhole(t *testing.T) {
 			t.Parallel()
 			a := tc.account
 			a.t = t
-			c := newClient(t, a, func(cfg *Config) { cfg.Features = tc.features })
-			got, trace, err := c.Fetch(t.Context(), "", "cus_1", (&places{}).take)
+			c := newClient(t, a, nil).Entitlements(tc.features)
+			got, trace, err := c.Fetch(t.Context(), "", "cus_1", (&permits{}).take)
 			e, ok := errors.AsType[*Error](err)
 			if !ok || !errors.Is(err, ErrNotWhole) || e.NotJSON || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("error %v, want ErrNotWhole with %q", err, tc.want)
@@ -279,7 +295,7 @@ func TestFetchPlaceRefused(t *testing.T) {
 	t.Parallel()
 	a := &account{t: t, subs: many(250, func(i int) object { return sub(fmt.Sprint("sub_", i)) })}
 	c := newClient(t, a, nil)
-	no := errors.New("no place")
+	no := errors.New("no permit")
 	n := 0
 	got, trace, err := c.Fetch(t.Context(), "", "cus_1", func(context.Context) error {
 		if n++; n == 2 {
@@ -288,7 +304,7 @@ func TestFetchPlaceRefused(t *testing.T) {
 		return nil
 	})
 	if _, ok := errors.AsType[*Error](err); ok || !errors.Is(err, no) || got.Subscriptions != nil {
-		t.Errorf("error %v, want place's own", err)
+		t.Errorf("error %v, want the permit's own", err)
 	}
 	if trace.Requests != 2 || len(a.paths()) != 2 {
 		t.Errorf("trace %+v, %d requests, want 2", trace, len(a.paths()))
@@ -305,21 +321,24 @@ func TestFetchWithoutID(t *testing.T) {
 
 func TestListSubscriptions(t *testing.T) {
 	t.Parallel()
-	cut := sub("sub_7", object{"items": listOf(true, item("sub_7", 0)), "customer": object{"id": "cus_7", "object": "customer"}})
+	cut := sub("sub_7", object{"items": listOf(true, item("sub_7", 0)),
+		"customer": object{"id": "cus_7", "object": "customer"}})
 	subs := many(150, func(i int) object { return sub(fmt.Sprint("sub_", i)) })
 	subs[7] = cut
-	a := &account{t: t, subs: subs, items: map[string][]object{"sub_7": many(12, func(i int) object { return item("sub_7", i) })}}
+	a := &account{t: t, subs: subs, items: map[string][]object{"sub_7": many(12,
+		func(i int) object { return item("sub_7", i) })}}
 	c := newClient(t, a, nil)
-	var p places
+	var p permits
 	q := PageQuery{CreatedFrom: 100, CreatedBefore: 200}
 	first, trace, err := c.ListSubscriptions(t.Context(), "", q, p.take)
 	if err != nil || len(first.Subscriptions) != 100 || first.Next != "sub_99" || p.n != 1 || trace.Requests != 2 {
-		t.Fatalf("first page: %d, next %q, %d places, %+v: %v", len(first.Subscriptions), first.Next, p.n, trace, err)
+		t.Fatalf("first page: %d, next %q, %d permits, %+v: %v", len(first.Subscriptions), first.Next, p.n, trace, err)
 	}
 	if n := len(first.Subscriptions[7].Items.Data); n != 12 {
 		t.Errorf("%d items, want 12", n)
 	}
-	if u := a.requests[0].URL.Query(); u.Get("created[gte]") != "100" || u.Get("created[lt]") != "200" || u.Has("customer") {
+	if u := a.requests[0].URL.Query(); u.Get("created[gte]") != "100" || u.Get("created[lt]") != "200" ||
+		u.Has("customer") {
 		t.Errorf("asked for %v", u)
 	}
 	q.StartingAfter = first.Next
@@ -328,16 +347,9 @@ func TestListSubscriptions(t *testing.T) {
 		t.Errorf("second page: %d, next %q: %v", len(second.Subscriptions), second.Next, err)
 	}
 	q.StartingAfter = "sub_149"
-	if none, _, err := c.ListSubscriptions(t.Context(), "", q, p.take); err != nil || len(none.Subscriptions) != 0 || none.Next != "" {
+	if none, _, err := c.ListSubscriptions(t.Context(), "", q, p.take); err != nil ||
+		len(none.Subscriptions) != 0 || none.Next != "" {
 		t.Errorf("past the end: %+v, %v", none, err)
-	}
-	priced, _, err := c.ListSubscriptionsByPrice(t.Context(), "acct_1", "price_1", "sub_99", p.take)
-	if last := a.requests[len(a.requests)-1]; err != nil || len(priced.Subscriptions) != 50 ||
-		last.URL.Query().Get("price") != "price_1" || last.Header.Get("Stripe-Account") != "acct_1" {
-		t.Errorf("by price: %d: %v", len(priced.Subscriptions), err)
-	}
-	if _, _, err := c.ListSubscriptionsByPrice(t.Context(), "", "", "", p.take); err == nil {
-		t.Error("no price, no error")
 	}
 }
 
@@ -348,14 +360,16 @@ func TestListEventsKeepsBytes(t *testing.T) {
 		`{"id":"evt_1","type":"v99.unheard.of","data":{}}`,
 	}
 	a := &account{t: t, before: func(w http.ResponseWriter, r *http.Request, _ int) bool {
-		if r.URL.Path != "/v1/events" || r.URL.Query().Get("limit") != "100" || r.URL.Query().Get("created[gte]") != "5" ||
-			r.URL.Query().Get("starting_after") != "evt_3" || r.URL.Query().Get("delivery_success") != "false" {
+		if r.URL.Path != "/v1/events" || r.URL.Query().Get("limit") != "100" ||
+			r.URL.Query().Get("created[gte]") != "5" ||
+			r.URL.Query().Get("starting_after") != "evt_3" {
 			t.Errorf("asked for %v", r.URL)
 		}
 		fmt.Fprintf(w, `{"object": "list", "has_more": true, "data": [%s]}`, strings.Join(events, " , "))
 		return true
 	}}
-	pg, trace, err := newClient(t, a, nil).ListEvents(t.Context(), "", EventQuery{CreatedFrom: 5, StartingAfter: "evt_3", Undelivered: true})
+	pg, trace, err := newClient(t, a, nil).ListEvents(t.Context(), "",
+		EventQuery{CreatedFrom: 5, StartingAfter: "evt_3"})
 	if err != nil || pg.Next != "evt_1" || trace.Requests != 1 {
 		t.Fatalf("next %q, %+v: %v", pg.Next, trace, err)
 	}

@@ -38,7 +38,8 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.requests = append(a.requests, r)
 	n := len(a.requests)
 	a.mu.Unlock()
-	if r.Method != http.MethodGet || r.Header.Get("Authorization") != "Bearer "+testKey || r.Header.Get("Stripe-Version") != "2023-10-16" ||
+	if r.Method != http.MethodGet || r.Header.Get("Authorization") != "Bearer "+testKey ||
+		r.Header.Get("Stripe-Version") != "2023-10-16" ||
 		r.Header.Get("X-Stripe-Client-Telemetry") != "" {
 		a.t.Errorf("%s %s with headers %v", r.Method, r.URL, r.Header)
 	}
@@ -49,7 +50,8 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	switch r.URL.Path {
 	case "/v1/subscriptions":
-		if q.Get("status") != "all" || q.Get("expand[0]") != "data.default_payment_method" || q.Get("expand[1]") != "data.customer" {
+		if q.Get("status") != "all" || q.Get("expand[0]") != "data.default_payment_method" ||
+			q.Get("expand[1]") != "data.customer" {
 			a.t.Errorf("subscriptions listed with %v", q)
 		}
 		a.list(w, q.Get("limit"), q.Get("starting_after"), a.subs)
@@ -102,7 +104,8 @@ func answer(w http.ResponseWriter, status int, body any) {
 }
 
 func refuse(w http.ResponseWriter, status int, code, param, message string) {
-	answer(w, status, object{"error": object{"type": "invalid_request_error", "code": code, "param": param, "message": message}})
+	answer(w, status, object{"error": object{"type": "invalid_request_error", "code": code, "param": param,
+		"message": message}})
 }
 
 func listOf(more bool, data ...object) object {
@@ -113,7 +116,8 @@ func listOf(more bool, data ...object) object {
 }
 
 func customer() object {
-	return object{"id": "cus_1", "object": "customer", "livemode": false, "metadata": object{"tier": "gold"}, "email": "jenny@example.com"}
+	return object{"id": "cus_1", "object": "customer", "livemode": false, "metadata": object{"tier": "gold"},
+		"email": "jenny@example.com"}
 }
 
 func deletedCustomer() object {
@@ -135,11 +139,13 @@ func sub(id string, changes ...object) object {
 }
 
 func item(sub string, n int) object {
-	return object{"id": fmt.Sprintf("si_%s_%03d", sub, n), "object": "subscription_item", "subscription": sub, "price": object{"id": "price_1", "product": "prod_1"}}
+	return object{"id": fmt.Sprintf("si_%s_%03d", sub, n), "object": "subscription_item", "subscription": sub,
+		"price": object{"id": "price_1", "product": "prod_1"}}
 }
 
 func entitled(key string) object {
-	return object{"id": "ent_" + key, "object": "entitlements.active_entitlement", "livemode": false, "lookup_key": key, "feature": "feat_1"}
+	return object{"id": "ent_" + key, "object": "entitlements.active_entitlement", "livemode": false,
+		"lookup_key": key, "feature": "feat_1"}
 }
 
 func many(n int, f func(i int) object) []object {
@@ -167,7 +173,8 @@ func newClient(t *testing.T, h http.Handler, change func(*Config)) *Client {
 	return c
 }
 
-// newPipedClient is newClient over pipes, for a synctest bubble: its time does not pass while somebody waits for a network.
+// newPipedClient is newClient over pipes, for a synctest bubble: its time does not pass while
+// a call waits for a network.
 func newPipedClient(t *testing.T, h http.Handler, change func(*Config)) *Client {
 	t.Helper()
 	l := pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -220,7 +227,7 @@ func (p pipes) Close() error {
 
 func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "stripe", Net: "pipe"} }
 
-// places counts what a fetch takes beyond its first request.
-type places struct{ n int }
+// permits counts what a fetch takes beyond its first request.
+type permits struct{ n int }
 
-func (p *places) take(context.Context) error { p.n++; return nil }
+func (p *permits) take(context.Context) error { p.n++; return nil }

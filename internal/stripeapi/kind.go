@@ -1,6 +1,6 @@
 package stripeapi
 
-// A Kind is what a request to Stripe is made for. No kind can starve another: see [Budget].
+// A Kind is the purpose of a request to Stripe. No kind can starve another: see [Budget].
 type Kind int
 
 const (
@@ -8,11 +8,11 @@ const (
 	Webhooks Kind = iota
 	// Requests are syncs that an app waits for (entitled.sync).
 	Requests
-	// Bulk is all that can wait: wakes, replays, sweeps, the recovery of lost events.
+	// Bulk is all other work, which can wait: wakes, replays, sweeps, the recovery of lost events.
 	Bulk
 )
 
 var kinds = [...]Kind{Webhooks, Requests, Bulk}
 
-// String is the kind's name in metrics; webhooks and bulk work have the name of their lane.
+// String returns the kind's name in metrics. Webhooks and bulk work have the names of their lanes.
 func (k Kind) String() string { return [...]string{"now", "request", "bulk"}[k] }

@@ -19,25 +19,25 @@ type list[T any] struct {
 	Data    []T    `json:"data"`
 }
 
-// page reads one page. Other JSON than a list's would decode to an empty page, and an empty page means that a
-// customer has nothing: so it is checked.
+// page reads one page. It checks that the answer is a list: other JSON would decode to an empty
+// page, which means that the customer has nothing.
 func page[T any](ctx context.Context, c *Client, r request, tr *Trace) (data []T, more bool, err error) {
 	var l list[T]
 	if err := c.get(ctx, r, tr, &l); err != nil {
 		return nil, false, err
 	}
 	if l.Object != "list" || l.HasMore == nil || l.Data == nil {
-		return nil, false, &Error{Op: r.op, Account: r.account, Status: http.StatusOK, RequestID: tr.last(), NotJSON: true, Err: errors.New("body is no list")}
+		return nil, false, r.notJSON(tr, errors.New("body is not a list"))
 	}
 	return l.Data, *l.HasMore, nil
 }
 
-// A pager makes the requests of one reading, each with its place in the budget.
+// A pager makes the requests of one read, each with its permit.
 type pager struct {
 	c       *Client
 	account string
-	place   func(context.Context) error
-	asked   bool // the caller's own place is used up
+	permit  func(context.Context) error // not called for the first request
+	started bool                        // the permit that the caller holds is used
 	trace   Trace
 }
 
@@ -45,14 +45,14 @@ func (p *pager) request(op, path string, params any) request {
 	return request{op: op, account: p.account, path: path, params: params}
 }
 
-// next takes the place of a request.
+// next takes the permit of the next request.
 func (p *pager) next(ctx context.Context, r request) error {
-	if !p.asked {
-		p.asked = true
+	if !p.started {
+		p.started = true
 		return nil
 	}
-	if err := p.place(ctx); err != nil {
-		return fmt.Errorf("%s: place in the budget: %w", r.op, err)
+	if err := p.permit(ctx); err != nil {
+		return fmt.Errorf("%s: permit of the Stripe budget: %w", r.op, err)
 	}
 	return nil
 }
@@ -60,12 +60,24 @@ func (p *pager) next(ctx context.Context, r request) error {
 var errNull = errors.New("null in a list")
 
 func (p *pager) notWhole(op string, err error) *Error {
-	return &Error{Op: op, Account: p.account, Status: http.StatusOK, RequestID: p.trace.last(), Err: fmt.Errorf("%w: %w", ErrNotWhole, err)}
+	return &Error{
+		Op: op, Account: p.account, Status: http.StatusOK, RequestID: p.trace.last(),
+		Err: fmt.Errorf("%w: %w", ErrNotWhole, err),
+	}
 }
 
-// one reads one page and checks each object; lp are the list parameters within r.params. check returns the object's id
-// and refuses what does not belong.
-func one[T any](ctx context.Context, p *pager, r request, lp *stripe.ListParams, check func(T) (string, error)) (data []T, ids []string, more bool, err error) {
+// notJSON is the error for an answer with status 200 that is JSON of another shape.
+func (r request) notJSON(tr *Trace, err error) *Error {
+	return &Error{
+		Op: r.op, Account: r.account, Status: http.StatusOK, RequestID: tr.last(), NotJSON: true, Err: err,
+	}
+}
+
+// one reads one page and checks each object; lp are the list parameters within r.params. check
+// returns the id of an object, or an error if the object does not belong in the list.
+func one[T any](
+	ctx context.Context, p *pager, r request, lp *stripe.ListParams, check func(T) (string, error),
+) (data []T, ids []string, more bool, err error) {
 	if err := p.next(ctx, r); err != nil {
 		return nil, nil, false, err
 	}
@@ -87,15 +99,18 @@ func one[T any](ctx context.Context, p *pager, r request, lp *stripe.ListParams,
 	case more && len(ids) == 0:
 		err = errors.New("has_more with an empty page")
 	case len(ids) > 0 && lp.StartingAfter != nil && ids[len(ids)-1] == *lp.StartingAfter:
-		err = errors.New("the cursor does not move")
+		err = errors.New("the cursor does not advance")
 	default:
 		return data, ids, more, nil
 	}
 	return nil, nil, false, p.notWhole(r.op, err)
 }
 
-// all reads every page of a list, or fails: part of a list is never returned. It moves lp.StartingAfter.
-func all[T any](ctx context.Context, p *pager, r request, lp *stripe.ListParams, check func(T) (string, error)) ([]T, error) {
+// all reads every page of a list; on an error it returns no part of the list. It sets
+// lp.StartingAfter.
+func all[T any](
+	ctx context.Context, p *pager, r request, lp *stripe.ListParams, check func(T) (string, error),
+) ([]T, error) {
 	var whole []T
 	seen := map[string]bool{}
 	for {
@@ -117,8 +132,8 @@ func all[T any](ctx context.Context, p *pager, r request, lp *stripe.ListParams,
 	}
 }
 
-// subscriptionParams are those of every list of subscriptions: whole pages, every status, and as much expanded as a
-// snapshot needs. Stripe refuses to expand more than 4 levels.
+// subscriptionParams returns the parameters of every list of subscriptions: full pages, every
+// status, and the expansions that a snapshot needs. Stripe refuses to expand more than 4 levels.
 func subscriptionParams() *stripe.SubscriptionListParams {
 	params := &stripe.SubscriptionListParams{Status: stripe.String("all")}
 	params.Limit = stripe.Int64(pageSize)
@@ -127,13 +142,14 @@ func subscriptionParams() *stripe.SubscriptionListParams {
 	return params
 }
 
-// sound returns the id of a subscription; it refuses one that a snapshot cannot be made of.
+// sound returns the id of a subscription, or an error if the subscription lacks something that a
+// snapshot needs.
 func (c *Client) sound(sub *stripe.Subscription) (string, error) {
 	switch {
 	case sub == nil || sub.ID == "" || sub.Object != "subscription":
-		return "", errors.New("an object that is no subscription")
+		return "", errors.New("an object is not a subscription")
 	case entitlement.ModeOf(sub.Livemode) != c.mode:
-		return "", fmt.Errorf("subscription %s is not of mode %s", clip(sub.ID), c.mode)
+		return "", fmt.Errorf("subscription %s is not in mode %s", clip(sub.ID), c.mode)
 	case sub.Customer == nil || sub.Customer.ID == "":
 		return "", fmt.Errorf("subscription %s has no customer", clip(sub.ID))
 	case sub.Items == nil || sub.Items.Data == nil:
@@ -152,11 +168,12 @@ func (c *Client) sound(sub *stripe.Subscription) (string, error) {
 	return sub.ID, nil
 }
 
-// expanded reports whether the customer came with the subscription, and not only its id.
+// expanded reports whether the subscription has the customer itself, not only its id.
 func expanded(sub *stripe.Subscription) bool { return sub.Customer.Object == "customer" }
 
-// items completes the items of those subscriptions whose list Stripe cut. The list is read anew from its start, since
-// nothing promises that both lists have one order.
+// items completes the items of each subscription of which Stripe returned only part. It reads the
+// items from the first one: Stripe does not promise that the list has the order of the inline
+// items.
 func (p *pager) items(ctx context.Context, subs []*stripe.Subscription) error {
 	for _, sub := range subs {
 		if !sub.Items.HasMore {
@@ -170,7 +187,8 @@ func (p *pager) items(ctx context.Context, subs []*stripe.Subscription) error {
 				return "", errNull
 			}
 			if item.Subscription != "" && item.Subscription != sub.ID {
-				return "", fmt.Errorf("item %s belongs to subscription %s, not %s", clip(item.ID), clip(item.Subscription), clip(sub.ID))
+				return "", fmt.Errorf("item %s belongs to subscription %s, not %s",
+					clip(item.ID), clip(item.Subscription), clip(sub.ID))
 			}
 			return item.ID, nil
 		})

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Shares of the rate, wherever in the fleet the waiters of each kind are: webhooks have half and requests have half, bulk work has
-// what webhooks leave of their half, and what is not used is lent.
+// Shares of the rate, wherever in the fleet the waiters of each kind are: webhooks have half and
+// requests have half, bulk work has what webhooks leave of their half, and what is not used is
+// lent.
 func TestBudgetShares(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -21,8 +22,10 @@ func TestBudgetShares(t *testing.T) {
 		{"requests alone", [][len(kinds)]int{{0, 8, 0}, {0, 8, 0}}, []float64{0, 1, 0}},
 		{"bulk work alone", [][len(kinds)]int{{0, 0, 8}, {0, 0, 8}}, []float64{0, 0, 1}},
 		{"webhooks and requests", [][len(kinds)]int{{8, 64, 0}, {8, 64, 0}}, []float64{.5, .5, 0}},
-		{"webhooks of one replica, requests of three", [][len(kinds)]int{{8, 0, 0}, {0, 64, 0}, {0, 64, 0}, {0, 64, 0}}, []float64{.5, .5, 0}},
-		{"requests of one replica, webhooks of three", [][len(kinds)]int{{64, 0, 0}, {64, 0, 0}, {64, 0, 0}, {0, 2, 0}}, []float64{.5, .5, 0}},
+		{"webhooks of one replica, requests of three",
+			[][len(kinds)]int{{8, 0, 0}, {0, 64, 0}, {0, 64, 0}, {0, 64, 0}}, []float64{.5, .5, 0}},
+		{"requests of one replica, webhooks of three",
+			[][len(kinds)]int{{64, 0, 0}, {64, 0, 0}, {64, 0, 0}, {0, 2, 0}}, []float64{.5, .5, 0}},
 		{"requests and bulk work", [][len(kinds)]int{{0, 64, 8}, {0, 64, 8}}, []float64{0, .5, .5}},
 		{"all", [][len(kinds)]int{{8, 64, 8}, {8, 64, 8}}, []float64{.5, .5, 0}},
 	} {
@@ -31,7 +34,8 @@ func TestBudgetShares(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					const d = 2 * time.Minute
-					f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, make([]time.Duration, len(c.waiters))...)
+					f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate,
+						make([]time.Duration, len(c.waiters))...)
 					for i, n := range c.waiters {
 						for _, k := range kinds {
 							f.saturateOne(f.budgets[i], n[k], k)
@@ -43,7 +47,7 @@ func TestBudgetShares(t *testing.T) {
 					f.checkBudget(rate)
 					near := 0.1
 					if rate == 1 {
-						near = 0.2 // its bucket holds one place, and overflows while a waiter sleeps a little too long
+						near = 0.2 // its bucket holds one permit, and overflows while a waiter sleeps a little too long
 					}
 					f.checkUsed(0, d, rate, 1-near)
 					for _, k := range kinds {
@@ -58,10 +62,11 @@ func TestBudgetShares(t *testing.T) {
 	}
 }
 
-// Who of one kind asks now and then does not wait behind another kind in plenty.
+// A waiter of one kind, now and then, does not wait behind many of another kind.
 func TestBudgetOneKindDoesNotWaitForAnother(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ few, many Kind }{{Webhooks, Requests}, {Requests, Webhooks}, {Webhooks, Bulk}, {Requests, Bulk}} {
+	for _, c := range []struct{ few, many Kind }{{Webhooks, Requests}, {Requests, Webhooks}, {Webhooks, Bulk},
+		{Requests, Bulk}} {
 		for _, rate := range []float64{10, 20, 100} {
 			t.Run(fmt.Sprintf("%s behind %s, %v per second", c.few, c.many, rate), func(t *testing.T) {
 				t.Parallel()

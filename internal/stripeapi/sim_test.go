@@ -10,11 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stripe/stripe-go/v76"
 
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
-// What is fetched from the simulator is what the simulator knows to be so: customers with many subscriptions, many
-// items, none, none any more, on the platform and on a connected account; also page by page.
+// A fetch returns the simulator's own state: of customers with many subscriptions, many items,
+// none, none any more, on the platform and on a connected account; also page by page.
 func TestFetchIsTheTruth(t *testing.T) {
 	t.Parallel()
 	sim := stripesim.New(stripesim.Config{Seed: 7, InlineItems: 3})
@@ -26,7 +26,8 @@ func TestFetchIsTheTruth(t *testing.T) {
 			id, err := a.CreateCustomer(stripesim.CustomerParams{Metadata: map[string]string{"n": fmt.Sprint(i)}})
 			must(t, err)
 			for range []int{0, 1, 2, 3, 120, 1, 0, 2}[i] {
-				_, err := a.CreateSubscription(stripesim.SubscriptionParams{Customer: id, Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}})
+				_, err := a.CreateSubscription(stripesim.SubscriptionParams{Customer: id,
+					Items: []stripesim.ItemParams{{Price: "price_pro_monthly"}}})
 				must(t, err)
 			}
 			if i >= 6 {
@@ -36,7 +37,8 @@ func TestFetchIsTheTruth(t *testing.T) {
 		c, err := a.Checkout(stripesim.CheckoutParams{Price: "price_pro_monthly"})
 		must(t, err)
 		for i := range 5 {
-			price, err := a.CreatePrice(stripesim.PriceParams{ID: fmt.Sprint("price_extra_", i), Product: "prod_pro", UnitAmount: 100})
+			price, err := a.CreatePrice(stripesim.PriceParams{ID: fmt.Sprint("price_extra_", i),
+				Product: "prod_pro", UnitAmount: 100})
 			must(t, err)
 			_, err = a.AddItem(c.Subscription, stripesim.ItemParams{Price: price})
 			must(t, err)
@@ -44,7 +46,7 @@ func TestFetchIsTheTruth(t *testing.T) {
 	}
 	srv := httptest.NewServer(sim)
 	t.Cleanup(srv.Close)
-	c, err := New(Config{Key: "sk_test_sim", Base: srv.URL, Features: true})
+	c, err := New(Config{Key: "sk_test_sim", Base: srv.URL})
 	must(t, err)
 	t.Cleanup(c.Close)
 	total := 0
@@ -53,7 +55,7 @@ func TestFetchIsTheTruth(t *testing.T) {
 			continue
 		}
 		truth, _ := accounts[info.Account].Truth(info.ID)
-		got, _, err := c.Fetch(t.Context(), info.Account, info.ID, (&places{}).take)
+		got, _, err := c.Entitlements(true).Fetch(t.Context(), info.Account, info.ID, (&permits{}).take)
 		if err != nil {
 			t.Errorf("%s: %v", info.ID, err)
 			continue
@@ -73,7 +75,8 @@ func TestFetchIsTheTruth(t *testing.T) {
 		if d := cmp.Diff(truth.Entitlements, got.Features); d != "" {
 			t.Errorf("%s features (-truth +got):\n%s", info.ID, d)
 		}
-		if d := cmp.Diff(truth.Customer.Metadata, got.Metadata); d != "" && len(got.Metadata)+len(truth.Customer.Metadata) > 0 {
+		if d := cmp.Diff(truth.Customer.Metadata, got.Metadata); d != "" &&
+			len(got.Metadata)+len(truth.Customer.Metadata) > 0 {
 			t.Errorf("%s metadata (-truth +got):\n%s", info.ID, d)
 		}
 		total += len(list.Data)
@@ -84,7 +87,7 @@ func TestFetchIsTheTruth(t *testing.T) {
 	for account := range accounts {
 		listed := 0
 		for q := (PageQuery{}); ; {
-			pg, _, err := c.ListSubscriptions(t.Context(), account, q, (&places{}).take)
+			pg, _, err := c.ListSubscriptions(t.Context(), account, q, (&permits{}).take)
 			must(t, err)
 			listed += len(pg.Subscriptions)
 			if q.StartingAfter = pg.Next; pg.Next == "" {

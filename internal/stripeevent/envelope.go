@@ -1,13 +1,14 @@
-// Package stripeevent knows what a Stripe event is to this system: five fields of its envelope, the customer that
-// it may have changed, and the NATS subjects and messages made of them.
+// Package stripeevent reads the parts of a Stripe event that this system uses: five fields of its
+// envelope and the customer that it may have changed. It also makes the NATS subjects and messages
+// of events and markers.
 //
-// [Parse] reads an [Envelope] from the verified bytes of a webhook, whatever API version rendered them, and
-// [Types.Marks] says whether its type may change what a customer is entitled to. [EventSubject], [MsgID] and
-// [BodyDigest] say how the event is logged, [SyncSubject] and [EncodeMarker] how its customer is marked dirty. The functions
-// named Parse…Subject read the subjects back.
+// [Parse] reads an [Envelope] from the verified bytes of a webhook, under any API version.
+// [Types.Marks] reports whether events of its type mark their customer. [EventSubject], [MsgID] and
+// [BodyDigest] say how the event is stored, [SyncSubject] and [EncodeMarker] how its customer is
+// marked. The Parse…Subject functions are the inverses.
 //
-// Nothing in an event's body is used as state: who may have changed is all that is taken from it. The package is pure; it
-// imports the standard library and [entitled/entitlement] only.
+// An event's body is never used as state; it only says which customer may have changed. The package
+// is pure: it imports only the standard library and [entitled/entitlement].
 package stripeevent
 
 import (
@@ -23,74 +24,75 @@ import (
 	"entitled/entitlement"
 )
 
-// ErrNotEvent is returned by [Parse] for bytes that are not a JSON object with a string id and a string type,
-// neither of them empty.
+// ErrNotEvent is returned by [Parse] for bytes that are not a JSON object with a string id and a
+// string type that are not empty.
 var ErrNotEvent = errors.New("not a Stripe event")
 
-// Oddity names what is wrong with an event that can be logged all the same. Its values are few: it may be a metric label.
+// Oddity names a defect of an event that can be stored all the same. It has few values, so it may
+// be a metric label.
 type Oddity string
 
 const (
 	// OddLong is an id or a type of more than 255 bytes.
 	OddLong Oddity = "long"
-	// OddAccount is an account, or the context of a thin event, that names no account.
+	// OddAccount is an account, or a thin event's context, that does not name an account.
 	OddAccount Oddity = "account"
 	// OddCreated is a creation time that is neither unix seconds nor, as in thin events, RFC 3339.
 	OddCreated Oddity = "created"
-	// OddLivemode is a livemode that is absent or no boolean.
+	// OddLivemode is a livemode that is absent or not a boolean.
 	OddLivemode Oddity = "livemode"
-	// OddCustomer is a customer that is neither absent, null, an id nor an object with an id.
+	// OddCustomer is a customer that is present but neither null, an id nor an object with an id.
 	OddCustomer Oddity = "customer"
 	// OddData is a data, data.object or related_object that is not an object.
 	OddData Oddity = "data"
 )
 
-// Oddities are all of them.
+// Oddities lists all of them.
 var Oddities = [...]Oddity{OddLong, OddAccount, OddCreated, OddLivemode, OddCustomer, OddData}
 
-// Envelope is what is read from an event's body.
+// Envelope holds the fields read from an event's body.
 type Envelope struct {
-	// ID is the event's id (evt_…) and Type its type, never empty.
+	// ID is the event's id (evt_…), Type its type. Neither is empty.
 	ID   string
 	Type string
-	// Account is the connected account (acct_…) that the event comes from, "" for one's own.
+	// Account is the connected account (acct_…) of the event; "" for the platform's own account.
 	Account string
-	// Customer is the customer that the event may have changed, "" where it names none.
+	// Customer is the customer that the event may have changed; "" if it names none.
 	Customer string
-	// Created is the time of the event in unix seconds, 0 where it is absent. Stripe's clock for events has a resolution
-	// of one second: nothing may be ordered by it.
+	// Created is the event's time in unix seconds; 0 if absent. Never order events by it: its
+	// resolution is one second, and several events share it.
 	Created  int64
 	Livemode bool
-	// CustomerAccount says that the event names no customer but, in customer_account, an account that takes
-	// the place of one (Stripe's Accounts v2). The pinned API version cannot list subscriptions by it.
+	// CustomerAccount reports that the event names no customer but a customer_account, which takes
+	// its place in Stripe's Accounts v2. The pinned API version cannot list subscriptions by it.
 	CustomerAccount bool
-	// Odd is the first thing found wrong, "" for nothing.
+	// Odd is the first defect found; "" for none.
 	Odd Oddity
 }
 
-// Mode is the mode of the event.
+// Mode returns the mode of the event.
 func (e *Envelope) Mode() entitlement.Mode { return entitlement.ModeOf(e.Livemode) }
 
-// Owner is the customer that the event is logged under; its ID is "" where the event names none.
+// Owner returns the customer under which the event is stored; its ID is "" if the event names none.
 func (e *Envelope) Owner() Customer {
 	return Customer{Mode: e.Mode(), Account: e.Account, ID: e.Customer}
 }
 
-// Parse reads the envelope of an event from its body in one pass, without decoding the rest. It accepts what
-// encoding/json accepts; of a repeated key the last one counts, and the order of keys means nothing.
+// Parse reads the envelope of an event in one pass, without decoding the rest. It accepts what
+// encoding/json accepts; of a repeated key the last counts, and the order of keys does not matter.
 //
-// The customer is, in this order:
-//   - data.object.id, where data.object.object is "customer";
-//   - data.object.customer, as an id or as an object with one;
+// The customer is the first of these that is present:
+//   - data.object.id, if data.object.object is "customer";
+//   - data.object.customer, an id or an object with an id;
 //   - data.previous_attributes.customer (payment_method.detached: the method no longer has a customer);
 //   - data.object.owner.customer (customer.tax_id.*);
-//   - related_object.id of a thin event, where related_object.type is "customer".
+//   - related_object.id of a thin event, if related_object.type is "customer".
 //
-// An odd event is still an event. But one whose customer, account or livemode is there and cannot be read names no
-// customer, so that it never marks somebody else's. An absent livemode is odd too, and means test mode, as
-// false does.
+// An odd event is still an event. But if its customer, account or livemode is present and cannot be
+// read, it names no customer, so that it never marks the wrong one. An absent livemode is odd and
+// means test mode, like false.
 //
-// The only error is [ErrNotEvent], with what is missing.
+// The only error is [ErrNotEvent], with the reason.
 func Parse(body []byte) (Envelope, error) {
 	r := reader{scanner: scanner{doc: body}}
 	if !r.scan() {
@@ -113,11 +115,11 @@ func Parse(body []byte) (Envelope, error) {
 	return e, nil
 }
 
-// reader takes values from a scanned document.
+// reader reads values of a scanned document.
 type reader struct {
 	scanner
 	odd Oddity
-	// doubt says that it is not certain whose customer the event names.
+	// doubt reports that the customer is uncertain: the envelope then names none.
 	doubt bool
 }
 
@@ -134,10 +136,11 @@ func (r *reader) doubtful(o Oddity) string {
 	return ""
 }
 
-// raw is the document's text of a value, nil for an absent one.
+// raw returns the text of a value, nil if it is absent.
 func (r *reader) raw(s slot) []byte { return r.doc[r.found[s].from:r.found[s].to] }
 
-// first is the first byte of a value, which tells its kind; null and absent values are both 'n'.
+// first returns the first byte of a value, which shows its kind. It is 'n' for null and for an
+// absent value.
 func (r *reader) first(s slot) byte {
 	if raw := r.raw(s); len(raw) > 0 {
 		return raw[0]
@@ -145,7 +148,7 @@ func (r *reader) first(s slot) byte {
 	return 'n'
 }
 
-// str is the string in a slot, "" for anything else.
+// str returns the string in a slot, "" for anything else.
 func (r *reader) str(s slot) string {
 	if r.first(s) != '"' {
 		return ""
@@ -165,11 +168,13 @@ func (r *reader) is(s slot, want string) bool {
 	return string(raw[1:len(raw)-1]) == want
 }
 
-// maxID is the length in bytes up to which an id or a type is used as it is. Stripe's are some 30. A NATS server takes
-// 4,096 bytes of subject and sizes, and the three parts of a subject may grow threefold by escaping.
+// maxID is the greatest length in bytes of an id or a type that is used unchanged. Stripe's are
+// about 30. A NATS server takes 4,096 bytes of subject and sizes, and escaping may triple each of
+// the three parts of a subject.
 const maxID = 255
 
-// short replaces the end of an overlong event id or type by a digest: it stays distinct.
+// short replaces the end of an overlong event id or type by a digest, so that different ones stay
+// different.
 func (r *reader) short(s string) string {
 	if len(s) <= maxID {
 		return s
@@ -260,7 +265,7 @@ func (r *reader) customer() string {
 	return id
 }
 
-// reference is the customer in a slot: an id, or an object with one, expanded.
+// reference returns the customer in a slot: an id, or the id of an expanded object.
 func (r *reader) reference(s slot) string {
 	switch r.first(s) {
 	case 'n':

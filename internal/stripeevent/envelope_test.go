@@ -66,19 +66,21 @@ func TestParse(t *testing.T) {
 		body string // the members behind id, type and livemode
 		want Envelope
 	}{
-		"nothing else":              {``, base},
-		"customer id":               {`,"data":{"object":{"customer":"cus_1"}}`, cus},
-		"expanded customer":         {`,"data":{"object":{"customer":{"object":"customer","id":"cus_1"}}}`, cus},
-		"the customer itself":       {`,"data":{"object":{"object":"customer","id":"cus_1"}}`, cus},
-		"its id before its object":  {`,"data":{"object":{"id":"cus_1","object":"customer"}}`, cus},
-		"escaped":                   {`,"data":{"object":{"\u0069d":"cus\u005f1","object":"\u0063ustomer"}}`, cus},
-		"another object's id":       {`,"data":{"object":{"id":"sub_1","object":"subscription"}}`, base},
-		"customer null":             {`,"data":{"object":{"customer":null}}`, base},
-		"customer empty":            {`,"data":{"object":{"customer":""}}`, base},
-		"previous customer":         {`,"data":{"previous_attributes":{"customer":"cus_1"},"object":{"customer":null}}`, cus},
-		"present before previous":   {`,"data":{"previous_attributes":{"customer":"cus_0"},"object":{"customer":"cus_1"}}`, cus},
-		"owner's customer":          {`,"data":{"object":{"customer":null,"owner":{"customer":{"id":"cus_1"}}}}`, cus},
-		"last key wins":             {`,"data":{"object":{"customer":"cus_0"}},"data":{"object":{"customer":"cus_1"}}`, cus},
+		"nothing else":             {``, base},
+		"customer id":              {`,"data":{"object":{"customer":"cus_1"}}`, cus},
+		"expanded customer":        {`,"data":{"object":{"customer":{"object":"customer","id":"cus_1"}}}`, cus},
+		"the customer itself":      {`,"data":{"object":{"object":"customer","id":"cus_1"}}`, cus},
+		"its id before its object": {`,"data":{"object":{"id":"cus_1","object":"customer"}}`, cus},
+		"escaped":                  {`,"data":{"object":{"\u0069d":"cus\u005f1","object":"\u0063ustomer"}}`, cus},
+		"another object's id":      {`,"data":{"object":{"id":"sub_1","object":"subscription"}}`, base},
+		"customer null":            {`,"data":{"object":{"customer":null}}`, base},
+		"customer empty":           {`,"data":{"object":{"customer":""}}`, base},
+		"previous customer": {`,"data":{"previous_attributes":{"customer":"cus_1"},"object":{"customer":null}}`,
+			cus},
+		"present before previous": {`,"data":{"previous_attributes":{"customer":"cus_0"},"object":{"customer":"cus_1"}}`, cus},
+		"owner's customer":        {`,"data":{"object":{"customer":null,"owner":{"customer":{"id":"cus_1"}}}}`, cus},
+		"last key wins": {`,"data":{"object":{"customer":"cus_0"}},"data":{"object":{"customer":"cus_1"}}`,
+			cus},
 		"last key wins wholly":      {`,"data":{"object":{"customer":"cus_0"}},"data":{"object":{}}`, base},
 		"last key wins, not object": {`,"data":{"object":{"customer":"cus_0"}},"data":null`, base},
 		"exact case":                {`,"data":{"object":{"Customer":"cus_0"}}`, base},
@@ -86,9 +88,10 @@ func TestParse(t *testing.T) {
 		"related customer":          {`,"related_object":{"type":"customer","id":"cus_1"}`, cus},
 		"related other":             {`,"related_object":{"type":"subscription","id":"sub_1"}`, base},
 		"data before related":       {`,"data":{"object":{}},"related_object":{"type":"customer","id":"cus_0"}`, base},
-		"customer_account":          {`,"data":{"object":{"customer":null,"customer_account":"acct_2"}}`, with(func(e *Envelope) { e.CustomerAccount = true })},
-		"customer and account":      {`,"data":{"object":{"customer":"cus_1","customer_account":"acct_2"}}`, cus},
-		"account null":              {`,"account":null,"data":{"object":{"customer":"cus_1"}}`, cus},
+		"customer_account": {`,"data":{"object":{"customer":null,"customer_account":"acct_2"}}`,
+			with(func(e *Envelope) { e.CustomerAccount = true })},
+		"customer and account": {`,"data":{"object":{"customer":"cus_1","customer_account":"acct_2"}}`, cus},
+		"account null":         {`,"account":null,"data":{"object":{"customer":"cus_1"}}`, cus},
 		"account": {`,"account":"acct_1","data":{"object":{"customer":"cus_1"}}`,
 			with(func(e *Envelope) { e.Customer, e.Account = "cus_1", "acct_1" })},
 		"context of a snapshot event": {`,"context":"acct_1","data":{"object":{"customer":"cus_1"}}`, cus},
@@ -96,14 +99,16 @@ func TestParse(t *testing.T) {
 		"created null":                {`,"created":null`, base},
 		"livemode":                    {`,"livemode":true`, with(func(e *Envelope) { e.Livemode = true })},
 
-		"odd customer":            {`,"data":{"object":{"customer":5}}`, odd(OddCustomer)},
-		"odd customer object":     {`,"data":{"object":{"customer":{"id":7}}}`, odd(OddCustomer)},
-		"odd customer hides none": {`,"data":{"object":{"customer":[]},"previous_attributes":{"customer":"cus_0"}}`, odd(OddCustomer)},
-		"odd id of customer":      {`,"data":{"object":{"object":"customer","id":1}}`, odd(OddCustomer)},
-		"odd related id":          {`,"related_object":{"type":"customer"}`, odd(OddCustomer)},
-		"odd account":             {`,"account":1,"data":{"object":{"customer":"cus_0"}}`, odd(OddAccount)},
-		"odd context":             {`,"context":"org_1/acct_1","related_object":{"type":"customer","id":"cus_0"}`, odd(OddAccount)},
-		"odd livemode":            {`,"livemode":"true","data":{"object":{"customer":"cus_0"}}`, odd(OddLivemode)},
+		"odd customer":        {`,"data":{"object":{"customer":5}}`, odd(OddCustomer)},
+		"odd customer object": {`,"data":{"object":{"customer":{"id":7}}}`, odd(OddCustomer)},
+		"odd customer hides none": {`,"data":{"object":{"customer":[]},"previous_attributes":{"customer":"cus_0"}}`,
+			odd(OddCustomer)},
+		"odd id of customer": {`,"data":{"object":{"object":"customer","id":1}}`, odd(OddCustomer)},
+		"odd related id":     {`,"related_object":{"type":"customer"}`, odd(OddCustomer)},
+		"odd account":        {`,"account":1,"data":{"object":{"customer":"cus_0"}}`, odd(OddAccount)},
+		"odd context": {`,"context":"org_1/acct_1","related_object":{"type":"customer","id":"cus_0"}`,
+			odd(OddAccount)},
+		"odd livemode": {`,"livemode":"true","data":{"object":{"customer":"cus_0"}}`, odd(OddLivemode)},
 		"livemode null": {`,"livemode":null,"data":{"object":{"customer":"cus_1"}}`,
 			with(func(e *Envelope) { e.Customer, e.Odd = "cus_1", OddLivemode })},
 		"odd created": {`,"created":1.5,"data":{"object":{"customer":"cus_1"}}`,
@@ -150,9 +155,11 @@ func TestParseShortensLongNames(t *testing.T) {
 func TestParseNotAnEvent(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
-		``, ` `, `null`, `[]`, `"evt_1"`, `5`, `{}`, `{"id":"evt_1"}`, `{"type":"a"}`, `{"id":1,"type":"a"}`, `{"id":"evt_1","type":null}`,
-		`{"id":"","type":"a"}`, `{"id":"evt_1","type":""}`, `{"id":"evt_1","type":"a"`, `{"id":"evt_1","type":"a"} x`, `{"id":"evt_1","type":"a",}`,
-		"\xef\xbb\xbf" + `{"id":"evt_1","type":"a"}`, `{"id":"evt_1","type":"a","id":5}`, `{"id":"evt_1","type":"a","x":01}`,
+		``, ` `, `null`, `[]`, `"evt_1"`, `5`, `{}`, `{"id":"evt_1"}`, `{"type":"a"}`, `{"id":1,"type":"a"}`,
+		`{"id":"evt_1","type":null}`, `{"id":"","type":"a"}`, `{"id":"evt_1","type":""}`,
+		`{"id":"evt_1","type":"a"`, `{"id":"evt_1","type":"a"} x`, `{"id":"evt_1","type":"a",}`,
+		"\xef\xbb\xbf" + `{"id":"evt_1","type":"a"}`, `{"id":"evt_1","type":"a","id":5}`,
+		`{"id":"evt_1","type":"a","x":01}`,
 		`{"id":"evt_1","type":"a","x":"` + "\n" + `"}`, `[{"id":"evt_1","type":"a"}]`, `id=evt_1&type=a`,
 	} {
 		if e, err := Parse([]byte(body)); !errors.Is(err, ErrNotEvent) || e != (Envelope{}) {
@@ -185,7 +192,7 @@ func TestParseAllocations(t *testing.T) {
 	}
 }
 
-// oracle is Parse by way of encoding/json, with the rules written once more.
+// oracle is a second implementation of Parse, by encoding/json.
 func oracle(body []byte) (Envelope, bool) {
 	var doc any
 	if json.Unmarshal(body, &doc) != nil {
@@ -220,7 +227,8 @@ func oracle(body []byte) (Envelope, bool) {
 	}
 	if get(acct) != nil {
 		e.Account = str(acct)
-		if len(e.Account) > maxID || e.Account == "" || acct == "context" && (!strings.HasPrefix(e.Account, "acct_") || strings.Contains(e.Account, "/")) {
+		if len(e.Account) > maxID || e.Account == "" ||
+			acct == "context" && (!strings.HasPrefix(e.Account, "acct_") || strings.Contains(e.Account, "/")) {
 			doubt, e.Account = true, ""
 		}
 	}
@@ -232,7 +240,11 @@ func oracle(body []byte) (Envelope, bool) {
 		e.Customer = str("related_object", "id")
 		doubt = doubt || e.Customer == ""
 	default:
-		for _, p := range [][]string{{"data", "object", "customer"}, {"data", "previous_attributes", "customer"}, {"data", "object", "owner", "customer"}} {
+		for _, p := range [][]string{
+			{"data", "object", "customer"},
+			{"data", "previous_attributes", "customer"},
+			{"data", "object", "owner", "customer"},
+		} {
 			switch v := get(p...).(type) {
 			case nil:
 				continue
@@ -268,10 +280,13 @@ func FuzzParse(f *testing.F) {
 		f.Add(body)
 	}
 	for _, s := range []string{
-		`{"id":"e\ud83c\udf89\ud800\u0000","type":"` + "\xff\xed\xa0\x80" + `a","livemode":true,"data":{"object":{"customer":{"id":"c"}}}}`,
+		`{"id":"e\ud83c\udf89\ud800\u0000","type":"` + "\xff\xed\xa0\x80" +
+			`a","livemode":true,"data":{"object":{"customer":{"id":"c"}}}}`,
 		`{"id":"e","type":"t","id":"f","data":{"object":{"customer":"a"}},"d\u0061ta":{"object":{"owner":{"customer":"b"}}}}`,
 		`{"id":"e","type":"t","data":1,"created":-1e+9,"x":[1.5E-3,{},[],[[]],true,false,null,"\/\b\f\n\r\t\"\\"]}`,
-		`{"id":"e","type":"t","x":1e999}`, `{"id":"e","type":"t","context":"acct_1","related_object":{"id":"c","type":"customer"}}`, `[1,2`, `nul`, `-`, `{"a":"\u12`,
+		`{"id":"e","type":"t","x":1e999}`,
+		`{"id":"e","type":"t","context":"acct_1","related_object":{"id":"c","type":"customer"}}`, `[1,2`, `nul`,
+		`-`, `{"a":"\u12`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -294,7 +309,7 @@ func FuzzParse(f *testing.F) {
 		if len(want.Type) > maxID {
 			want.Type = got.Type
 		}
-		want.Created, want.Odd = got.Created, got.Odd // not the oracle's
+		want.Created, want.Odd = got.Created, got.Odd // the oracle does not have them
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("-want +got:\n%s", diff)
 		}

@@ -9,7 +9,7 @@ import (
 // A marker says "this customer may have changed": a message on [SyncSubject] whose body is an
 // [entitlement.Cause]. It carries no state, so that only the newest one of a customer matters.
 
-// What can lead to a sync: the triggers of an [entitlement.Cause].
+// The triggers of a sync, as in [entitlement.Cause].
 const (
 	TriggerWebhook  = "webhook"
 	TriggerWake     = "wake"
@@ -21,16 +21,17 @@ const (
 	TriggerRecover  = "recover"
 	TriggerFanout   = "fanout"
 	TriggerRedrive  = "redrive"
+	TriggerPlans    = "plans" // no sync, a decision that was made again
 )
 
-// EncodeMarker is the body of a marker.
+// EncodeMarker returns the body of a marker.
 func EncodeMarker(c entitlement.Cause) []byte {
-	b, _ := json.Marshal(c) // three strings: cannot fail
+	b, _ := json.Marshal(c) // marshaling three strings cannot fail
 	return b
 }
 
-// DecodeMarker reads a marker's body. A body that is none still marks its customer, with the trigger "unknown":
-// what to sync is in the subject.
+// DecodeMarker reads the body of a marker. A body that is not one still marks its customer, with
+// the trigger "unknown": the subject says which customer to sync.
 func DecodeMarker(body []byte) entitlement.Cause {
 	var c entitlement.Cause
 	if json.Unmarshal(body, &c) != nil || c.Trigger == "" {

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// This file is a JSON scanner that checks a whole document in one pass, as strictly as encoding/json, and keeps
-// the positions of the few values that an [Envelope] is made of. It decodes nothing else: a webhook body is
-// 5 to 100 KB of which some 100 bytes matter here.
+// This file is a JSON scanner that checks a whole document in one pass, as strictly as
+// encoding/json, and keeps the positions of the few values that an [Envelope] is made of. It
+// decodes nothing else: a webhook body is 5 to 100 KB of which some 100 bytes matter here.
 
-// maxDepth is how deep objects and arrays may nest; encoding/json refuses the same documents.
+// maxDepth is the greatest depth of nested objects and arrays, the same as in encoding/json.
 const maxDepth = 10_000
 
-// span is the part of the document that a value takes up; the zero span is an absent value.
+// span is the position of a value in the document. The zero span is an absent value.
 type span struct{ from, to int }
 
 type scanner struct {
@@ -35,8 +35,9 @@ func (s *scanner) scan() bool {
 	return i >= 0 && space(s.doc, i) == len(s.doc)
 }
 
-// object reads the object that starts at i and returns the position after it, or -1. It calls itself only for
-// objects whose members have slots, so its own depth is bounded; depth counts this object.
+// object reads the object that starts at i and returns the position after it, or -1. It recurses
+// only into objects whose members have slots, so its recursion is bounded; depth counts this
+// object.
 func (s *scanner) object(i int, in slot, depth int) int {
 	doc := s.doc
 	i = space(doc, i+1)
@@ -101,8 +102,8 @@ func key(quoted []byte) []byte {
 	return raw
 }
 
-// unquote returns the text of a quoted string that [text] has found valid. encoding/json has the last word
-// on escapes, lone surrogates and bytes that are not UTF-8.
+// unquote returns the text of a quoted string that [text] has found valid. It leaves escapes, lone
+// surrogates and invalid UTF-8 to encoding/json.
 func unquote(quoted []byte) string {
 	raw := quoted[1 : len(quoted)-1]
 	ascii := true
@@ -116,12 +117,13 @@ func unquote(quoted []byte) string {
 		return string(raw)
 	}
 	var s string
-	_ = json.Unmarshal(quoted, &s) // valid by now
+	_ = json.Unmarshal(quoted, &s) // cannot fail: text has checked it
 	return s
 }
 
-// skip checks the value that starts at i and returns the position after it, or -1. outer is the number of
-// objects and arrays around it. It does not recurse, so a hostile document costs no stack.
+// skip checks the value that starts at i and returns the position after it, or -1. outer is the
+// number of objects and arrays around it. It does not recurse, so a hostile document costs no
+// stack.
 func (s *scanner) skip(i, outer int) int {
 	doc := s.doc
 	depth := outer
@@ -169,32 +171,36 @@ func (s *scanner) skip(i, outer int) int {
 		if i < 0 {
 			return -1
 		}
-		// A value ended before i: close what it closes, then go to the next one.
-		for {
-			if depth == outer {
-				return i
-			}
-			if i = space(doc, i); i >= len(doc) {
-				return -1
-			}
-			object := s.inObject[depth>>6]>>(depth&63)&1 == 1
-			c := doc[i]
-			i++
-			if c == ',' {
-				i = space(doc, i)
-				if object {
-					if i = name(doc, i); i < 0 {
-						return -1
-					}
-				}
-				break
-			}
-			if object && c != '}' || !object && c != ']' {
-				return -1
-			}
-			depth--
+		if i, depth = s.after(i, outer, depth); i < 0 || depth == outer {
+			return i
 		}
 	}
+}
+
+// after closes the objects and arrays that end behind the value before i, down to depth outer. It
+// returns the depth reached and the position of the next value, or of the end of the outer value;
+// -1 if the document is not valid.
+func (s *scanner) after(i, outer, depth int) (next, level int) {
+	doc := s.doc
+	for depth > outer {
+		if i = space(doc, i); i >= len(doc) {
+			return -1, depth
+		}
+		object := s.inObject[depth>>6]>>(depth&63)&1 == 1
+		c := doc[i]
+		i++
+		if c == ',' {
+			if i = space(doc, i); object {
+				i = name(doc, i)
+			}
+			return i, depth
+		}
+		if object && c != '}' || !object && c != ']' {
+			return -1, depth
+		}
+		depth--
+	}
+	return i, depth
 }
 
 // name checks the key that starts at i and its colon, and returns where its value starts, or -1.
@@ -223,8 +229,8 @@ const (
 	highs = 0x8080808080808080
 )
 
-// space returns the first position from i on that is not JSON white space. Stripe indents its bodies, so
-// runs of spaces are stepped over eight at a time.
+// space returns the first position from i on that is not JSON white space. It skips runs of spaces
+// eight at a time, because Stripe indents its bodies.
 func space(doc []byte, i int) int {
 	for i < len(doc) {
 		switch doc[i] {
@@ -251,12 +257,13 @@ func space(doc []byte, i int) int {
 	return i
 }
 
-// text checks the string whose opening quote is at i and returns the position after its closing quote, or -1.
+// text checks the string whose opening quote is at i and returns the position after its closing
+// quote, or -1.
 func text(doc []byte, i int) int {
 	i++
 	for {
-		// Eight bytes at a time up to the first quote, backslash or control byte. Each mask's lowest bit is
-		// exact (borrows only spread upwards), and only the lowest of all is used.
+		// Eight bytes at a time up to the first quote, backslash or control byte. Each mask's
+		// lowest bit is exact (borrows only spread upwards), and only the lowest of all is used.
 		for i+8 <= len(doc) {
 			w := binary.LittleEndian.Uint64(doc[i:])
 			quote := w ^ ('"' * ones)

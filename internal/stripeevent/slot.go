@@ -1,7 +1,8 @@
 package stripeevent
 
-// slot names a value that the scanner keeps. The slots of an object's members follow the object's own,
-// so that a repeated key can forget everything under the former value: the last one wins, as in encoding/json.
+// slot names a value that the scanner keeps. The slots of an object's members follow the object's
+// own slot, so that a repeated key can clear everything below the former value: the last one
+// counts, as in encoding/json.
 type slot int8
 
 const (
@@ -29,12 +30,12 @@ const (
 	slotRelatedType
 	slots
 
-	// slotRoot is the document; slotSkip a value that nobody asks for.
+	// slotRoot is the document, slotSkip a value that is not kept.
 	slotRoot slot = -1
 	slotSkip slot = -2
 )
 
-// member returns the slot of a key in the object that fills the slot in.
+// member returns the slot of a key in the object of slot in.
 func member(in slot, key []byte) slot {
 	switch in {
 	case slotRoot:

@@ -8,18 +8,18 @@ import (
 	"entitled/entitlement"
 )
 
-// Customer names one customer: the mode, the connected account it belongs to ("" for one's own) and its id.
-// An ID of "" stands for no customer.
+// Customer identifies one customer: the mode, the connected account ("" for the platform's own) and
+// the customer id. An ID of "" means no customer.
 type Customer struct {
 	Mode    entitlement.Mode
 	Account string
 	ID      string
 }
 
-// Key is the customer's key in the entitlement, pace and parked buckets.
+// Key returns the customer's key in the entitlement and pace buckets.
 func (c Customer) Key() string { return entitlement.Key(c.Account, c.ID) }
 
-// String is for logs and errors.
+// String returns the customer as logs and errors write it.
 func (c Customer) String() string {
 	if c.Account == "" {
 		return c.ID
@@ -27,10 +27,11 @@ func (c Customer) String() string {
 	return c.Account + "/" + c.ID
 }
 
-// LogValue is String, for logs in JSON too.
+// LogValue makes JSON logs show String too.
 func (c Customer) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// Lane orders the work of syncers: what webhooks and people wait for goes before what can wait.
+// Lane is a priority of markers: syncers work on [Now], for webhooks, before [Bulk], for work that
+// can wait.
 type Lane string
 
 const (
@@ -43,13 +44,13 @@ const (
 	none = "none"
 )
 
-// tokens is "<mode>.<acct>.<cus>", the part that all subjects of a customer share.
+// tokens returns "<mode>.<acct>.<cus>", which all subjects of a customer share.
 func (c Customer) tokens() string {
 	return string(c.Mode) + "." + idToken(c.Account, self) + "." + idToken(c.ID, none)
 }
 
-// idToken writes an id as one subject token, "" as absent. An id that reads like the absent word is escaped
-// in its first byte, so that no id can pose as it.
+// idToken returns an id as one subject token, absent for "". An id equal to the absent word is
+// escaped in its first byte, so that no id can be mistaken for it.
 func idToken(id, absent string) string {
 	switch id {
 	case "":
@@ -71,20 +72,21 @@ func tokenID(token, absent string) (string, error) {
 	return id, err
 }
 
-// EventSubject is where an event of type typ is logged.
+// EventSubject returns the subject of an event of type typ in STRIPE_EVENTS.
 func EventSubject(c Customer, typ string) string {
 	return "stripe.event." + c.tokens() + "." + typeTokens(typ)
 }
 
-// AccountEvents covers the events of an account in a mode; the customer in c does not matter.
+// AccountEvents returns the filter for the events of an account in a mode. It ignores the customer
+// id of c.
 func AccountEvents(c Customer) string {
 	return "stripe.event." + string(c.Mode) + "." + idToken(c.Account, self) + ".>"
 }
 
-// plainType reports whether a type is made of lower-case letters and single dots, as nearly all of Stripe's are: it is
-// its own tokens.
+// plainType reports whether a type consists of lower-case letters, underscores and single dots, as
+// nearly all of Stripe's types do, and needs no escaping.
 func plainType(typ string) bool {
-	dot := true // as if behind one: the first part must not be empty either
+	dot := true // the first part must not be empty either
 	for i := 0; i < len(typ); i++ {
 		c := typ[i]
 		if dot && c == '.' || c != '.' && c != '_' && !('a' <= c && c <= 'z') {
@@ -95,8 +97,8 @@ func plainType(typ string) bool {
 	return !dot
 }
 
-// typeTokens keeps the dots of an event type and escapes what else is not a token byte. Empty tokens, which
-// NATS refuses, become "=".
+// typeTokens keeps the dots of an event type and escapes all other bytes that a token cannot have.
+// Empty tokens, which NATS refuses, become "=".
 func typeTokens(typ string) string {
 	if plainType(typ) {
 		return typ
@@ -109,6 +111,9 @@ func typeTokens(typ string) string {
 	}
 	return strings.Join(parts, ".")
 }
+
+// EventsOf returns the filter for the customer's events.
+func EventsOf(c Customer) string { return "stripe.event." + c.tokens() + ".>" }
 
 // ParseEventSubject is the inverse of [EventSubject].
 func ParseEventSubject(subject string) (c Customer, typ string, err error) {
@@ -127,12 +132,13 @@ func ParseEventSubject(subject string) (c Customer, typ string, err error) {
 	return c, strings.Join(parts, "."), nil
 }
 
-// SyncSubject is where the customer's marker of a lane waits.
+// SyncSubject returns the subject of the customer's marker in a lane.
 func SyncSubject(l Lane, c Customer) string {
 	return "stripe.sync." + string(c.Mode) + "." + string(l) + strings.TrimPrefix(c.tokens(), string(c.Mode))
 }
 
-// OwnMarkers covers the markers of a lane of one's own account's customers.
+// OwnMarkers returns the filter for a lane's markers of the customers of the platform's own
+// account.
 func OwnMarkers(m entitlement.Mode, l Lane) string {
 	return "stripe.sync." + string(m) + "." + string(l) + "." + self + ".>"
 }
@@ -147,15 +153,10 @@ func ParseSyncSubject(subject string) (Lane, Customer, error) {
 	return "", Customer{}, fmt.Errorf("subject %q: not stripe.sync.<mode>.<lane>.<acct>.<cus>", subject)
 }
 
-// WakeSubject holds the customer's scheduled next check.
+// WakeSubject returns the subject of the customer's wake.
 func WakeSubject(c Customer) string { return "stripe.wake." + c.tokens() }
 
-// ParseWakeSubject is the inverse of [WakeSubject].
-func ParseWakeSubject(subject string) (Customer, error) {
-	return parseWhole(subject, "stripe.wake.")
-}
-
-// SyncedSubject is where the customer's sync records are kept.
+// SyncedSubject returns the subject of the customer's records.
 func SyncedSubject(c Customer) string { return "stripe.synced." + c.tokens() }
 
 // ParseSyncedSubject is the inverse of [SyncedSubject].
@@ -163,7 +164,8 @@ func ParseSyncedSubject(subject string) (Customer, error) {
 	return parseWhole(subject, "stripe.synced.")
 }
 
-// CronSubject holds the schedule of a job, JobSubject receives it when it is due.
+// CronSubject returns the subject of a job's schedule, [JobSubject] the subject on which the job
+// arrives when it is due.
 func CronSubject(m entitlement.Mode, name string) string {
 	return "stripe.cron." + string(m) + "." + name
 }
@@ -172,11 +174,17 @@ func JobSubject(m entitlement.Mode, name string) string {
 	return "stripe.job." + string(m) + "." + name
 }
 
-// JobFromNothing is the body of a job's message after STRIPE_SYNC was lost: the job then also does what it otherwise leaves to
-// what STRIPE_SYNC holds.
+// ServiceName returns the name of the micro service with which the syncers of a mode answer apps.
+func ServiceName(m entitlement.Mode) string { return "entitled-sync-" + string(m) }
+
+// PingSubject returns the subject on which each running syncer of a mode answers a ping.
+func PingSubject(m entitlement.Mode) string { return "$SRV.PING." + ServiceName(m) }
+
+// JobFromNothing is the body of a job's message after STRIPE_SYNC was lost. The job then also does
+// the work that it otherwise leaves to the pending markers and wakes.
 const JobFromNothing = `{"from":"nothing"}`
 
-// ParkedKey is the customer's key in the stripe_state bucket.
+// ParkedKey returns the customer's key in the stripe_state bucket.
 func ParkedKey(c Customer) string { return "parked." + c.tokens() }
 
 // ParseParkedKey is the inverse of [ParkedKey].
@@ -184,7 +192,7 @@ func ParseParkedKey(key string) (Customer, error) {
 	return parseWhole(key, "parked.")
 }
 
-// parseWhole reads a subject that ends with its customer.
+// parseWhole parses a subject that ends with its customer.
 func parseWhole(subject, prefix string) (Customer, error) {
 	if strings.Count(subject, ".") != strings.Count(prefix, ".")+2 {
 		return Customer{}, fmt.Errorf("subject %q: not %s<mode>.<acct>.<cus>", subject, prefix)
@@ -193,7 +201,7 @@ func parseWhole(subject, prefix string) (Customer, error) {
 	return c, err
 }
 
-// parse reads a customer and returns what is behind it.
+// parse parses a customer and returns the rest of the subject.
 func parse(subject, prefix string) (c Customer, rest string, err error) {
 	s, ok := strings.CutPrefix(subject, prefix)
 	p := strings.SplitN(s, ".", 4)

@@ -12,15 +12,18 @@ func TestSubjects(t *testing.T) {
 	t.Parallel()
 	own := Customer{Mode: entitlement.Live, ID: "cus_1"}
 	connected := Customer{Mode: entitlement.Test, Account: "acct_2", ID: "cus_1"}
-	nobody := Customer{Mode: entitlement.Test}
+	none := Customer{Mode: entitlement.Test}
 	posing := Customer{Mode: entitlement.Test, Account: "self", ID: "none"}
 	for _, tc := range []struct{ got, want string }{
-		{EventSubject(own, "customer.subscription.updated"), "stripe.event.live.self.cus_1.customer.subscription.updated"},
+		{EventSubject(own, "customer.subscription.updated"),
+			"stripe.event.live.self.cus_1.customer.subscription.updated"},
 		{EventSubject(connected, "invoice.paid"), "stripe.event.test.acct_2.cus_1.invoice.paid"},
-		{EventSubject(nobody, "product.updated"), "stripe.event.test.self.none.product.updated"},
+		{EventSubject(none, "product.updated"), "stripe.event.test.self.none.product.updated"},
 		{EventSubject(posing, "a"), "stripe.event.test.=73elf.=6Eone.a"},
 		{EventSubject(own, "a..b*.>"), "stripe.event.live.self.cus_1.a.=.b=2A.=3E"},
 		{EventSubject(own, ""), "stripe.event.live.self.cus_1.="},
+		{EventsOf(connected), "stripe.event.test.acct_2.cus_1.>"},
+		{EventsOf(posing), "stripe.event.test.=73elf.=6Eone.>"},
 		{SyncSubject(Now, own), "stripe.sync.live.now.self.cus_1"},
 		{SyncSubject(Bulk, connected), "stripe.sync.test.bulk.acct_2.cus_1"},
 		{WakeSubject(own), "stripe.wake.live.self.cus_1"},
@@ -28,6 +31,7 @@ func TestSubjects(t *testing.T) {
 		{ParkedKey(own), "parked.live.self.cus_1"},
 		{CronSubject(entitlement.Live, "sweep"), "stripe.cron.live.sweep"},
 		{JobSubject(entitlement.Live, "sweep"), "stripe.job.live.sweep"},
+		{PingSubject(entitlement.Live), "$SRV.PING.entitled-sync-live"},
 		{MsgID("", "evt_1"), "self/evt_1"},
 		{MsgID("acct_2", "evt_1"), "acct_2/evt_1"},
 		{MsgID("self", "evt\r\n1"), "=73elf/evt=0D=0A1"},
@@ -42,20 +46,19 @@ func TestSubjects(t *testing.T) {
 func TestParseSubjectRefuses(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
-		"", "stripe", "stripe.event", "stripe.event.live.self", "stripe.event.prod.self.cus_1.a", "stripe.event.live.self.cus_1",
-		"stripe.event.live..cus_1.a", "stripe.event.live.self.cus_1.", "stripe.event.live.self.cus_1.a..b", "stripe.event.live.self.cus=6.a",
+		"", "stripe", "stripe.event", "stripe.event.live.self", "stripe.event.prod.self.cus_1.a",
+		"stripe.event.live.self.cus_1", "stripe.event.live..cus_1.a", "stripe.event.live.self.cus_1.",
+		"stripe.event.live.self.cus_1.a..b", "stripe.event.live.self.cus=6.a",
 		"stripe.event.live.self.cus=61.a", // an escaped "a", which needs no escape
-		"stripe.sync.live.soon.self.cus_1", "stripe.sync.live.now.self.cus_1.a", "stripe.sync.live.now.self", "stripe.wake.live.self.cus_1.a",
-		"stripe.wake.live.self.cus_1.", "stripe.wake.live.self", "stripe.synced.live.self.*", "parked.live.self.cus_1.x",
+		"stripe.sync.live.soon.self.cus_1", "stripe.sync.live.now.self.cus_1.a", "stripe.sync.live.now.self",
+		"stripe.wake.live.self.cus_1.a", "stripe.wake.live.self.cus_1.", "stripe.wake.live.self",
+		"stripe.synced.live.self.*", "parked.live.self.cus_1.x",
 	} {
 		if c, typ, err := ParseEventSubject(s); err == nil {
 			t.Errorf("event %q: got %+v, %q", s, c, typ)
 		}
 		if l, c, err := ParseSyncSubject(s); err == nil {
 			t.Errorf("sync %q: got %q, %+v", s, l, c)
-		}
-		if c, err := ParseWakeSubject(s); err == nil {
-			t.Errorf("wake %q: got %+v", s, c)
 		}
 		if c, err := ParseSyncedSubject(s); err == nil {
 			t.Errorf("synced %q: got %+v", s, c)
@@ -83,10 +86,11 @@ func TestMarker(t *testing.T) {
 	}
 }
 
-// FuzzSubject: any account, customer and type makes valid subjects and reads back the same.
+// Every account, customer and type makes valid subjects, which parse to the same.
 func FuzzSubject(f *testing.F) {
 	for _, s := range [][3]string{
-		{"", "cus_QXg1o8vcGmoR32", "customer.subscription.updated"}, {"acct_1PgafTB7WZ01zgkW", "", "a"}, {"self", "none", "."}, {"=73elf", "=6Eone", "="},
+		{"", "cus_QXg1o8vcGmoR32", "customer.subscription.updated"}, {"acct_1PgafTB7WZ01zgkW", "", "a"},
+		{"self", "none", "."}, {"=73elf", "=6Eone", "="},
 		{"a.b", "*", ">.*"}, {"\x00\r\n", " é\xff", ""}, {"Self", "selfx", "x..y."},
 	} {
 		f.Add(s[0], s[1], s[2], true)
@@ -103,7 +107,8 @@ func FuzzSubject(f *testing.F) {
 				t.Errorf("%q: %d tokens, want %d", subject, len(parts), tokens)
 			}
 			for _, p := range parts {
-				if p == "" || strings.Trim(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=") != "" {
+				if p == "" ||
+					strings.Trim(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=") != "" {
 					t.Errorf("%q: bad token %q", subject, p)
 				}
 			}
@@ -114,7 +119,8 @@ func FuzzSubject(f *testing.F) {
 		if gotType != typ {
 			t.Errorf("%q: type %q back, want %q", subject, gotType, typ)
 		}
-		// What Parse lets through must fit the server's control line of 4,096 bytes with its reply subject and sizes.
+		// The subject of a parsed event must fit the server's control line of 4,096 bytes, with its
+		// reply subject and sizes.
 		if len(account) <= maxID && len(id) <= maxID && len(typ) <= maxID && len(subject) > 2500 {
 			t.Errorf("subject of %d bytes", len(subject))
 		}
@@ -126,8 +132,6 @@ func FuzzSubject(f *testing.F) {
 				t.Errorf("%q: lane %q", subject, lane)
 			}
 		}
-		back, err = ParseWakeSubject(WakeSubject(c))
-		check(WakeSubject(c), 5, back, err)
 		back, err = ParseSyncedSubject(SyncedSubject(c))
 		check(SyncedSubject(c), 5, back, err)
 		back, err = ParseParkedKey(ParkedKey(c))
@@ -146,11 +150,12 @@ func BenchmarkEventSubject(b *testing.B) {
 	}
 }
 
-// A log line has a customer as people and commands write it.
+// A log writes a customer as commands and people do.
 func TestCustomerInALog(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("parked", "customer", Customer{Mode: "test", Account: "acct_1", ID: "cus_1"})
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("parked",
+		"customer", Customer{Mode: "test", Account: "acct_1", ID: "cus_1"})
 	if want := `"customer":"acct_1/cus_1"`; !strings.Contains(b.String(), want) {
 		t.Errorf("%slacks %s", b.String(), want)
 	}

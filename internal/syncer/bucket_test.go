@@ -1,43 +1,39 @@
 package syncer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/store"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
 
-// A bucket of many batches is read whole, each customer once, as it is now; what is no customer's is left out.
+// Each customer's entry is read once, as it is now; what is no customer's is left out. Package
+// streams proves that a bucket is read whole.
 func TestEachSnapshot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	s, err := openStore(t.Context(), publisher{JetStream: r.js, took: topology.NameNoRoom}, entitlement.Test)
+	s, err := store.Open(t.Context(), store.Publisher{JetStream: r.js, Took: topology.NameNoRoom}, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
 	read := func(ctx context.Context) (keys []string, err error) {
 		var mu sync.Mutex
-		err = s.eachSnapshot(ctx, entitlement.Test, everybody, func(_ context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
-			mu.Lock()
-			defer mu.Unlock()
-			keys = append(keys, c.Key()+" "+string(data))
-			return nil
-		})
+		err = s.EachSnapshot(ctx, entitlement.Test, store.Everyone,
+			func(_ context.Context, c stripeevent.Customer, data []byte, _ uint64) error {
+				mu.Lock()
+				defer mu.Unlock()
+				keys = append(keys, c.Key()+" "+string(data))
+				return nil
+			})
 		slices.Sort(keys)
 		return keys, err
 	}
@@ -46,13 +42,13 @@ func TestEachSnapshot(t *testing.T) {
 	}
 
 	var want []string
-	for i := range 3*readAhead + 1 {
+	for i := range 100 {
 		key := fmt.Sprintf("cus_%d", i)
 		if i%2 == 0 {
 			key = "acct_1." + key
 		}
 		for _, data := range []string{"first", "second"} {
-			if _, err := s.bucket.Put(t.Context(), key, []byte(data)); err != nil {
+			if _, err := s.Bucket.Put(t.Context(), key, []byte(data)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -60,13 +56,13 @@ func TestEachSnapshot(t *testing.T) {
 	}
 	slices.Sort(want)
 	for key, take := range map[string]func(context.Context, string) error{
-		"cus_deleted": func(ctx context.Context, key string) error { return s.bucket.Delete(ctx, key) },
-		"cus_purged":  func(ctx context.Context, key string) error { return s.bucket.Purge(ctx, key) },
+		"cus_deleted": func(ctx context.Context, key string) error { return s.Bucket.Delete(ctx, key) },
+		"cus_purged":  func(ctx context.Context, key string) error { return s.Bucket.Purge(ctx, key) },
 		"not.a.customers": func(context.Context, string) error {
 			return nil
 		},
 	} {
-		if _, err := s.bucket.Put(t.Context(), key, []byte("x")); err != nil {
+		if _, err := s.Bucket.Put(t.Context(), key, []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		if err := take(t.Context(), key); err != nil {
@@ -81,9 +77,10 @@ func TestEachSnapshot(t *testing.T) {
 		t.Errorf("read (-want +got):\n%s", diff)
 	}
 
-	// Whoever reads is told when it ends early.
+	// The reading fails if it ends early.
 	full := errors.New("full")
-	err = s.eachSnapshot(t.Context(), entitlement.Test, everybody, func(context.Context, stripeevent.Customer, []byte, uint64) error { return full })
+	err = s.EachSnapshot(t.Context(), entitlement.Test, store.Everyone,
+		func(context.Context, stripeevent.Customer, []byte, uint64) error { return full })
 	if !errors.Is(err, full) {
 		t.Errorf("a reader that fails ends with %v", err)
 	}
@@ -92,77 +89,4 @@ func TestEachSnapshot(t *testing.T) {
 	if _, err := read(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("a reader whose context ended ends with %v", err)
 	}
-	var once sync.Once
-	err = s.eachSnapshot(t.Context(), entitlement.Test, everybody, func(ctx context.Context, _ stripeevent.Customer, _ []byte, _ uint64) (err error) {
-		once.Do(func() {
-			var stream jetstream.Stream
-			if stream, err = r.js.Stream(ctx, "KV_"+s.bucket.Bucket()); err == nil {
-				err = stream.Purge(ctx)
-			}
-		})
-		return err
-	})
-	if err == nil || !strings.Contains(err.Error(), "entries are left") {
-		t.Errorf("a reader of a bucket that was emptied meanwhile ends with %v", err)
-	}
-}
-
-// A server that says nothing for more than a second, which nats.go takes for the end, is waited for.
-func TestEachSnapshotOfASilentServer(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.putSnapshot("cus_1")
-	silent := &silence{at: "CONSUMER.MSG.NEXT.", lasts: 1200 * time.Millisecond}
-	s := r.operator(func(c *Config) { c.NATS = r.conn(t, nats.SetCustomDialer(silent)) }).s.store
-	n := 0
-	err := s.eachSnapshot(t.Context(), entitlement.Test, everybody, func(context.Context, stripeevent.Customer, []byte, uint64) error {
-		n++
-		return nil
-	})
-	if err != nil || n != 1 || !silent.fell.Load() {
-		t.Errorf("%d entries, %v; want the one there is, after a silence", n, err)
-	}
-}
-
-// So it is of a log.
-func TestReadLogOfASilentServer(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.customer()
-	r.deliver(r.sim.Events()[0])
-	silent := &silence{at: "CONSUMER.MSG.NEXT.", lasts: 1200 * time.Millisecond}
-	s := r.operator(func(c *Config) { c.NATS = r.conn(t, nats.SetCustomDialer(silent)) }).s.store
-	n := 0
-	err := s.readLog(t.Context(), topology.EventsStream, jetstream.OrderedConsumerConfig{}, func(jetstream.Msg) error {
-		n++
-		return nil
-	})
-	if err != nil || n != 1 || !silent.fell.Load() {
-		t.Errorf("%d messages, %v; want the one there is, after a silence", n, err)
-	}
-}
-
-// A silence keeps back what a client writes, once, from the first of its requests on that is at a subject.
-type silence struct {
-	at    string
-	lasts time.Duration
-	fell  atomic.Bool
-}
-
-type silenced struct {
-	net.Conn
-	*silence
-}
-
-// Dial is nats.go's.
-func (s *silence) Dial(network, address string) (net.Conn, error) {
-	c, err := net.Dial(network, address)
-	return silenced{c, s}, err
-}
-
-func (c silenced) Write(b []byte) (int, error) {
-	if bytes.Contains(b, []byte(c.at)) && c.fell.CompareAndSwap(false, true) {
-		<-time.After(c.lasts)
-	}
-	return c.Conn.Write(b)
 }

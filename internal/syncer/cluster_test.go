@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"entitled/internal/natstest"
+	"entitled/internal/protocol"
 	"entitled/internal/stripeevent"
+	"entitled/internal/sweep"
 	"entitled/internal/topology"
 )
 
-// On streams of three replicas the server answers a lost compare-and-set with another code. Whole accounts are brought in, forgotten,
-// written meanwhile and relieved there too.
+// On streams of three replicas the server answers a lost compare-and-set with another code. Whole
+// accounts are brought in, forgotten, written meanwhile and relieved there too.
 func TestWholeAccountsOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := natstest.Cluster(t, 3)
@@ -18,11 +20,11 @@ func TestWholeAccountsOnACluster(t *testing.T) {
 	ids := r.load(120)
 	o := r.operator()
 	ctx := t.Context()
-	if rep, err := o.Backfill(ctx, SweepOptions{}); err != nil || rep.Created != len(ids) {
+	if rep, err := o.Backfill(ctx, sweep.Options{}); err != nil || rep.Created != len(ids) {
 		t.Fatalf("backfill: %+v, %v", rep, err)
 	}
 	r.purge(ours(ids[0]))
-	if rep, err := o.Backfill(ctx, SweepOptions{}); err != nil || rep.Created != 1 || rep.Unchanged != len(ids)-1 {
+	if rep, err := o.Backfill(ctx, sweep.Options{}); err != nil || rep.Created != 1 || rep.Unchanged != len(ids)-1 {
 		t.Errorf("after forgetting one: %+v, %v", rep, err)
 	}
 
@@ -34,39 +36,18 @@ func TestWholeAccountsOnACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, stale := range []uint64{0, revision - 1} {
-		if _, err := s.WriteSnapshot(ctx, c.Key(), data, stale); !errors.Is(err, errConflict) {
+		if _, err := s.WriteSnapshot(ctx, c.Key(), data, stale); !errors.Is(err, protocol.ErrConflict) {
 			t.Errorf("write over revision %d of %d: %v, want a conflict", stale, revision, err)
 		}
 	}
-	sw := o.s.newSweep(SweepOptions{})
-	cur, err := sw.current(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &overwrite{group: &group{customer: c}, next: *cur.snapshot, cur: cur}
-	w.cur.revision--
-	if err := sw.overwrite(ctx, []*overwrite{w}); err != nil || sw.done.Left != 1 {
-		t.Errorf("sweep over a stale revision: %+v, %v; want one left", sw.done, err)
-	}
-
-	// A write that meets another on its way has a code of its own.
-	if cur, err = sw.current(ctx, c); err != nil {
-		t.Fatal(err)
-	}
-	sw.done = SweepReport{}
-	twice := []*overwrite{{group: &group{customer: c}, next: *cur.snapshot, cur: cur, outcome: Changed}, {group: &group{customer: c}, next: *cur.snapshot, cur: cur}}
-	if err := sw.overwrite(ctx, twice); err != nil || sw.done.Changed != 1 || sw.done.Left != 1 {
-		t.Errorf("two writes over one revision: %+v, %v; want one written and one left", sw.done, err)
-	}
-
 	for _, id := range ids {
 		r.mark(ours(id))
 	}
-	end, err := s.markersEnd(ctx)
+	end, err := s.MarkersEnd(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rep, err := o.s.sweepDirty(ctx, relief{markersEnd: end, Lane: stripeevent.Now})
+	rep, err := sweep.Relieve(ctx, o.s.sweeps(), stripeevent.Now, end)
 	if err != nil || rep.Unchanged != len(ids) {
 		t.Errorf("relief: %+v, %v", rep, err)
 	}

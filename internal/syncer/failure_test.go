@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,13 +12,16 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/protocol"
+	"entitled/internal/record"
+	"entitled/internal/streams"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// readiness is what a syncer told Config.Ready.
+// readiness has the last call of Config.Ready for each condition.
 type readiness struct {
 	mu         sync.Mutex
 	conditions map[string]error
@@ -40,26 +42,21 @@ func (r *readiness) err(condition string) error {
 	return r.conditions[condition]
 }
 
-func (r *rig) failure(c stripeevent.Customer) (f Failure, ok bool) {
+func (r *rig) failure(c stripeevent.Customer) (f record.Failure, ok bool) {
 	r.t.Helper()
 	kv, err := r.js.KeyValue(r.t.Context(), topology.StateBucket)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	data, _, err := get(r.t.Context(), kv, stripeevent.ParkedKey(c))
-	if err != nil {
-		r.t.Fatal(err)
+	v, err := streams.Entry[record.Failure]{KV: kv, Key: stripeevent.ParkedKey(c)}.Get(r.t.Context())
+	if err != nil || v.Revision != 0 && !v.OK {
+		r.t.Fatal(v, err)
 	}
-	if data == nil {
-		return f, false
-	}
-	if err := json.Unmarshal(data, &f); err != nil {
-		r.t.Fatal(err)
-	}
-	return f, true
+	return v.V, v.OK
 }
 
-// A key without a permission stops the work and keeps every marker; with the permission back, it goes on by itself.
+// A key without a permission stops the work and keeps every marker; with the permission back, it
+// goes on by itself.
 func TestRefusedKeyKeepsEveryMarker(t *testing.T) {
 	t.Parallel()
 	var ready readiness
@@ -90,7 +87,8 @@ func TestRefusedKeyKeepsEveryMarker(t *testing.T) {
 	}
 }
 
-// A bucket that is gone makes a syncer unready for as long as it is; a consumer that is gone is made again.
+// A bucket that is gone makes a syncer unready for as long as it is; a consumer that is gone is
+// made again.
 func TestReadyFollowsTheTopology(t *testing.T) {
 	t.Parallel()
 	var ready readiness
@@ -109,7 +107,8 @@ func TestReadyFollowsTheTopology(t *testing.T) {
 		t.Fatal(err)
 	}
 	natstest.Eventually(t, patience, func() error {
-		if err := ready.err(conditionTopology); err == nil || !strings.Contains(err.Error(), "bucket entitlements_test is missing") {
+		if err := ready.err(conditionTopology); err == nil ||
+			!strings.Contains(err.Error(), "bucket entitlements_test is missing") {
 			return fmt.Errorf("condition topology is %v, want the missing bucket", err)
 		}
 		return nil
@@ -131,7 +130,7 @@ func TestReadyFollowsTheTopology(t *testing.T) {
 	r.awaitRecords(c, 2)
 }
 
-// A key that Stripe does not know shows before anybody is dirty: a job meets it.
+// A key that Stripe does not know is noticed before a customer is marked: a job uses it.
 func TestUnknownKeyIsNotReady(t *testing.T) {
 	t.Parallel()
 	var ready readiness
@@ -152,7 +151,8 @@ func TestUnknownKeyIsNotReady(t *testing.T) {
 	r.await(c, "active", status("active"))
 }
 
-// The probe of a key that a job was refused with ends with the first answer that shows that Stripe knows it.
+// The probe of a key that a job was refused with ends with the first answer that shows that Stripe
+// knows it.
 func TestProbeOfAnUnknownKey(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -168,14 +168,15 @@ func TestProbeOfAnUnknownKey(t *testing.T) {
 	}{
 		{"still unknown", []stripesim.Key{{Secret: "rk_test_another"}}, stripesim.Faults{}, false},
 		{"Stripe is down", nil, stripesim.Faults{Error503: 1}, false},
-		{"somebody else answers", nil, stripesim.Faults{HTML502: 1}, false},
+		{"another server answers", nil, stripesim.Faults{HTML502: 1}, false},
 		{"too many requests", nil, stripesim.Faults{RateLimited: 1}, false},
-		{"may not read events", []stripesim.Key{{Secret: key, Permissions: []string{"rak_customer_read"}}}, stripesim.Faults{}, true},
+		{"may not read events", []stripesim.Key{{Secret: key, Permissions: []string{"rak_customer_read"}}},
+			stripesim.Faults{}, true},
 		{"all is well", nil, stripesim.Faults{}, true},
 	} {
 		r.sim.SetKeys(step.keys...)
 		r.sim.SetFaults(step.faults)
-		if err := again(t.Context()); (err == nil || accepted(dispose(err))) != step.ends {
+		if err := again(t.Context()); (err == nil || accepted(protocol.Dispose(err))) != step.ends {
 			t.Errorf("%s: the probe says %v, want its end to be %t", step.name, err, step.ends)
 		}
 	}
@@ -189,7 +190,8 @@ func (r *rig) marker(c stripeevent.Customer) (*jetstream.RawStreamMsg, error) {
 	return stream.GetLastMsgForSubject(r.t.Context(), stripeevent.SyncSubject(stripeevent.Now, c))
 }
 
-// One customer that Stripe refuses is parked at once and harms nobody else; its next event tries it again.
+// A customer that Stripe refuses is parked at once, and the others are synced. Its next event tries
+// it again.
 func TestPoisonIsParkedAndUnparked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -210,8 +212,8 @@ func TestPoisonIsParkedAndUnparked(t *testing.T) {
 	})
 	r.awaitIdle()
 	recs := r.records(poison)
-	if last := recs[len(recs)-1]; last.Outcome != Parked || last.Error == "" || last.Revision != 0 {
-		t.Errorf("last record %s, want parked with its reason", last.encode())
+	if last := recs[len(recs)-1]; last.Outcome != record.Parked || last.Error == "" || last.Revision != 0 {
+		t.Errorf("last record %s, want parked with its reason", last.Encode())
 	}
 
 	r.sim.SetFaults(stripesim.Faults{})
@@ -225,7 +227,7 @@ func TestPoisonIsParkedAndUnparked(t *testing.T) {
 	})
 }
 
-// When nobody succeeds, the refused request may be our own fault: nobody is parked.
+// If no customer succeeds, the refused request may be our own fault, so no customer is parked.
 func TestOneBadRequestParksNobody(t *testing.T) {
 	t.Parallel()
 	var ready readiness
@@ -245,7 +247,7 @@ func TestOneBadRequestParksNobody(t *testing.T) {
 			return nil
 		})
 		if f, _ := r.failure(c); f.ParkedAt != nil {
-			t.Errorf("%s is parked although nobody succeeds: %+v", c, f)
+			t.Errorf("%s is parked although no customer succeeds: %+v", c, f)
 		}
 	}
 	if ready.err(conditionStripe) == nil {
@@ -256,7 +258,7 @@ func TestOneBadRequestParksNobody(t *testing.T) {
 	r.await(b, "active", status("active"))
 }
 
-// An account that was disconnected parks its own customers and nobody else's.
+// A disconnected account parks its own customers and no others.
 func TestRevokedAccountIsParked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -286,12 +288,14 @@ func TestRevokedAccountIsParked(t *testing.T) {
 	r.await(ours, "active", status("active"))
 }
 
-// Every page, every item, under every transient fault at once: what is written is whole, and everything is written in the end.
+// Every page, every item, under every transient fault at once: what is written is whole, and
+// everything is written in the end.
 func TestFaultsDelayButNeverCorrupt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	r.sim.SetFaults(stripesim.Faults{
-		RateLimited: 0.05, Error500: 0.05, Error503: 0.05, Error409: 0.05, HTML200: 0.05, HTML502: 0.05, Reset: 0.05, Truncate: 0.05,
+		RateLimited: 0.05, Error500: 0.05, Error503: 0.05, Error409: 0.05, HTML200: 0.05, HTML502: 0.05,
+		Reset: 0.05, Truncate: 0.05,
 	})
 	want := map[stripeevent.Customer]int{}
 	for n := range 12 {
@@ -307,7 +311,8 @@ func TestFaultsDelayButNeverCorrupt(t *testing.T) {
 	for c := range want {
 		r.mark(c)
 	}
-	// The faults last until each has met some or come through: with them for ever, the next try of one without luck is minutes away.
+	// The faults last until each customer has met some or has been synced. If they never ended, the
+	// next try of some customers would be minutes away.
 	for c := range want {
 		natstest.Eventually(t, patience, func() error {
 			if f, _ := r.failure(c); f.Attempts < 3 {

@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A wire is what a process says to NATS and to Stripe, of which one call goes wrong. It reads the bytes that nats.go writes, so
-// no call escapes it, whichever function makes it.
+// A wire is what a process says to NATS and to Stripe, of which one call goes wrong. It reads the
+// bytes that nats.go writes, so no call escapes it, whichever function makes it.
 type wire struct {
 	fault fault
 	// past reaches the server past the wire.
@@ -38,7 +38,7 @@ func newWire(past *nats.Conn, kill func()) *wire {
 	return &wire{past: past, kill: kill, calls: make(map[string]int)}
 }
 
-// begin counts calls anew, of which one is to go wrong.
+// begin resets the counts of calls, and sets the one that fails.
 func (w *wire) begin(flt fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,7 +88,8 @@ func (c *tapped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// firstFrame is the first whole frame of the protocol in b, and the message that it publishes, if it does.
+// firstFrame is the first whole frame of the protocol in b, and the message that it publishes, if
+// it does.
 func firstFrame(b []byte) (frame []byte, m *nats.Msg) {
 	end := bytes.Index(b, []byte("\r\n"))
 	if end < 0 {
@@ -207,8 +208,9 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// opOf names a call by what it is about, without names of customers, revisions or runs. Empty are the client's own affairs: heartbeats, flow
-// control, and consumers that it removes and that would vanish by themselves.
+// opOf names a call by what it is about, without names of customers, revisions or runs. Empty are
+// the client's own affairs: heartbeats, flow control, and consumers that it removes and that would
+// vanish by themselves.
 func opOf(m *nats.Msg) string {
 	api, isAPI := strings.CutPrefix(m.Subject, "$JS.API.")
 	entry, isEntry := strings.CutPrefix(m.Subject, "$KV.")

@@ -8,24 +8,25 @@ import (
 // A gate stops the taking of work while Stripe refuses the key.
 type gate struct {
 	mu sync.Mutex
-	// open is closed (as a channel) while work may be taken; a new one stands there while it may not.
-	open chan struct{}
-	shut bool
+	// opened is closed while the gate is open, so waiting returns at once; shutting the gate
+	// replaces it.
+	opened chan struct{}
+	shut   bool
 }
 
 func newGate() *gate {
-	g := &gate{open: make(chan struct{})}
-	close(g.open)
+	g := &gate{opened: make(chan struct{})}
+	close(g.opened)
 	return g
 }
 
 // wait returns when the gate is open, or with the cause when ctx ends.
 func (g *gate) wait(ctx context.Context) error {
 	g.mu.Lock()
-	open := g.open
+	opened := g.opened
 	g.mu.Unlock()
 	select {
-	case <-open:
+	case <-opened:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -39,7 +40,7 @@ func (g *gate) close() bool {
 	if g.shut {
 		return false
 	}
-	g.shut, g.open = true, make(chan struct{})
+	g.shut, g.opened = true, make(chan struct{})
 	return true
 }
 
@@ -48,7 +49,7 @@ func (g *gate) reopen() {
 	defer g.mu.Unlock()
 	if g.shut {
 		g.shut = false
-		close(g.open)
+		close(g.opened)
 	}
 }
 

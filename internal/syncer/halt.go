@@ -5,31 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
+	"entitled/internal/protocol"
 	"entitled/internal/stripeapi"
 )
 
-// probeEvery is how often a refused key is tried again.
-const probeEvery = 5 * time.Second
-
-// halt stops the taking of work after Stripe refused the key for a customer. The probe repeats the request that was refused:
-// only that proves that its permission is back.
-func (s *Syncer) halt(t task, err error) {
+// halt stops the taking of work after Stripe refused the key for a customer. The probe repeats the
+// request that was refused: only that proves that its permission is back.
+func (s *Syncer) halt(t protocol.Task, err error) {
 	s.haltUntil(err, func(ctx context.Context) error {
-		_, _, err := s.protocol.Fetch(ctx, t.customer, s.probePlace)
+		d, err := s.outside.Document(ctx, 0)
+		if err == nil {
+			_, _, err = s.outside.Fetch(ctx, t.Customer, d.Entitlements(t.Customer.Account), s.probePermit)
+		}
 		return err
 	})
 }
 
-// haltJob is halt for a job, if its error says that Stripe does not know the key. One that lacks a permission may still do for the rest.
+// haltJob is halt for a job whose error says that Stripe does not know the key. A key that lacks a
+// permission may still serve for other requests.
 func (s *Syncer) haltJob(err error) {
 	if !unknownKey(err) {
 		return
 	}
 	s.haltUntil(err, func(ctx context.Context) error {
 		_, _, err := s.stripe.ListEvents(ctx, "", stripeapi.EventQuery{})
-		if dispose(err) == halt && !unknownKey(err) {
+		if protocol.Dispose(err) == protocol.Halt && !unknownKey(err) {
 			return nil // the permission is missing, so the key is known
 		}
 		return err
@@ -38,20 +39,24 @@ func (s *Syncer) haltJob(err error) {
 
 func unknownKey(err error) bool {
 	e, ok := errors.AsType[*stripeapi.Error](err)
-	return ok && e.Status == http.StatusUnauthorized && dispose(err) == halt
+	return ok && e.Status == http.StatusUnauthorized && protocol.Dispose(err) == protocol.Halt
 }
 
-// haltUntil stops the taking of work until again succeeds, or fails for another reason than the key.
+// haltUntil stops the taking of work until again succeeds, or fails for another reason than the
+// key.
 func (s *Syncer) haltUntil(err error, again func(context.Context) error) {
 	if !s.gate.close() {
 		return
 	}
-	s.ready(conditionStripe, fmt.Errorf("key refused by Stripe, every marker is kept; mend the key or its permissions: %w", err))
-	// Never blocks: there is room for one, and the prober takes it before it opens the gate for a next.
+	s.ready(conditionStripe,
+		fmt.Errorf("key refused by Stripe, every marker is kept; correct the key or its permissions: %w", err))
+	// Never blocks: there is room for one, and the prober takes it before it opens the gate for a
+	// next.
 	s.refused <- again
 }
 
-// probe runs until ctx ends: each time the gate closes it repeats the refused request until Stripe accepts the key.
+// probe runs until ctx ends: each time the gate closes it repeats the refused request until Stripe
+// accepts the key.
 func (s *Syncer) probe(ctx context.Context) {
 	for {
 		var again func(context.Context) error
@@ -61,13 +66,13 @@ func (s *Syncer) probe(ctx context.Context) {
 			return
 		}
 		for {
-			if sleep(ctx, probeEvery) != nil {
+			if protocol.Sleep(ctx, s.cfg.Timing.Probe) != nil {
 				return
 			}
-			if s.probePlace(ctx) != nil {
+			if s.probePermit(ctx) != nil {
 				continue
 			}
-			if err := again(ctx); err == nil || accepted(dispose(err)) {
+			if err := again(ctx); err == nil || accepted(protocol.Dispose(err)) {
 				break
 			}
 		}
@@ -76,10 +81,12 @@ func (s *Syncer) probe(ctx context.Context) {
 	}
 }
 
-// probePlace waits for a place in the budget for a probe.
-func (s *Syncer) probePlace(ctx context.Context) error {
-	return s.protocol.Place(ctx, stripeapi.Webhooks)
+// probePermit waits for the permit of a probe.
+func (s *Syncer) probePermit(ctx context.Context) error {
+	return s.outside.TakePermit(ctx, stripeapi.Webhooks)
 }
 
 // accepted says that Stripe accepted the key and refused something else.
-func accepted(d disposition) bool { return d == refuse || d == park || d == suspect }
+func accepted(d protocol.Disposition) bool {
+	return d == protocol.Refuse || d == protocol.Park || d == protocol.Suspect
+}

@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,12 +13,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
 	"entitled/internal/natstest"
+	"entitled/internal/protocol"
+	"entitled/internal/record"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 )
@@ -28,7 +29,7 @@ func TestInspector(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	ctx := t.Context()
-	i, err := Inspect(ctx, r.js, entitlement.Test)
+	i, err := inspect.Open(ctx, r.js, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func TestInspector(t *testing.T) {
 	}
 
 	// Nothing yet.
-	if b, err := i.Lane(ctx, stripeevent.Now); err != nil || b != (Backlog{}) {
+	if b, err := i.Lane(ctx, stripeevent.Now); err != nil || b != (inspect.Backlog{}) {
 		t.Errorf("lane of an empty stream: %+v, %v", b, err)
 	}
 	if at, err := i.NewestEvent(ctx); err != nil || !at.IsZero() {
@@ -52,12 +53,13 @@ func TestInspector(t *testing.T) {
 	r.mark(marked)
 	r.event(lost)
 	parkedAt := time.Unix(1_700_000_000, 0).UTC()
-	for id, f := range map[string]Failure{"cus_p": {Failures: 20, ParkedAt: &parkedAt}, "cus_f": {Failures: 1}} {
+	for id, f := range map[string]record.Failure{"cus_p": {Failures: 20, ParkedAt: &parkedAt}, "cus_f": {Failures: 1}} {
 		b, err := json.Marshal(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := i.state.Put(ctx, stripeevent.ParkedKey(stripeevent.Customer{Mode: entitlement.Test, ID: id}), b); err != nil {
+		if _, err := i.State.Put(ctx, stripeevent.ParkedKey(stripeevent.Customer{Mode: entitlement.Test, ID: id}),
+			b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -68,13 +70,14 @@ func TestInspector(t *testing.T) {
 		}
 		return nil
 	})
-	if b, err := i.Lane(ctx, stripeevent.Bulk); err != nil || b != (Backlog{}) {
+	if b, err := i.Lane(ctx, stripeevent.Bulk); err != nil || b != (inspect.Backlog{}) {
 		t.Errorf("the other lane: %+v, %v", b, err)
 	}
 	if at, err := i.NewestEvent(ctx); err != nil || at.Before(before) {
 		t.Errorf("newest event: %v, %v", at, err)
 	}
-	if f, err := i.Failing(ctx, time.Now()); err != nil || f != (Failing{Retried: 1, Parked: 1, OldestParked: parkedAt}) {
+	if f, err := i.Failing(ctx, time.Now()); err != nil ||
+		f != (inspect.Failing{Retried: 1, Parked: 1, OldestParked: parkedAt}) {
 		t.Errorf("failing: %+v, %v", f, err)
 	}
 	natstest.Eventually(t, patience, func() error { // what is younger than a second is left out
@@ -85,7 +88,7 @@ func TestInspector(t *testing.T) {
 		return nil
 	})
 	if b, err := i.Lane(ctx, stripeevent.Bulk); err != nil || b.Len() != 0 {
-		t.Errorf("looking has marked somebody: %+v, %v", b, err)
+		t.Errorf("inspecting has marked a customer: %+v, %v", b, err)
 	}
 	if now, err := i.Clock(ctx); err != nil || now.Before(before) || now.After(time.Now().Add(time.Second)) {
 		t.Errorf("clock: %v, %v", now, err)
@@ -96,7 +99,7 @@ func TestInspector(t *testing.T) {
 func TestJobNames(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	i, err := inspect.Open(t.Context(), r.js, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +109,8 @@ func TestJobNames(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if diff := cmp.Diff(slices.Sorted(slices.Values(JobNames())), slices.Sorted(maps.Keys(found))); diff != "" {
+		if diff := cmp.Diff(slices.Sorted(slices.Values(inspect.JobNames())),
+			slices.Sorted(maps.Keys(found))); diff != "" {
 			return fmt.Errorf("JobNames and the schedules differ (-names +schedules):\n%s", diff)
 		}
 		return nil
@@ -116,7 +120,7 @@ func TestJobNames(t *testing.T) {
 func TestGauges(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	i, err := inspect.Open(t.Context(), r.js, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,9 +136,10 @@ func TestGauges(t *testing.T) {
 	}
 	mark(1)
 	now := time.Now()
-	g := newGauges(slog.New(slog.DiscardHandler))
-	g.now = func() time.Time { return now }
-	// A scrape gives NATS two seconds, which a busy machine may not keep; then the next one shows it.
+	g := inspect.NewGauges(slog.New(slog.DiscardHandler))
+	g.Now = func() time.Time { return now }
+	// A scrape gives NATS two seconds, which a busy machine may not keep; then the next one shows
+	// it.
 	next := func(want string, names ...string) {
 		t.Helper()
 		natstest.Eventually(t, patience, func() error {
@@ -144,16 +149,16 @@ func TestGauges(t *testing.T) {
 	}
 	const dirty, up = "entitled_syncer_dirty_customers", "entitled_syncer_backlog_up"
 
-	// Before the syncer has opened its streams there is nothing to tell, and that is said.
+	// Before the syncer has opened its streams the backlog is unknown, and backlog_up says so.
 	expectGauge(t, g, `
 		# HELP entitled_syncer_backlog_up 1 if the backlog could be read from NATS at this scrape; the gauges of the backlog are absent otherwise.
 		# TYPE entitled_syncer_backlog_up gauge
 		entitled_syncer_backlog_up 0
 	`, up, dirty)
 
-	g.open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.state, Mode: entitlement.Test, Rate: 10}))
+	g.Open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.State, Mode: entitlement.Test, Rate: 10}))
 	const one = `
-		# HELP entitled_syncer_dirty_customers Customers with a marker that no sync has settled, by lane, of all syncers of the mode.
+		# HELP entitled_syncer_dirty_customers Customers with a pending marker, by lane.
 		# TYPE entitled_syncer_dirty_customers gauge
 		entitled_syncer_dirty_customers{lane="bulk"} 0
 		entitled_syncer_dirty_customers{lane="now"} 1
@@ -183,18 +188,19 @@ func expectGauge(t *testing.T, c prometheus.Collector, want string, names ...str
 func TestMetricNames(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	s, err := New(Config{NATS: r.conn(t), Stripe: stripeapi.Config{Key: "sk_test_names", Base: r.url}, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{NATS: r.conn(t), Stripe: stripeapi.Config{Key: "sk_test_names", Base: r.url},
+		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	i, err := inspect.Open(t.Context(), r.js, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.gauges.open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.state, Mode: entitlement.Test, Rate: 10}))
+	s.gauges.Open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.State, Mode: entitlement.Test, Rate: 10}))
 	// So that the vectors have something to show.
-	s.metrics.synced(task{}, Record{Trigger: "webhook", Outcome: Changed})
-	s.metrics.failed(retry)
+	s.metrics.synced(protocol.Task{}, record.Record{Trigger: "webhook", Outcome: record.Changed})
+	s.metrics.failed(protocol.Retry)
 	s.metrics.request(stripeapi.Observation{Endpoint: stripeapi.OpListEvents, Status: 200})
 	s.metrics.job("coverage", time.Second)
 	reg := prometheus.NewPedanticRegistry()
@@ -228,26 +234,3 @@ func TestTriggerLabels(t *testing.T) {
 		t.Errorf("an unknown trigger has the label %s, want other", got)
 	}
 }
-
-// A watch that ended has not read everybody: to count whom it brought would be to say that nobody else fails.
-func TestFailingEnds(t *testing.T) {
-	t.Parallel()
-	ended := make(chan jetstream.KeyValueEntry)
-	close(ended)
-	i := &Inspector{store: &store{state: &leaderKV{KeyValue: watchedKV{updates: ended}}}}
-	if f, err := i.Failing(t.Context(), time.Time{}); err == nil {
-		t.Errorf("%+v, want an error", f)
-	}
-}
-
-type watchedKV struct {
-	jetstream.KeyValue
-	jetstream.KeyWatcher
-	updates chan jetstream.KeyValueEntry
-}
-
-func (w watchedKV) Watch(context.Context, string, ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	return w, nil
-}
-func (w watchedKV) Updates() <-chan jetstream.KeyValueEntry { return w.updates }
-func (watchedKV) Stop() error                               { return nil }

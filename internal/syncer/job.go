@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -11,46 +10,45 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/internal/protocol"
+	"entitled/internal/store"
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
 
-// A job is work of the fleet, not of a customer: a scheduled message in the work queue, so that exactly one syncer gets
-// it each time it is due.
+// A job is work of the fleet: a scheduled message in the work queue, so that exactly one syncer
+// gets it each time it is due.
 type job struct {
 	name string
-	// schedule as the server takes it: "@every 5m" or six cron fields.
+	// schedule is in the server's format: "@every 5m" or six cron fields.
 	schedule string
-	// atOnce says that it runs as soon as its schedule was found missing, and not only when it is due.
+	// atOnce says that it runs at once if its schedule was missing, and not only when it is due.
 	atOnce bool
-	// run does it. lost says that the schedule had to be restored: STRIPE_SYNC is new or lost what it held.
+	// run runs the job. lost says that the schedule was missing: STRIPE_SYNC is new or lost
+	// messages.
 	run func(ctx context.Context, lost bool) error
 }
 
 // sweepAt is when the nightly sweep is due: six cron fields, UTC.
 const sweepAt = "0 0 3 * * *"
 
-const (
-	// scheduleEvery is how often each syncer looks whether the schedules are there, scheduleAgain how soon after it could not.
-	scheduleEvery = time.Minute
-	scheduleAgain = 5 * time.Second
-)
-
-// keepSchedules restores the jobs' schedules, at start, every minute and whenever it is
-// told to look, until ctx ends. Equal schedules are left alone: publishing one again would start its interval anew.
+// keepSchedules restores the jobs' schedules, at start, at an interval and at each signal on s.look,
+// until ctx ends. It leaves equal schedules alone, because publishing one again would restart its
+// interval.
 func (s *Syncer) keepSchedules(ctx context.Context) {
-	minute := time.NewTicker(scheduleEvery)
-	defer minute.Stop()
+	due := time.NewTicker(s.cfg.Timing.Schedules)
+	defer due.Stop()
 	for {
 		var soon <-chan time.Time
 		for _, j := range s.jobs {
 			if err := s.restore(ctx, j); err != nil && ctx.Err() == nil {
-				s.log.Warn("schedule not restored, it is tried again soon", "job", j.name, "err", err)
-				soon = time.After(scheduleAgain)
+				s.log.Warn("could not restore a schedule, trying again soon", "job", j.name, "err", err)
+				soon = time.After(s.cfg.Timing.SchedulesAgain)
 			}
 		}
 		select {
-		case <-minute.C:
+		case <-due.C:
 		case <-soon:
 		case <-s.look:
 		case <-ctx.Done():
@@ -59,13 +57,13 @@ func (s *Syncer) keepSchedules(ctx context.Context) {
 	}
 }
 
-// keepTopology looks whether the streams, buckets and consumers are there, and restores what is missing, until ctx ends.
+// keepTopology restores missing streams, buckets and consumers until ctx ends.
 func (s *Syncer) keepTopology(ctx context.Context) {
 	was := true
 	topology.Keep(ctx, s.js, s.assets, topology.LookEvery, func(err error) {
 		s.ready(conditionTopology, err)
 		if err == nil && !was {
-			s.lookAgain() // the schedules may have gone too
+			s.lookAgain() // the schedules may be lost too
 		}
 		was = err == nil
 	})
@@ -74,10 +72,10 @@ func (s *Syncer) keepTopology(ctx context.Context) {
 func (s *Syncer) restore(ctx context.Context, j job) error {
 	subject, target := stripeevent.CronSubject(s.mode, j.name), stripeevent.JobSubject(s.mode, j.name)
 	var replaces uint64
-	switch m, err := s.store.sync.GetLastMsgForSubject(ctx, subject); {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
+	switch m, err := streams.Last(ctx, s.store.Sync, subject); {
 	case err != nil:
-		return fmt.Errorf("read schedule %s: %w", subject, err)
+		return fmt.Errorf("look for the schedule of job %s: %w", j.name, err)
+	case m == nil:
 	case m.Header.Get(jetstream.ScheduleHeader) == j.schedule && m.Header.Get(jetstream.ScheduleTargetHeader) == target:
 		return nil
 	default:
@@ -87,7 +85,7 @@ func (s *Syncer) restore(ctx context.Context, j job) error {
 	m.Header.Set(jetstream.ScheduleHeader, j.schedule)
 	m.Header.Set(jetstream.ScheduleTargetHeader, target)
 	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(replaces))
-	if isConflict(err) {
+	if store.IsConflict(err) {
 		return nil // another syncer restored it
 	}
 	if err != nil {
@@ -97,15 +95,18 @@ func (s *Syncer) restore(ctx context.Context, j job) error {
 	if replaces != 0 || !j.atOnce {
 		return nil
 	}
-	// None was there: the stream is new, or it lost what it held. Whatever the job mends, it mends now, unless a restore has started it.
-	_, err = s.js.Publish(ctx, target, []byte(stripeevent.JobFromNothing), jetstream.WithExpectLastSequencePerSubject(0))
-	if err != nil && !isConflict(err) {
+	// No schedule was there: the stream is new, or lost messages. The job runs now, unless a
+	// restore has started it.
+	_, err = s.js.Publish(ctx, target, []byte(stripeevent.JobFromNothing),
+		jetstream.WithExpectLastSequencePerSubject(0))
+	if err != nil && !store.IsConflict(err) {
 		return fmt.Errorf("start job %s: %w", j.name, err)
 	}
 	return nil
 }
 
-// runJobs runs due jobs side by side until ctx ends, so that one that takes minutes delays no other. It waits for them.
+// runJobs runs due jobs concurrently until ctx ends, so that a job that takes minutes delays no
+// other, and then waits for them.
 func (s *Syncer) runJobs(ctx context.Context) {
 	slots := make(chan struct{}, len(s.jobs))
 	var running sync.WaitGroup
@@ -120,35 +121,37 @@ func (s *Syncer) runJobs(ctx context.Context) {
 
 func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 	name := strings.TrimPrefix(msg.Subject(), stripeevent.JobSubject(s.mode, ""))
-	t, lost := task{}, string(msg.Data()) == stripeevent.JobFromNothing
+	t, lost := protocol.Task{}, string(msg.Data()) == stripeevent.JobFromNothing
 	for _, j := range s.jobs {
 		if j.name != name {
 			continue
 		}
 		if _, running := s.running.LoadOrStore(name, true); running {
-			// It became due again meanwhile, and will once more. On another syncer it may run beside this one, which costs requests and
-			// no more: cursors move by compare-and-set, and what a job marks or stores may be so twice.
+			// The job became due again while it runs here, and will be due later. If another syncer
+			// runs it meanwhile, that only costs requests: cursors move by compare-and-set, and
+			// marking or storing twice does no harm.
 			if lost {
-				s.settled(msg.NakWithDelay(topology.AckWait), t)
+				s.settled(msg.NakWithDelay(s.cfg.Timing.JobAgain), t)
 			} else {
 				s.settled(msg.Ack(), t)
 			}
 			return
 		}
 		defer s.running.Delete(name)
-		defer keepAlive(ctx, msg)()
+		defer protocol.KeepAlive(ctx, msg, topology.AckWait/3)()
 		ctx, end := s.tracer.job(ctx, name)
 		defer end()
 		started := time.Now()
 		if err := j.run(ctx, lost); err != nil {
-			delay := topology.AckWait
+			delay := s.cfg.Timing.JobAgain
 			s.haltJob(err)
 			if ctx.Err() == nil {
-				// What reads a whole account and fails each time must not do it all day.
+				// A job that reads a whole account and fails each time must not repeat it all day.
 				if meta, err := msg.Metadata(); err == nil {
-					delay = max(delay, backoff(int(meta.NumDelivered)))
+					delay = max(delay, s.cfg.Timing.Backoff(int(meta.NumDelivered)))
 				}
-				s.log.Error("job failed, it is tried again", "job", name, "delay", delay.Round(time.Second), "err", topology.NameNoRoom(err))
+				s.log.Error("job failed, trying again",
+					"job", name, "delay", delay.Round(time.Second), "err", topology.NameNoRoom(err))
 			}
 			s.settled(msg.NakWithDelay(delay), t)
 			return
@@ -157,7 +160,7 @@ func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 		s.settled(msg.Ack(), t)
 		return
 	}
-	// A newer syncer's job: leave it to one that knows it. Its schedule brings it again.
-	s.log.Info("job unknown here, left to a newer syncer", "job", name)
-	s.settled(msg.NakWithDelay(topology.AckWait), t)
+	// A job of a newer version: a syncer of that version gets it later.
+	s.log.Info("unknown job, left to a newer syncer", "job", name)
+	s.settled(msg.NakWithDelay(s.cfg.Timing.JobAgain), t)
 }

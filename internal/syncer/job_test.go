@@ -13,8 +13,9 @@ import (
 
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // A job that is due again while it runs does not run beside itself.
@@ -34,7 +35,8 @@ func TestJobDoesNotOverlapItself(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if _, err := stream.GetLastMsgForSubject(t.Context(), stripeevent.JobSubject("test", "sweep")); !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if _, err := stream.GetLastMsgForSubject(t.Context(),
+			stripeevent.JobSubject("test", "sweep")); !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return errors.New("the second is not settled")
 		}
 		return nil
@@ -49,10 +51,10 @@ func TestJobDoesNotOverlapItself(t *testing.T) {
 func TestFailingJobIsDelayed(t *testing.T) {
 	t.Parallel()
 	s := &Syncer{
-		mode: "test", log: slog.New(slog.DiscardHandler), metrics: newMetrics(), running: &sync.Map{},
+		cfg: Config{Timing: timing.Production}, mode: "test", log: slog.New(slog.DiscardHandler), metrics: newMetrics(), running: &sync.Map{},
 		jobs: []job{{name: "sweep", run: func(context.Context, bool) error { return errors.New("no") }}},
 	}
-	for delivered, want := range map[uint64]time.Duration{1: topology.AckWait, 20: longestDelay / 2} {
+	for delivered, want := range map[uint64]time.Duration{1: timing.Production.JobAgain, 20: timing.Production.LongestDelay / 2} {
 		m := &jobMsg{delivered: delivered}
 		s.runJob(t.Context(), m)
 		if m.delay < want {

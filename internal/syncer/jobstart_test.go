@@ -10,7 +10,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// A syncer that finds no schedule starts the job, but not beside a start that is there already, such as that of a restore.
+// A syncer that finds no schedule starts the job, but not beside a start that is there already,
+// such as that of a restore.
 func TestJobStartedOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

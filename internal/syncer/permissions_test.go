@@ -11,10 +11,12 @@ import (
 
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
+	"entitled/internal/sweep"
 	"entitled/internal/topology"
 )
 
-// Every job does all it has to do as the user syncer of the nats.conf that is shipped, and the operator's commands as ops.
+// Every job does all it has to do as the user syncer of the nats.conf that is shipped, and the
+// operator's commands as ops.
 func TestJobsAreAllowed(t *testing.T) {
 	t.Parallel()
 	conf, err := server.ProcessConfigFile("../../nats.conf")
@@ -24,22 +26,24 @@ func TestJobsAreAllowed(t *testing.T) {
 	srv := natstest.Run(t, func(o *server.Options) { *o = *conf })
 	denied := make(chan error, 100)
 	as := func(user string) *nats.Conn {
-		return srv.Conn(t, nats.UserInfo(user, user+"-dev"), nats.CustomInboxPrefix("_INBOX_"+user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrPermissionViolation) {
-				denied <- err
-			}
-		}))
+		return srv.Conn(t, nats.UserInfo(user, user+"-dev"), nats.CustomInboxPrefix("_INBOX_"+user),
+			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+				if errors.Is(err, nats.ErrPermissionViolation) {
+					denied <- err
+				}
+			}))
 	}
 	r := rigOn(t, func(testing.TB, ...nats.Option) *nats.Conn { return as("ops") }, topology.Options{}, nil)
 	ids := r.load(reliefFrom + 10)
-	if _, err := r.operator().Backfill(t.Context(), SweepOptions{}); err != nil {
+	if _, err := r.operator().Backfill(t.Context(), sweep.Options{}); err != nil {
 		t.Fatal(err)
 	}
 
 	// Something for each job to do.
 	for _, id := range ids {
 		if truth, _ := r.sim.Truth(id); truth.Subscriptions[0].Status == "active" {
-			if err := r.sim.Silent().UpdateSubscription(truth.Subscriptions[0].ID, map[string]string{"n": "1"}); err != nil {
+			if err := r.sim.Silent().UpdateSubscription(truth.Subscriptions[0].ID,
+				map[string]string{"n": "1"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -67,8 +71,7 @@ func TestJobsAreAllowed(t *testing.T) {
 		if j.name == "recover" {
 			j.run = func(ctx context.Context, _ bool) error {
 				rec := syncer.recovery("")
-				rec.wait = func(context.Context) error { return nil }
-				rep, err := rec.run(ctx, 0, syncer.protocol.now())
+				rep, err := rec.Run(ctx, 0, syncer.protocol.Now())
 				if err == nil && rep.Recovered == 0 {
 					err = errors.New("nothing recovered")
 				}
@@ -82,7 +85,8 @@ func TestJobsAreAllowed(t *testing.T) {
 			t.Errorf("job %s: %v", j.name, err)
 		}
 	}
-	if err := syncer.store.dropAbandoned(t.Context(), syncer.mode, time.Now().Add(resumeWithin+time.Minute)); err != nil {
+	if err := sweep.DropAbandoned(t.Context(), syncer.store, syncer.mode,
+		time.Now().Add(6*time.Hour+time.Minute)); err != nil {
 		t.Error(err)
 	}
 	if keys := r.stateKeys("backfill"); len(keys) != 0 {

@@ -9,6 +9,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
@@ -31,9 +32,11 @@ func TestMarkerBecomesSnapshot(t *testing.T) {
 	}
 	recs := r.awaitRecords(c, 1)
 	rec := recs[0]
-	if rec.Outcome != Created || rec.EventsSeq < seq || rec.StripeRequests != 1 || len(rec.StripeRequestIDs) != 1 ||
+	if rec.Outcome != record.Created || rec.EventsSeq < seq || rec.StripeRequests != 1 ||
+		len(rec.StripeRequestIDs) != 1 ||
 		rec.Snapshot == nil || rec.ReceivedAt == nil || rec.MarkerSeq == 0 {
-		t.Errorf("record %s: want created, covering event %d, with one request, the snapshot and its marker", rec.encode(), seq)
+		t.Errorf("record %s: want created, covering event %d, with one request, the snapshot and its marker",
+			rec.Encode(), seq)
 	}
 }
 
@@ -65,13 +68,13 @@ func TestSlowStaleReadCannotWin(t *testing.T) {
 	}
 	for _, rec := range r.records(c) {
 		if rec.Snapshot != nil && rec.Snapshot.Status == "active" {
-			t.Errorf("the slow fetch was written: %s", rec.encode())
+			t.Errorf("the slow fetch was written: %s", rec.Encode())
 		}
 	}
 }
 
-// A, then B, then A again, while a slow fetch sees B. The sync that finds A = A must write all the same: it
-// is what makes the slow one's write fail.
+// A, then B, then A again, while a slow fetch sees B. The sync that finds A = A must write all the
+// same: it is what makes the slow one's write fail.
 func TestStateThatComesAndGoes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -94,7 +97,7 @@ func TestStateThatComesAndGoes(t *testing.T) {
 	r.mark(c)
 	natstest.Eventually(t, patience, func() error {
 		for _, rec := range r.records(c) {
-			if rec.Outcome == Unchanged {
+			if rec.Outcome == record.Unchanged {
 				return nil
 			}
 		}
@@ -110,13 +113,14 @@ func TestStateThatComesAndGoes(t *testing.T) {
 		t.Errorf("B stayed: %s", s.Encode())
 	}
 	for _, rec := range r.records(c) {
-		if rec.Outcome == Changed {
-			t.Errorf("B was written: %s", rec.encode())
+		if rec.Outcome == record.Changed {
+			t.Errorf("B was written: %s", rec.Encode())
 		}
 	}
 }
 
-// STRIPE_SYNC is purged behind stopped syncers; when they start, every event is covered again and every wake is back.
+// STRIPE_SYNC is purged behind stopped syncers; when they start, every event is covered again and
+// every wake is back.
 func TestPurgedMarkersAreRebuilt(t *testing.T) {
 	t.Parallel()
 	// Often enough that an event too young for the first run is seen by the next.
@@ -190,7 +194,8 @@ func TestRequestGetsAFreshSnapshot(t *testing.T) {
 	}
 }
 
-// A syncer that is stopped hands over what it waits with; nothing is lost and nobody waits for AckWait.
+// A syncer that is stopped hands its waiting markers over at once: nothing is lost, and no marker
+// waits for AckWait.
 func TestStoppingLosesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -215,7 +220,8 @@ func TestStoppingLosesNothing(t *testing.T) {
 	r.awaitIdle()
 }
 
-// A server that restarts alone forgets the pace bucket, which is in memory. The syncer makes it again and goes on.
+// A server that restarts alone forgets the pace bucket, which is in memory. The syncer makes it
+// again and goes on.
 func TestRestartOfTheOnlyServer(t *testing.T) {
 	t.Parallel()
 	var ready readiness

@@ -9,51 +9,68 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/internal/sweep"
 )
 
-// A breaking JetStream loses its connection for good after it has made a consumer, before that is asked for anything.
+// A breaking JetStream loses its connection for good after it has made a consumer, before that is
+// asked for anything.
 type breaking struct {
 	jetstream.JetStream
 	nc *nats.Conn
 }
 
-func (b breaking) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
-	cons, err := b.JetStream.OrderedConsumer(ctx, stream, cfg)
+func (b breaking) CreateConsumer(ctx context.Context, stream string,
+	cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	cons, err := b.JetStream.CreateConsumer(ctx, stream, cfg)
 	b.nc.Close()
 	return cons, err
 }
 
-// A job that reads a log ends when its connection does: a syncer waits for its jobs before it ends.
+// A reader of a log or a bucket ends with an error when its connection is closed. It must end, since
+// a syncer waits for its jobs; and with an error, since messages that were not read are not missing.
 func TestReadingEndsWithTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, read := range map[string]func(context.Context, *Syncer) error{
 		"recover": func(ctx context.Context, s *Syncer) error {
-			_, err := s.recovery("").run(ctx, 1, s.protocol.now())
+			_, err := s.recovery("").Run(ctx, 1, s.protocol.Now())
 			return err
 		},
-		"fanout": func(ctx context.Context, s *Syncer) error {
-			f := fanout{store: s.store, mode: entitlement.Test, marked: func(int) {}}
-			_, _, err := f.changed(ctx, fanoutCursor{Seq: 1}, time.Now())
+		"failing": func(ctx context.Context, s *Syncer) error {
+			_, err := inspect.New(s.store, entitlement.Test).Failing(ctx, time.Time{})
 			return err
 		},
-		"coverage": func(ctx context.Context, s *Syncer) error {
-			_, err := s.cover.events(ctx, coverageCursor{Seq: 1}, func(context.Context, map[stripeevent.Customer]uint64) ([]stripeevent.Customer, error) {
-				return nil, nil
-			})
+		"failing keys": func(ctx context.Context, s *Syncer) error {
+			_, err := s.store.FailingKeys(ctx, entitlement.Test)
 			return err
 		},
-		"wakes": func(ctx context.Context, s *Syncer) error { return s.cover.wakesOfRecent(ctx) },
+		"checkpoints": func(ctx context.Context, s *Syncer) error {
+			return sweep.DropAbandoned(ctx, s.store, entitlement.Test, time.Now())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, nil)
-			if _, err := r.sim.CreateCustomer(stripesim.CustomerParams{}); err != nil { // so that there is an event to look for
+			c := r.customer() // so that there is an event to look for
+			r.event(c)
+			s := r.operator().s
+			_, err := r.js.Publish(t.Context(),
+				stripeevent.EventSubject(stripeevent.Customer{Mode: entitlement.Test}, "price.updated"), []byte(`{}`))
+			if err == nil {
+				err = s.store.AppendRecord(t.Context(), c, record.Record{Outcome: record.Created})
+			}
+			if err == nil {
+				err = s.store.SetFailure(t.Context(), c, record.Failure{}, 0)
+			}
+			if err == nil {
+				_, err = s.store.State.Put(t.Context(), "backfill.test", []byte(`{}`))
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
-			s := r.operator().s
-			s.store.js.JetStream = breaking{s.store.js.JetStream, s.nc}
+			s.store.JS.JetStream = breaking{s.store.JS.JetStream, s.nc}
 			ended := make(chan struct{})
 			go func() { // received from below
 				defer close(ended)

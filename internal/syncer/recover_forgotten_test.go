@@ -8,11 +8,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
-// What was erased with a customer is missing in the log, and Stripe still lists it: recovering it would undo the erasure. What happened to the
-// customer afterwards is recovered as anybody's.
+// The events of a forgotten customer are missing in the log, and Stripe still lists them:
+// recovering them would undo the erasure. Later events of the customer are recovered as usual.
 func TestRecoverLeavesTheForgottenOut(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -53,7 +53,8 @@ func TestRecoverLeavesTheForgottenOut(t *testing.T) {
 
 func (r *rig) owner(e stripesim.EventInfo) stripeevent.Customer {
 	r.t.Helper()
-	body, err := json.Marshal(map[string]any{"id": e.ID, "type": e.Type, "created": e.Created.Unix(), "livemode": false, "data": e.Data})
+	body, err := json.Marshal(map[string]any{"id": e.ID, "type": e.Type, "created": e.Created.Unix(),
+		"livemode": false, "data": e.Data})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -14,11 +14,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"entitled/entitlement"
+	"entitled/internal/repair"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // deliver stores an event of the simulator as ingest would, without a marker.
@@ -53,20 +53,19 @@ func (r *rig) loggedIDs() map[string]int {
 	return ids
 }
 
-// recoverBy runs the comparison once, without the wait for webhooks on their way.
-func (r *rig) recoverBy(o *Operator) RecoverReport {
+// recoverBy runs the comparison once.
+func (r *rig) recoverBy(o *Operator) repair.RecoverReport {
 	r.t.Helper()
 	rec := o.s.recovery("")
-	rec.wait = func(context.Context) error { return nil }
-	rep, err := rec.run(r.t.Context(), 0, time.Now())
+	rep, err := rec.Run(r.t.Context(), 0, time.Now())
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return rep
 }
 
-// Webhooks are dropped, among them events of one second of which others arrived. What was dropped is in the log
-// afterwards, once, with its marker, and what arrived is not stored again.
+// Webhooks are dropped, among them events of one second of which others arrived. What was dropped
+// is in the log afterwards, once, with its marker, and what arrived is not stored again.
 func TestRecoverAfterDrops(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -156,7 +155,10 @@ func (l *laggingList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list.Data = slices.DeleteFunc(list.Data, func(e json.RawMessage) bool {
-		return slices.ContainsFunc(hidden, func(h stripesim.EventInfo) bool { return bytes.Contains(e, []byte(`"`+h.ID+`"`)) })
+		return slices.ContainsFunc(hidden, func(h stripesim.EventInfo) bool {
+			return bytes.Contains(e,
+				[]byte(`"`+h.ID+`"`))
+		})
 	})
 	w.WriteHeader(answer.Code)
 	_ = json.NewEncoder(w).Encode(list)
@@ -193,7 +195,8 @@ func TestRecoverFindsLateEvents(t *testing.T) {
 	}
 }
 
-// What is recovered is what Stripe listed, byte for byte, under the subject and headers that ingest gives it.
+// Recovered events have the bytes that Stripe listed, and the subject and headers that ingest gives
+// them.
 func TestRecoveredBytes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -232,25 +235,60 @@ func TestRecoveredBytes(t *testing.T) {
 	}
 }
 
+// The oldest listed events reach 30 days between two pages, so that Stripe does not know the
+// cursor. What was listed is recovered, and the run succeeds.
+func TestRecoverWhileTheOldestExpire(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	o := r.operator()
+	r.deliver(r.sim.Events()[0])
+	sub := r.subscribe(r.customer())
+	for n := range 150 { // more than a page
+		if err := r.sim.SetQuantity(sub, r.item(sub), int64(2+n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.sim.Advance(30*24*time.Hour - time.Hour)
+	r.subscribe(r.customer())
+	first := r.sim.Hold(func(req *stripesim.Request) bool { return req.Path == "/v1/events" })
+	defer first.Release()
+	rec := o.s.recovery("")
+	var rep repair.RecoverReport
+	var err error
+	done := make(chan struct{})
+	since := r.sim.Now().Add(-30 * 24 * time.Hour).Unix()
+	go func() {
+		defer close(done)
+		rep, err = rec.Run(t.Context(), since, time.Now())
+	}()
+	if _, err := first.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.sim.Advance(2 * time.Hour)
+	first.Release()
+	if <-done; err != nil || rep.Requests != 2 || rep.Recovered == 0 {
+		t.Errorf("%+v, %v: want two requests, and the dropped events stored", rep, err)
+	}
+}
+
 func TestRecoverSaysThatTheGapIsTooWide(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	rec := r.operator().s.recovery("")
-	rec.wait = func(context.Context) error { return nil }
 	r.customer()
-	if rep, err := rec.run(t.Context(), 0, time.Now().Add(-31*24*time.Hour)); err != nil || rep.Gap {
+	if rep, err := rec.Run(t.Context(), 0, time.Now().Add(-31*24*time.Hour)); err != nil || rep.Gap {
 		t.Fatalf("%+v, %v", rep, err)
 	}
-	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || !rep.Gap {
+	if rep, err := rec.Run(t.Context(), 0, time.Now()); err != nil || !rep.Gap {
 		t.Errorf("%+v, %v: want a gap after 31 days", rep, err)
 	}
-	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || rep.Gap {
-		t.Errorf("%+v, %v: it is said once", rep, err)
+	if rep, err := rec.Run(t.Context(), 0, time.Now()); err != nil || rep.Gap {
+		t.Errorf("%+v, %v: want the gap reported once", rep, err)
 	}
 	now := time.Now()
 	for days, want := range map[int]bool{1: false, 30: false, 31: true} {
 		since := now.AddDate(0, 0, -days).Unix()
-		if rep, err := rec.run(t.Context(), since, now.Add(time.Minute)); err != nil || rep.Gap != want {
+		if rep, err := rec.Run(t.Context(), since, now.Add(time.Minute)); err != nil || rep.Gap != want {
 			t.Errorf("asked for %d days: %+v, %v: want a gap %v", days, rep, err, want)
 		}
 	}
@@ -260,7 +298,8 @@ func TestRecoverSaysThatTheGapIsTooWide(t *testing.T) {
 func TestRecoverWithoutPermission(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.sim.SetKeys(stripesim.Key{Secret: "rk_test_narrow", Permissions: []string{"rak_customer_read", "rak_subscription_read", "rak_payment_method_read"}})
+	r.sim.SetKeys(stripesim.Key{Secret: "rk_test_narrow",
+		Permissions: []string{"rak_customer_read", "rak_subscription_read", "rak_payment_method_read"}})
 	o := r.operator(func(c *Config) { c.Stripe = stripeapi.Config{Key: "rk_test_narrow", Base: r.url} })
 	if err := o.s.runRecover(t.Context(), false); err != nil {
 		t.Errorf("the job fails: %v", err)
@@ -268,58 +307,6 @@ func TestRecoverWithoutPermission(t *testing.T) {
 	if o.s.gate.isShut() {
 		t.Error("the syncer is halted")
 	}
-}
-
-// A changed price marks its holders, all of them and nobody else, and asks Stripe for nothing.
-func TestFanoutMarksTheHolders(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	holders := r.load(40)
-	product, err := r.sim.CreateProduct(stripesim.ProductParams{Name: "Other"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := r.sim.CreatePrice(stripesim.PriceParams{Product: product})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.loadInto(r.sim.Account, other, 25)
-	o := r.operator()
-	if _, err := o.Backfill(t.Context(), SweepOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	job := &fanout{store: o.s.store, mode: entitlement.Test, marked: func(int) {}}
-	run := func() {
-		t.Helper()
-		if err := job.run(t.Context(), false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run()
-	if n := r.pendingMarkers(); n != 0 {
-		t.Fatalf("%d markers after the first run, of what happened before it", n)
-	}
-	r.sim.ResetLog()
-	before := len(r.sim.Events())
-	if err := r.sim.UpdatePrice(r.price, "pro_renamed", true); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.sim.UpdateProduct(product, "Renamed", nil); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range r.sim.Events()[before:] {
-		r.deliver(e)
-	}
-	run()
-	if n := r.pendingMarkers(); n != len(holders) {
-		t.Errorf("%d markers, want those of the %d holders; a product means nothing without its features", n, len(holders))
-	}
-	if n := r.sim.Stats().Requests; n != 0 {
-		t.Errorf("%d requests to Stripe", n)
-	}
-	r.start()
-	r.awaitIdle()
-	r.right("", holders)
 }
 
 // However many events are lost, a run waits once for webhooks that may be on their way.
@@ -341,8 +328,8 @@ func TestRecoverLooksTwiceOnce(t *testing.T) {
 	}
 	lost = len(r.sim.Events()) - lost
 	rec, waits := o.s.recovery(""), 0
-	rec.wait = func(context.Context) error { waits++; return nil }
-	if rep, err := rec.run(t.Context(), 0, time.Now()); err != nil || rep.Recovered < lost || waits != 1 {
+	rec.Wait = func(context.Context) error { waits++; return nil }
+	if rep, err := rec.Run(t.Context(), 0, time.Now()); err != nil || rep.Recovered < lost || waits != 1 {
 		t.Errorf("%+v after %d waits, %v", rep, waits, err)
 	}
 }
@@ -364,75 +351,11 @@ func TestRecoverSinceKeepsTheCursor(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := o.s.recovery("")
-	rec.wait = func(context.Context) error { return nil }
-	if rep, err := rec.run(t.Context(), r.sim.Now().Add(-time.Hour).Unix(), time.Now()); err != nil || rep.Recovered != 1 {
+	if rep, err := rec.Run(t.Context(), r.sim.Now().Add(-time.Hour).Unix(), time.Now()); err != nil ||
+		rep.Recovered != 1 {
 		t.Errorf("by hand: %+v, %v", rep, err)
 	}
 	if rep := r.recoverBy(o); rep.Recovered != lost {
 		t.Errorf("the job: %+v, want the %d from before", rep, lost)
-	}
-}
-
-// The first run of all reads no more of a long log than it compares with, and tells the next one from where.
-func TestRecoverReadsTheLogFromThen(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.customer()
-	for _, e := range r.sim.Events() {
-		r.deliver(e)
-	}
-	rec := r.operator().s.recovery("")
-	for _, tt := range []struct {
-		from time.Time
-		want int
-	}{{time.Now(), len(r.sim.Events())}, {time.Now().AddDate(0, 0, 2), 0}} {
-		known := newKnownEvents()
-		first, err := rec.logged(t.Context(), 1, tt.from.Unix(), known)
-		if err != nil || len(known.hashes) != tt.want || (first != 0) != (tt.want != 0) {
-			t.Errorf("from %s: %d known, the first is %d, %v; want %d", tt.from, len(known.hashes), first, err, tt.want)
-		}
-	}
-	if _, err := rec.run(t.Context(), 0, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	data, _, err := get(t.Context(), rec.state, rec.key())
-	var cur eventCursor
-	if err != nil || json.Unmarshal(data, &cur) != nil {
-		t.Fatalf("cursor %s: %v", data, err)
-	}
-	if _, seq := cur.begin(); len(cur.Runs) != 2 || seq != 1 {
-		t.Errorf("cursor %s: the next run looks from %d", data, seq)
-	}
-}
-
-// The cursor of the fan-out stays behind what it has read: a replica that lags may show less than the log has.
-func TestFanoutCursor(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	o := r.operator()
-	job := &fanout{store: o.s.store, mode: entitlement.Test, marked: func(int) {}}
-	cursor := func() (c fanoutCursor) {
-		t.Helper()
-		if err := job.run(t.Context(), false); err != nil {
-			t.Fatal(err)
-		}
-		data, _, err := get(t.Context(), job.state, "cursor.test.fanout")
-		if err != nil || json.Unmarshal(data, &c) != nil {
-			t.Fatalf("cursor %s: %v", data, err)
-		}
-		return c
-	}
-	c := ours("cus_1")
-	if got, want := cursor().Seq, r.event(c); got != want {
-		t.Errorf("first run: cursor %d, want %d", got, want)
-	}
-	r.renamePrice()
-	price, err := o.s.store.LastEvent(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.event(c)
-	if got := cursor().Seq; got != price+1 {
-		t.Errorf("cursor %d, want %d: behind the last event of the catalog", got, price+1)
 	}
 }

@@ -1,13 +1,14 @@
 package syncer
 
 import (
-	"context"
 	"testing"
 	"time"
+
+	"entitled/internal/repair"
 )
 
-// The first comparison of an account begins three days before its newest event, and after a restore three days
-// before the backup: what came since is not in the log.
+// The first comparison of an account begins three days before its newest event, and after a restore
+// three days before the backup: what came since is not in the log.
 func TestRecoverAfterRestore(t *testing.T) {
 	t.Parallel()
 	for _, restored := range []bool{false, true} {
@@ -28,13 +29,12 @@ func TestRecoverAfterRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		if restored {
-			if err := SetRestored(t.Context(), o.s.store.state, backup); err != nil {
+			if err := repair.SetRestored(t.Context(), o.s.store.State, backup); err != nil {
 				t.Fatal(err)
 			}
 		}
 		rec := o.s.recovery("")
-		rec.wait = func(context.Context) error { return nil }
-		rep, err := rec.run(t.Context(), 0, time.Now())
+		rep, err := rec.Run(t.Context(), 0, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

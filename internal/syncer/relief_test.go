@@ -14,22 +14,28 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
 	"entitled/internal/natstest"
+	"entitled/internal/protocol"
+	"entitled/internal/record"
+	"entitled/internal/store"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/internal/sweep"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// After an outage with more dirty customers than pages, one of the syncers sweeps the account, and the markers are done
-// without a request each. What a webhook marks meanwhile is synced as ever.
+// After an outage with more dirty customers than pages, one of the syncers sweeps the account, and
+// the markers are done without a request each. What a webhook marks meanwhile is synced as ever.
 func TestSyncersTakeTheSweepThemselves(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.Rate = 50 })
 	ids := r.load(400)
-	if _, err := r.operator().Backfill(t.Context(), SweepOptions{}); err != nil {
+	if _, err := r.operator().Backfill(t.Context(), sweep.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	// The outage: everybody changes, nobody syncs.
+	// The outage: every customer changes, and no syncer runs.
 	for _, id := range ids {
 		truth, _ := r.sim.Truth(id)
 		for _, sub := range truth.Subscriptions {
@@ -49,7 +55,7 @@ func TestSyncersTakeTheSweepThemselves(t *testing.T) {
 	r.sim.ResetLog()
 	r.start()
 	r.start()
-	r.awaitIdleFor(2 * patience) // a marker that gives way to the sweep is put off by reliefDelay each time
+	r.awaitIdleFor(2 * patience) // a marker that gives way to the sweep is put off each time
 	if n := r.sim.Stats().Requests; n > len(ids)/2 {
 		t.Errorf("%d requests for %d dirty customers", n, len(ids))
 	}
@@ -65,7 +71,7 @@ func TestSyncersTakeTheSweepThemselves(t *testing.T) {
 func (r *rig) recordsBy(trigger string) (n int) {
 	r.t.Helper()
 	for _, m := range r.stored(topology.SyncedStream, "stripe.synced.>") {
-		var rec Record
+		var rec record.Record
 		if err := json.Unmarshal(m.Data(), &rec); err != nil {
 			r.t.Fatal(err)
 		}
@@ -76,47 +82,51 @@ func (r *rig) recordsBy(trigger string) (n int) {
 	return n
 }
 
-// A syncer that dies while it sweeps stops nobody for long: its entry stands still, and the markers are synced.
+// A syncer that dies while it sweeps delays the others only for a while: its entry stays unchanged,
+// and the markers are synced.
 func TestDeadReliefHoldsNothing(t *testing.T) {
 	t.Parallel()
-	r := &reliever{}
-	r.last, r.since = relief{Active: true, markersEnd: markersEnd{Seq: 10}, Lane: stripeevent.Now}, time.Now()
-	if !r.yields(task{seq: 10}) || r.yields(task{seq: 11}) || r.yields(task{}) {
+	r := &reliever{Store: &store.Store{Timing: timing.Production}}
+	r.last, r.since = store.Relief{Active: true, MarkersEnd: store.MarkersEnd{Seq: 10},
+		Lane: stripeevent.Now}, time.Now()
+	if !r.Yields(protocol.Task{Seq: 10}) || r.Yields(protocol.Task{Seq: 11}) || r.Yields(protocol.Task{}) {
 		t.Error("markers up to 10 give way, later ones and requests do not")
 	}
-	if r.yields(task{seq: 10, customer: stripeevent.Customer{Account: "acct_1", ID: "cus_1"}}) {
+	if r.Yields(protocol.Task{Seq: 10, Customer: stripeevent.Customer{Account: "acct_1", ID: "cus_1"}}) {
 		t.Error("a customer that no listing of one's own account has gives way")
 	}
 	r.last.Lane = stripeevent.Bulk
-	if r.yields(task{seq: 10, lane: stripeevent.Now}) || !r.yields(task{seq: 10, lane: stripeevent.Bulk}) {
+	if r.Yields(protocol.Task{Seq: 10, Lane: stripeevent.Now}) ||
+		!r.Yields(protocol.Task{Seq: 10, Lane: stripeevent.Bulk}) {
 		t.Error("a sweep for bulk work holds back what a webhook marked, or does not go before bulk work")
 	}
 	r.last.Lane = stripeevent.Now
-	r.since = time.Now().Add(-reliefDead)
-	if r.yields(task{seq: 10}) {
+	r.since = time.Now().Add(-timing.Production.ReliefDead)
+	if r.Yields(protocol.Task{Seq: 10}) {
 		t.Error("a relief whose entry stands still holds markers back")
 	}
 }
 
-// Customers that are written while the fence is older than a slow page keep what their own syncs wrote.
+// Customers that are written while the fence is older than a slow page keep what their own syncs
+// wrote.
 func TestReliefLeavesWhoWasSyncedMeanwhile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	c := r.customer()
 	sub := r.subscribe(c)
 	o := r.operator()
-	if _, err := o.Backfill(t.Context(), SweepOptions{}); err != nil {
+	if _, err := o.Backfill(t.Context(), sweep.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	r.mark(c)
-	end, err := o.s.store.markersEnd(t.Context())
+	end, err := o.s.store.MarkersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	held := r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == "" })
-	done := make(chan SweepReport, 1)
+	done := make(chan sweep.Report, 1)
 	go func() { // done receives
-		rep, err := o.s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
+		rep, err := sweep.Relieve(t.Context(), o.s.sweeps(), stripeevent.Now, end)
 		if err != nil {
 			t.Errorf("sweep: %v", err)
 		}
@@ -139,7 +149,8 @@ func TestReliefLeavesWhoWasSyncedMeanwhile(t *testing.T) {
 	}
 }
 
-// Where a sweep is worth it: in the lane for webhooks if those alone are enough, never for customers of connected accounts.
+// Where a sweep is worth it: in the lane for webhooks if those alone are enough, never for
+// customers of connected accounts.
 func TestReliefWeighs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -153,7 +164,7 @@ func TestReliefWeighs(t *testing.T) {
 			}
 		}
 	}
-	i, err := Inspect(t.Context(), r.js, entitlement.Test)
+	i, err := inspect.Open(t.Context(), r.js, entitlement.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +194,8 @@ func TestReliefWeighs(t *testing.T) {
 		})
 		lane, dirty, _, err := o.s.weigh(t.Context())
 		if err != nil || lane != step.want || dirty != step.dirty {
-			t.Errorf("%d more of %q in %s: lane %q, %d dirty, %v; want %q, %d", step.n, step.account, step.lane, lane, dirty, err, step.want, step.dirty)
+			t.Errorf("%d more of %q in %s: lane %q, %d dirty, %v; want %q, %d", step.n, step.account, step.lane,
+				lane, dirty, err, step.want, step.dirty)
 		}
 	}
 }
@@ -193,15 +205,16 @@ func TestReliefKnowsItsOwnBeat(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	s := r.operator().s
-	mine := relief{Run: "mine", Active: true}
-	if _, err := s.setRelief(t.Context(), mine, 0); err != nil {
+	mine := store.Relief{Run: "mine", Active: true}
+	if _, err := store.ReliefEntry(s.store.State, entitlement.Test).Set(t.Context(), mine, 0); err != nil {
 		t.Fatal(err)
 	}
 	revision, err := s.ownRelief(t.Context(), "mine")
 	if err != nil || revision == 0 {
 		t.Fatalf("own entry: revision %d, %v", revision, err)
 	}
-	if _, err := s.setRelief(t.Context(), relief{Run: "another's"}, revision); err != nil {
+	if _, err := store.ReliefEntry(s.store.State, entitlement.Test).Set(t.Context(), store.Relief{Run: "another's"},
+		revision); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ownRelief(t.Context(), "mine"); !errors.Is(err, errTakenOver) {
@@ -209,33 +222,34 @@ func TestReliefKnowsItsOwnBeat(t *testing.T) {
 	}
 }
 
-// What a relief writes for a customer without a marker settles none, and what it writes for one with a marker does,
-// changed or not.
+// A relief's write settles the customer's marker, if there is one, whether the snapshot changed or
+// not.
 func TestReliefSettlesMarkers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	ids := r.load(3)
 	o := r.operator()
-	if _, err := o.Backfill(t.Context(), SweepOptions{}); err != nil {
+	if _, err := o.Backfill(t.Context(), sweep.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	r.mark(ours(ids[0]))
-	end, err := o.s.store.markersEnd(t.Context())
+	end, err := o.s.store.MarkersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.mark(ours(ids[1])) // behind the noted end
-	rep, err := o.s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
+	rep, err := sweep.Relieve(t.Context(), o.s.sweeps(), stripeevent.Now, end)
 	if err != nil || rep.Unchanged != len(ids) {
 		t.Fatalf("%+v, %v", rep, err)
 	}
 	for i, want := range []uint64{end.Seq, 0, 0} {
 		recs := r.records(ours(ids[i]))
 		if last := recs[len(recs)-1]; last.MarkerSeq != want || (want != 0) != (len(recs) == 2) {
-			t.Errorf("customer %d: %d records, the last one settles markers up to %d, want %d", i, len(recs), last.MarkerSeq, want)
+			t.Errorf("customer %d: %d records, the last one settles markers up to %d, want %d", i, len(recs),
+				last.MarkerSeq, want)
 		}
 	}
-	// The marker that is settled is handed to nobody any more; the later one stays.
+	// The settled marker is removed; the later one stays.
 	for i, want := range []bool{false, true, false} {
 		subject := stripeevent.SyncSubject(stripeevent.Now, ours(ids[i]))
 		if seq, err := o.s.store.NewestMarker(t.Context(), subject); err != nil || (seq != 0) != want {
@@ -263,18 +277,19 @@ func (r *rig) markers(ids ...string) (left []int) {
 	return left
 }
 
-// A marker of a STRIPE_SYNC that was made anew, or has lost its end, has a low sequence, and yet was stored after the pages were read.
+// In a STRIPE_SYNC that was recreated, or has lost its end, a marker has a low sequence although it
+// was stored after the pages were read.
 func TestReliefLeavesMarkersOfAnotherStream(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		end func(e *markersEnd)
+		end func(e *store.MarkersEnd)
 		// settled says that the record is of the marker, removed that the marker is gone.
 		settled, removed bool
 	}{
-		"as it was":                       {end: func(*markersEnd) {}, settled: true, removed: true},
-		"stored later, at a low sequence": {end: func(e *markersEnd) { e.At = e.At.Add(-time.Second) }},
-		"made anew since":                 {end: func(e *markersEnd) { e.Stream = e.Stream.Add(-time.Second) }, settled: true},
-		"its end lost since":              {end: func(e *markersEnd) { e.Seq += 10 }, settled: true},
+		"as it was":                       {end: func(*store.MarkersEnd) {}, settled: true, removed: true},
+		"stored later, at a low sequence": {end: func(e *store.MarkersEnd) { e.At = e.At.Add(-time.Second) }},
+		"recreated since":                 {end: func(e *store.MarkersEnd) { e.Stream = e.Stream.Add(-time.Second) }, settled: true},
+		"its end lost since":              {end: func(e *store.MarkersEnd) { e.Seq += 10 }, settled: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -282,12 +297,12 @@ func TestReliefLeavesMarkersOfAnotherStream(t *testing.T) {
 			ids := r.backfilled(1)
 			r.mark(ours(ids[0]))
 			o := r.operator(quiet)
-			end, err := o.s.store.markersEnd(t.Context())
+			end, err := o.s.store.MarkersEnd(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			tt.end(&end)
-			if _, err := o.s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now}); err != nil {
+			if _, err := sweep.Relieve(t.Context(), o.s.sweeps(), stripeevent.Now, end); err != nil {
 				t.Fatal(err)
 			}
 			recs := r.records(ours(ids[0]))
@@ -301,7 +316,8 @@ func TestReliefLeavesMarkersOfAnotherStream(t *testing.T) {
 	}
 }
 
-// A NATS user who may not remove markers, as in the nats.conf of an older version, sweeps all the same.
+// A NATS user who may not remove markers, as in the nats.conf of an older version, sweeps all the
+// same.
 func TestReliefWithoutTheRightToRemove(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -311,17 +327,17 @@ func TestReliefWithoutTheRightToRemove(t *testing.T) {
 	}
 	var log bytes.Buffer
 	s := r.operator(func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }).s
-	// Nobody answers there.
+	// No server answers there.
 	js, err := jetstream.NewWithAPIPrefix(r.conn(t), "NONE", jetstream.WithDefaultTimeout(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.store.sync = refusesDeletes{s.store.sync, js}
-	end, err := s.store.markersEnd(t.Context())
+	s.store.Sync = refusesDeletes{s.store.Sync, js}
+	end, err := s.store.MarkersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	rep, err := s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
+	rep, err := sweep.Relieve(t.Context(), s.sweeps(), stripeevent.Now, end)
 	if err != nil || rep.Unchanged != len(ids) {
 		t.Fatalf("%+v, %v", rep, err)
 	}
@@ -331,8 +347,9 @@ func TestReliefWithoutTheRightToRemove(t *testing.T) {
 			t.Errorf("%s: its record settles no marker", id)
 		}
 	}
-	if n := strings.Count(log.String(), "settled markers are left to the syncers"); n != 1 || !strings.Contains(log.String(), "STREAM.MSG.DELETE.STRIPE_SYNC") {
-		t.Errorf("told %d times:\n%s", n, log.String())
+	if n := strings.Count(log.String(), "settled markers not removed"); n != 1 ||
+		!strings.Contains(log.String(), "STREAM.MSG.DELETE.STRIPE_SYNC") {
+		t.Errorf("logged %d times:\n%s", n, log.String())
 	}
 }
 
@@ -347,27 +364,28 @@ func (s refusesDeletes) DeleteMsg(ctx context.Context, _ uint64) error {
 	return err
 }
 
-// The failures of a customer whose last own sync failed while the sweep was under way are forgotten too: nobody will be handed its marker.
+// The failures of a customer whose sync failed during the sweep are cleared too, because no syncer
+// will get its marker again.
 func TestReliefForgetsFailures(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	ids := r.backfilled(1)
 	r.mark(ours(ids[0]))
 	s := r.operator().s
-	end, err := s.store.markersEnd(t.Context())
+	end, err := s.store.MarkersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	held := r.sim.Hold(func(q *stripesim.Request) bool { return q.Query.Get("customer") == "" })
 	done := make(chan error, 1)
 	go func() { // done receives
-		_, err := s.sweepDirty(t.Context(), relief{markersEnd: end, Lane: stripeevent.Now})
+		_, err := sweep.Relieve(t.Context(), s.sweeps(), stripeevent.Now, end)
 		done <- err
 	}()
 	if _, err := held.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.SetFailure(t.Context(), ours(ids[0]), Failure{Failures: 3}, 0); err != nil {
+	if err := s.store.SetFailure(t.Context(), ours(ids[0]), record.Failure{Failures: 3}, 0); err != nil {
 		t.Fatal(err)
 	}
 	held.Release()
@@ -379,8 +397,8 @@ func TestReliefForgetsFailures(t *testing.T) {
 	}
 }
 
-// A marker that a relief is about to settle does not promise a sweep beside it that somebody reads the customer again: the
-// relief may have read it before.
+// A concurrent sweep must not rely on a marker that a relief is about to settle, because the relief
+// may have read the customer earlier.
 func TestSweepBesideARelief(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -388,23 +406,24 @@ func TestSweepBesideARelief(t *testing.T) {
 	r.changeSilently(ids, 1)
 	r.mark(ours(ids[0]))
 	o := r.operator()
-	end, err := o.s.store.markersEnd(t.Context())
+	end, err := o.s.store.MarkersEnd(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	revision := uint64(0)
 	for _, step := range []struct {
 		name            string
-		entry           relief
+		entry           store.Relief
 		waiting, marked int
 	}{
-		{"a relief of older markers", relief{Active: true, markersEnd: markersEnd{Seq: end.Seq - 1}}, 1, 0},
-		{"one that settles this marker", relief{Active: true, markersEnd: end}, 0, 1},
+		{"a relief of older markers", store.Relief{Active: true, MarkersEnd: store.MarkersEnd{Seq: end.Seq - 1}}, 1, 0},
+		{"one that settles this marker", store.Relief{Active: true, MarkersEnd: end}, 0, 1},
 	} {
-		if revision, err = o.s.setRelief(t.Context(), step.entry, revision); err != nil {
+		if revision, err = store.ReliefEntry(o.s.store.State, entitlement.Test).Set(t.Context(), step.entry,
+			revision); err != nil {
 			t.Fatal(err)
 		}
-		rep, err := o.Sweep(t.Context(), SweepOptions{})
+		rep, err := o.Sweep(t.Context(), sweep.Options{})
 		if err != nil || rep.Waiting != step.waiting || rep.Marked != step.marked {
 			t.Errorf("%s: %+v, %v; want %d waiting, %d marked", step.name, rep, err, step.waiting, step.marked)
 		}

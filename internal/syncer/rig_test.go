@@ -17,17 +17,19 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/plans"
+	"entitled/internal/record"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
 // patience bounds what a test waits for; nothing takes nearly as long unless it is stuck.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
-// A rig is a pipeline without its door: a nats-server, a simulated Stripe and syncers. Markers and events are published
-// as ingest would.
+// A rig is a pipeline without its door: a nats-server, a simulated Stripe and syncers. Markers and
+// events are published as ingest would.
 type rig struct {
 	t      testing.TB
 	srv    *natstest.Server // nil for a cluster
@@ -40,6 +42,9 @@ type rig struct {
 	// product is what the account sells, price its price.
 	product, price string
 	cfg            func(*Config)
+	kv             jetstream.KeyValue // of snapshots, once it was read
+	// document is the plans document that was applied last.
+	document *plans.Document
 }
 
 func newRig(t testing.TB, configure func(*Config)) *rig {
@@ -51,7 +56,8 @@ func newRig(t testing.TB, configure func(*Config)) *rig {
 }
 
 // rigOn is a rig on servers that conn connects to.
-func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, assets topology.Options, configure func(*Config)) *rig {
+func rigOn(t testing.TB, conn func(testing.TB, ...nats.Option) *nats.Conn, assets topology.Options,
+	configure func(*Config)) *rig {
 	t.Helper()
 	js, err := jetstream.New(conn(t), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
@@ -89,10 +95,10 @@ func (r *rig) config() Config {
 	return Config{
 		Stripe:        stripeapi.Config{Key: "sk_test_rig", Base: r.url},
 		Rate:          1000,
-		Policy:        Policy{PastDueGrace: 72 * time.Hour},
 		Marks:         marks,
 		CoverageEvery: 5 * time.Minute,
 		Topology:      r.assets,
+		Timing:        natstest.Timing,
 		Log:           slog.New(slog.NewTextHandler(testWriter{r.t}, nil)),
 	}
 }
@@ -122,7 +128,8 @@ func (r *rig) start() (stop func()) {
 	return stop
 }
 
-// restart restarts the server and waits until it answers the rig: what was asked of the old one at its end is answered by nobody.
+// restart restarts the server and waits until it answers the rig: requests to the old one at its
+// end get no answer.
 func (r *rig) restart() {
 	r.t.Helper()
 	r.srv.Restart()
@@ -151,6 +158,14 @@ func (r *rig) customer() stripeevent.Customer {
 	return stripeevent.Customer{Mode: entitlement.Test, ID: id}
 }
 
+// feature gives the product a feature of Stripe's entitlements.
+func (r *rig) feature(key string) {
+	r.t.Helper()
+	if err := r.sim.SetProductFeatures(r.product, key); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *rig) subscribe(c stripeevent.Customer) (id string) {
 	r.t.Helper()
 	id, err := r.sim.CreateSubscription(stripesim.SubscriptionParams{
@@ -174,7 +189,8 @@ func (r *rig) event(c stripeevent.Customer) uint64 {
 
 func (r *rig) mark(c stripeevent.Customer) {
 	r.t.Helper()
-	body := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: "evt_1", Type: "customer.subscription.updated"})
+	body := stripeevent.EncodeMarker(entitlement.Cause{Trigger: stripeevent.TriggerWebhook, Event: "evt_1",
+		Type: "customer.subscription.updated"})
 	if _, err := r.js.Publish(r.t.Context(), stripeevent.SyncSubject(stripeevent.Now, c), body); err != nil {
 		r.t.Fatal(err)
 	}
@@ -183,11 +199,13 @@ func (r *rig) mark(c stripeevent.Customer) {
 // snapshot is what the bucket says of the customer; ok is false if it says nothing.
 func (r *rig) snapshot(c stripeevent.Customer) (s entitlement.Snapshot, revision uint64, ok bool) {
 	r.t.Helper()
-	kv, err := r.js.KeyValue(r.t.Context(), entitlement.Bucket(c.Mode))
-	if err != nil {
-		r.t.Fatal(err)
+	if r.kv == nil {
+		var err error
+		if r.kv, err = r.js.KeyValue(r.t.Context(), entitlement.Bucket(c.Mode)); err != nil {
+			r.t.Fatal(err)
+		}
 	}
-	e, err := kv.Get(r.t.Context(), c.Key())
+	e, err := r.kv.Get(r.t.Context(), c.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return s, 0, false
 	}
@@ -201,7 +219,8 @@ func (r *rig) snapshot(c stripeevent.Customer) (s entitlement.Snapshot, revision
 }
 
 // await waits until the customer's snapshot satisfies want.
-func (r *rig) await(c stripeevent.Customer, what string, want func(s entitlement.Snapshot) bool) (s entitlement.Snapshot) {
+func (r *rig) await(c stripeevent.Customer, what string,
+	want func(s entitlement.Snapshot) bool) (s entitlement.Snapshot) {
 	r.t.Helper()
 	natstest.Eventually(r.t, patience, func() error {
 		var ok bool
@@ -217,10 +236,10 @@ func (r *rig) await(c stripeevent.Customer, what string, want func(s entitlement
 }
 
 // records are the customer's, oldest first.
-func (r *rig) records(c stripeevent.Customer) (all []Record) {
+func (r *rig) records(c stripeevent.Customer) (all []record.Record) {
 	r.t.Helper()
 	for _, m := range r.stored(topology.SyncedStream, stripeevent.SyncedSubject(c)) {
-		var rec Record
+		var rec record.Record
 		if err := json.Unmarshal(m.Data(), &rec); err != nil {
 			r.t.Fatal(err)
 		}
@@ -232,7 +251,8 @@ func (r *rig) records(c stripeevent.Customer) (all []Record) {
 // stored are the messages that a stream has now under a filter, the oldest first.
 func (r *rig) stored(stream, filter string) (all []jetstream.Msg) {
 	r.t.Helper()
-	cons, err := r.js.CreateConsumer(r.t.Context(), stream, jetstream.ConsumerConfig{FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy})
+	cons, err := r.js.CreateConsumer(r.t.Context(), stream,
+		jetstream.ConsumerConfig{FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -254,8 +274,9 @@ func (r *rig) stored(stream, filter string) (all []jetstream.Msg) {
 	return all
 }
 
-// awaitRecords waits until the customer has n records that are not failures, and none of its markers is pending.
-func (r *rig) awaitRecords(c stripeevent.Customer, n int) (all []Record) {
+// awaitRecords waits until the customer has n records that are not failures, and none of its
+// markers is pending.
+func (r *rig) awaitRecords(c stripeevent.Customer, n int) (all []record.Record) {
 	r.t.Helper()
 	natstest.Eventually(r.t, patience, func() error {
 		if all = r.records(c); len(all) < n {
@@ -312,8 +333,8 @@ type holding struct {
 	release  chan struct{}
 }
 
-// holdNext holds the next listing of a customer's subscriptions. asked is closed when its answer is made, and the answer
-// is given after release is closed.
+// holdNext holds the next listing of a customer's subscriptions. asked is closed when its answer is
+// made, and the answer is given after release is closed.
 func (h *heldStripe) holdNext(customer string) *holding {
 	x := &holding{customer: customer, asked: make(chan struct{}), release: make(chan struct{})}
 	h.mu.Lock()

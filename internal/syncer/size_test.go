@@ -5,23 +5,26 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/protocol"
+	"entitled/internal/record"
+	"entitled/internal/reduce"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/internal/sweep"
 	"entitled/internal/topology"
+	"entitled/stripesim"
 )
 
-// overPayload are as many subscriptions of [rig.large] as do not fit into NATS's default max_payload.
+// overPayload are as many subscriptions of [rig.large] as do not fit into NATS's default
+// max_payload.
 const overPayload = 60
 
 // noise is text of n bytes that does not compress.
@@ -31,8 +34,8 @@ func noise(n int) string {
 	return base64.StdEncoding.EncodeToString(raw)[:n]
 }
 
-// large gives a customer subscriptions with all the metadata that Stripe takes, 25 KB each, of a kind that does not compress: a page of them is
-// too large to be kept, too.
+// large gives a customer subscriptions with all the metadata that Stripe takes, 25 KB each, of a
+// kind that does not compress: a page of them is too large to be kept, too.
 func (r *rig) large(c stripeevent.Customer, n int) (subscriptions []string) {
 	r.t.Helper()
 	for range n {
@@ -51,8 +54,8 @@ func (r *rig) large(c stripeevent.Customer, n int) (subscriptions []string) {
 	return subscriptions
 }
 
-// Access ends also for a customer whose snapshot is larger than a message: 500 subscriptions with all the metadata that Stripe takes. What access does
-// not depend on is left out.
+// Access ends also for a customer whose snapshot is larger than a message: 500 subscriptions with
+// all the metadata that Stripe takes. What access does not depend on is left out.
 func TestAccessOfTheLargestCustomer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -65,11 +68,13 @@ func TestAccessOfTheLargestCustomer(t *testing.T) {
 	r.start()
 	r.mark(huge)
 	s := r.await(huge, "access", func(s entitlement.Snapshot) bool { return s.Access })
-	if diff := cmp.Diff([]string{entitlement.OmittedSubscriptionMetadata}, s.Omitted); diff != "" || len(s.Subscriptions) != len(subscriptions) {
+	if diff := cmp.Diff([]string{entitlement.OmittedSubscriptionMetadata}, s.Omitted); diff != "" ||
+		len(s.Subscriptions) != len(subscriptions) {
 		t.Errorf("%d subscriptions, omitted (-want +got):\n%s", len(s.Subscriptions), diff)
 	}
 	for i := range s.Subscriptions {
-		if sub := &s.Subscriptions[i]; len(sub.Metadata) != 0 || len(sub.Items) != 1 || sub.Items[0].LookupKey != "pro_monthly" {
+		if sub := &s.Subscriptions[i]; len(sub.Metadata) != 0 || len(sub.Items) != 1 ||
+			sub.Items[0].LookupKey != "pro_monthly" {
 			t.Fatalf("subscription %+v, want it whole but for its metadata", sub)
 		}
 	}
@@ -94,15 +99,16 @@ func TestAccessOfTheLargestCustomer(t *testing.T) {
 	}
 	recs := r.records(huge)
 	last := recs[len(recs)-1]
-	if last.Outcome != Changed || last.Snapshot == nil || !last.Snapshot.Equal(&s) {
-		t.Errorf("last record %.300s, want the snapshot in it", last.encode())
+	if last.Outcome != record.Changed || last.Snapshot == nil || !last.Snapshot.Equal(&s) {
+		t.Errorf("last record %.300s, want the snapshot in it", last.Encode())
 	}
 }
 
-// A snapshot that cannot be made to fit is held against its customer, who is parked at once with a reason that says what to do.
+// A snapshot that cannot be made to fit is held against its customer, who is parked at once with a
+// reason that says what to do.
 func TestWhatCannotFitIsParked(t *testing.T) {
 	t.Parallel()
-	srv := natstest.Run(t, func(o *server.Options) { o.MaxPayload = recordRoom + 100 })
+	srv := natstest.Run(t, func(o *server.Options) { o.MaxPayload = 64<<10 + 100 })
 	r := rigOn(t, srv.Conn, topology.Options{}, nil)
 	c := r.customer()
 	r.subscribe(c)
@@ -113,38 +119,42 @@ func TestWhatCannotFitIsParked(t *testing.T) {
 	if f.ParkedAt == nil {
 		t.Fatalf("%s is not parked: %+v", c, f)
 	}
-	for _, want := range []string{c.ID, "bytes", "max_payload leaves a snapshot 100", "raise max_payload in nats.conf"} {
+	for _, want := range []string{c.ID, "bytes", "max_payload leaves 100 for a snapshot",
+		"raise max_payload in nats.conf"} {
 		if !strings.Contains(f.Error, want) {
 			t.Errorf("parked for %q, which does not say %q", f.Error, want)
 		}
 	}
 	recs := r.records(c)
-	if len(recs) != 1 || recs[0].Outcome != Parked || recs[0].Error != f.Error || recs[0].Revision != 0 || recs[0].Snapshot != nil {
+	if len(recs) != 1 || recs[0].Outcome != record.Parked || recs[0].Error != f.Error || recs[0].Revision != 0 ||
+		recs[0].Snapshot != nil {
 		t.Errorf("records %+v, want one that it was parked", recs)
 	}
 }
 
-// Whole accounts leave out the same parts as a sync: it finds nothing changed, and a sweep nothing that differs.
+// Whole accounts leave out the same parts as a sync: it finds nothing changed, and a sweep nothing
+// that differs.
 func TestSweepsOmitWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	huge := r.customer()
 	subscriptions := r.large(huge, overPayload)
 	o := r.operator()
-	report, err := o.Backfill(t.Context(), SweepOptions{})
+	report, err := o.Backfill(t.Context(), sweep.Options{})
 	if err != nil || report.Created != 1 || report.Unwritten != 0 {
 		t.Fatalf("%v, report %+v, want one created", err, report)
 	}
 	s, _, _ := r.snapshot(huge)
-	if diff := cmp.Diff([]string{entitlement.OmittedSubscriptionMetadata}, s.Omitted); diff != "" || !s.Access || len(s.Subscriptions) != overPayload {
+	if diff := cmp.Diff([]string{entitlement.OmittedSubscriptionMetadata}, s.Omitted); diff != "" || !s.Access ||
+		len(s.Subscriptions) != overPayload {
 		t.Errorf("access %v, %d subscriptions, omitted (-want +got):\n%s", s.Access, len(s.Subscriptions), diff)
 	}
-	if report, err = o.Sweep(t.Context(), SweepOptions{}); err != nil || report.Marked != 0 || report.Unchanged != 1 {
+	if report, err = o.Sweep(t.Context(), sweep.Options{}); err != nil || report.Marked != 0 || report.Unchanged != 1 {
 		t.Errorf("sweep: %v, %+v, want nothing that differs", err, report)
 	}
-	res, err := o.s.protocol.sync(t.Context(), t.Context(), task{customer: huge, lane: stripeevent.Now})
-	if err != nil || res.record.Outcome != Unchanged {
-		t.Errorf("sync: %v, %s, changed %v", err, res.record.Outcome, res.record.Changed)
+	res, err := o.s.protocol.Sync(t.Context(), t.Context(), protocol.Task{Customer: huge, Lane: stripeevent.Now})
+	if err != nil || res.Record.Outcome != record.Unchanged {
+		t.Errorf("sync: %v, %s, changed %v", err, res.Record.Outcome, res.Record.Changed)
 	}
 	r.mark(huge)
 	if err := o.s.startRelief(t.Context(), stripeevent.Now, 0, 0); err != nil {
@@ -164,65 +174,14 @@ func TestSweepsOmitWhatDoesNotFit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if res, err = o.s.protocol.sync(t.Context(), t.Context(), task{customer: huge, lane: stripeevent.Now}); err != nil || res.snapshot.Omitted != nil {
-		t.Errorf("%v, omitted %v, want all of it when it fits", err, res.snapshot.Omitted)
+	if res, err = o.s.protocol.Sync(t.Context(), t.Context(),
+		protocol.Task{Customer: huge, Lane: stripeevent.Now}); err != nil || res.Snapshot.Omitted != nil {
+		t.Errorf("%v, omitted %v, want all of it when it fits", err, res.Snapshot.Omitted)
 	}
 }
 
-// What goes first, and that it is what access does not depend on.
-func TestWhatIsOmittedFirst(t *testing.T) {
-	t.Parallel()
-	boundary := int64(2_000_000_000)
-	whole := func() entitlement.Snapshot {
-		text := func(n int) map[string]string { return map[string]string{"k": strings.Repeat("<", n)} }
-		s := entitlement.Snapshot{
-			Schema: entitlement.Schema, Customer: "cus_1", Status: "active", Access: true, AccessUntil: &boundary, NextBoundary: &boundary,
-			Features: []string{"pro"}, Metadata: text(4000), AsOf: time.Unix(1, 1), ChangedAt: time.Unix(1, 0), Cause: entitlement.Cause{Trigger: "webhook"},
-		}
-		for i := range 20 {
-			sub := entitlement.Subscription{ID: fmt.Sprintf("sub_%02d", i), Status: "active", Metadata: text(4000), Items: []entitlement.Item{{ID: "si_1", Price: "price_1"}}}
-			if i%2 == 0 {
-				sub.Status = "canceled"
-			}
-			s.Subscriptions = append(s.Subscriptions, sub)
-		}
-		return s
-	}
-	all := []string{entitlement.OmittedEndedMetadata, entitlement.OmittedSubscriptionMetadata, entitlement.OmittedEnded, entitlement.OmittedMetadata, entitlement.OmittedSubscriptions}
-	w := whole()
-	for i, room := range []int{contentSize(&w), contentSize(&w) - 1, 48_000, 7000, 5000, 1000} {
-		s := whole()
-		err := fit(&s, room)
-		if size := contentSize(&s); err != nil || size > room {
-			t.Fatalf("room of %d: %v, size %d", room, err, size)
-		}
-		if diff := cmp.Diff(all[:i], s.Omitted, cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("room of %d, omitted (-want +got):\n%s", room, diff)
-		}
-		if s.Status != w.Status || s.Access != w.Access || *s.AccessUntil != boundary || *s.NextBoundary != boundary || !slices.Equal(s.Features, w.Features) {
-			t.Errorf("room of %d: decided otherwise: %s", room, s.Encode())
-		}
-		later := whole()
-		later.AsOf, later.Cause = time.Unix(99, 123456789), entitlement.Cause{Trigger: "webhook", Event: "evt_1NffrFeUfNV2Hib"}
-		if err := fit(&later, room); err != nil || !later.Equal(&s) {
-			t.Errorf("room of %d: another reading of the same state has %v", room, entitlement.Diff(&s, &later))
-		}
-		if back := Without(whole(), s.Omitted); !back.Equal(&s) {
-			t.Errorf("without %v: %v", s.Omitted, entitlement.Diff(&s, &back))
-		}
-		if at, ok := wakeAt(&s, policyOfTests, time.Unix(boundary, 0)); !slices.Contains(s.Omitted, entitlement.OmittedSubscriptions) {
-			continue
-		} else if !ok || at.Unix() != boundary+120 {
-			t.Errorf("room of %d: wakes %v %v, want it 2 minutes after %d", room, at, ok, boundary)
-		}
-	}
-	s := whole()
-	if err := fit(&s, 100); !errors.Is(err, errTooLarge) {
-		t.Errorf("room of 100: %v, want errTooLarge", err)
-	}
-}
-
-// A backfill, and a sweep after an outage, leave out whom NATS does not take, say so and write all others.
+// A backfill, and a relief, leave out the customers whose snapshot NATS refuses, report them, and
+// write all others.
 func TestSweepsLeaveOutWhatIsTooLarge(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -234,7 +193,8 @@ func TestSweepsLeaveOutWhatIsTooLarge(t *testing.T) {
 		written bool
 		advice  string
 	}{
-		{"the bucket's max_msg_size", 5, "KV_" + entitlement.Bucket(entitlement.Test), false, "`entitled topology apply`"},
+		{"the bucket's max_msg_size", 5, "KV_" + entitlement.Bucket(entitlement.Test), false,
+			"`entitled topology apply`"},
 		{"the records' max_msg_size", 5, topology.SyncedStream, true, "`entitled topology apply`"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -245,8 +205,9 @@ func TestSweepsLeaveOutWhatIsTooLarge(t *testing.T) {
 			ids := r.load(40)
 			o := r.operator()
 			r.limit(c.limited, 100_000)
-			report, err := o.Backfill(t.Context(), SweepOptions{})
-			if !errors.Is(err, ErrUnwritten) || !strings.Contains(err.Error(), huge.ID) || !strings.Contains(err.Error(), c.advice) {
+			report, err := o.Backfill(t.Context(), sweep.Options{})
+			if !errors.Is(err, sweep.ErrUnwritten) || !strings.Contains(err.Error(), huge.ID) ||
+				!strings.Contains(err.Error(), c.advice) {
 				t.Errorf("error %v, want one that names %s and says %q", err, huge, c.advice)
 			}
 			if report.Created != len(ids) || report.Unwritten != 1 || len(report.Reasons) != 1 {
@@ -277,21 +238,31 @@ func TestSweepsLeaveOutWhatIsTooLarge(t *testing.T) {
 			if err := o.s.relief.look(t.Context()); err != nil { // it has ended
 				t.Fatal(err)
 			}
-			own := task{customer: huge, lane: stripeevent.Now, subject: m.Subject, seq: m.Sequence, received: m.Time}
-			res, err := o.s.protocol.sync(t.Context(), t.Context(), own)
-			if done, _ := o.s.failed(t.Context(), own, res.record, err); !done {
-				t.Errorf("%v: %s is tried again, want it parked", err, huge)
+			own := protocol.Task{Customer: huge, Lane: stripeevent.Now, Subject: m.Subject, Seq: m.Sequence,
+				Received: m.Time}
+			d := delivery{}
+			if o.s.protocol.Handle(t.Context(), t.Context(), own, &d); !d.acked {
+				t.Errorf("%s is tried again, want it parked", huge)
 			}
 			recs := r.records(huge)
 			if len(recs) == 0 {
 				t.Fatalf("%s has no record", huge)
 			}
-			if last := recs[len(recs)-1]; last.Outcome != Parked || last.Revision != 0 || last.Changed != nil || last.Snapshot != nil {
-				t.Errorf("last record %.500s, want one that it was parked and nothing written", last.encode())
+			if last := recs[len(recs)-1]; last.Outcome != record.Parked || last.Revision != 0 ||
+				last.Changed != nil || last.Snapshot != nil {
+				t.Errorf("last record %.500s, want one that it was parked and nothing written", last.Encode())
 			}
 		})
 	}
 }
+
+// A delivery is a message that the protocol settles.
+type delivery struct{ acked bool }
+
+func (d *delivery) Ack() error                       { d.acked = true; return nil }
+func (d *delivery) Nak() error                       { return nil }
+func (d *delivery) NakWithDelay(time.Duration) error { return nil }
+func (d *delivery) InProgress() error                { return nil }
 
 // limit sets the size of the messages that a stream takes, in bytes.
 func (r *rig) limit(stream string, size int32) {
@@ -318,49 +289,23 @@ func TestRecordOfTheLargestSnapshot(t *testing.T) {
 		snap.Metadata["k"] = strings.Repeat("<", n-len(snap.Encode()))
 		return snap
 	}
-	largest := sized(s.room())
-	if err := fit(&largest, s.room()); err != nil || largest.Omitted != nil {
+	largest := sized(s.Room())
+	if err := reduce.Fit(&largest, s.Room()); err != nil || largest.Omitted != nil {
 		t.Errorf("%v, omitted %v, want it to fit", err, largest.Omitted)
 	}
 	revision, err := s.WriteSnapshot(t.Context(), c.Key(), largest.Encode(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec := Record{Outcome: Changed, Revision: revision, Snapshot: &largest, Error: strings.Repeat("e", 1000)}
-	for range pathsRoom / len(`"access_until",`) {
+	rec := record.Record{Outcome: record.Changed, Revision: revision, Snapshot: &largest,
+		Error: strings.Repeat("e", 1000)}
+	for range 32 << 10 / len(`"access_until",`) {
 		rec.Changed = append(rec.Changed, "access_until")
 	}
 	for range 1000 {
 		rec.StripeRequestIDs = append(rec.StripeRequestIDs, "req_A2ZLXtG8YUTDKY")
 	}
 	if err := s.AppendRecord(t.Context(), c, rec); err != nil {
-		t.Errorf("record of %d bytes: %v", len(rec.encode()), err)
-	}
-}
-
-// What changes in very many places at once is told in fewer words.
-func TestChangedPathsAreFew(t *testing.T) {
-	t.Parallel()
-	before := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_1", Status: "active", Access: true}
-	for i := range 2000 {
-		before.Subscriptions = append(before.Subscriptions, entitlement.Subscription{ID: fmt.Sprintf("sub_%d", i), Status: "active"})
-	}
-	next := before
-	next.Status, next.Access = "canceled", false
-	next.Subscriptions = slices.Clone(before.Subscriptions)
-	for _, c := range []struct {
-		changes int
-		want    []string
-	}{
-		{0, []string{"access", "status"}},
-		{1, []string{"access", "status", "subscriptions.sub_0.status"}},
-		{2000, []string{"access", "status", "subscriptions"}},
-	} {
-		for i := range c.changes {
-			next.Subscriptions[i].Status = "canceled"
-		}
-		if diff := cmp.Diff(c.want, changedPaths(&before, &next)); diff != "" {
-			t.Errorf("%d subscriptions (-want +got):\n%s", c.changes, diff)
-		}
+		t.Errorf("record of %d bytes: %v", len(rec.Encode()), err)
 	}
 }

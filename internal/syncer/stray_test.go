@@ -5,11 +5,15 @@ import (
 	"path/filepath"
 	"testing"
 
+	"entitled/entitlement"
+	"entitled/internal/repair"
+	"entitled/internal/store"
+	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
 
-// The disk of STRIPE_SYNC loses that a marker was done, and keeps that its consumer handed it out: what a power failure leaves of
-// a stream that is not synced at every write and of a consumer that is. The marker is handed out again.
+// After a power failure STRIPE_SYNC, which is not synced at every write, has a marker again that was
+// removed, and its consumer, which is, has delivered it. The marker is delivered again.
 func TestStrayMarkerIsTakenIn(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -46,4 +50,36 @@ func TestStrayMarkerIsTakenIn(t *testing.T) {
 	}
 	r.start()
 	r.awaitIdle()
+}
+
+// A stream of several replicas has lost its end, and the ack floor of its consumer is ahead of it.
+// A message that is stored again right after the end would still be below the floor.
+func TestStrayBelowAFloorAheadOfTheStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ctx := t.Context()
+	st, err := store.Open(ctx, store.Publisher{JetStream: r.js, Took: func(err error) error { return err }},
+		entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	customers := []stripeevent.Customer{r.customer(), r.customer()}
+	var end uint64
+	for _, c := range customers {
+		r.mark(c)
+		if end, err = st.NewestMarker(ctx, stripeevent.SyncSubject(stripeevent.Now, c)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	floor := end + 7
+	filter := "stripe.sync.test." + string(stripeevent.Now) + ".>"
+	if _, err := repair.TakeIn(ctx, st, filter, floor); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range customers {
+		seq, err := st.NewestMarker(ctx, stripeevent.SyncSubject(stripeevent.Now, c))
+		if err != nil || seq <= floor {
+			t.Errorf("the marker of %s has sequence %d, %v; want one above the floor %d", c, seq, err, floor)
+		}
+	}
 }

@@ -1,26 +1,26 @@
-// Package syncer keeps the snapshots of one mode as Stripe has them: it takes the markers of dirty customers, reads each
-// customer's whole state from Stripe and writes it as the next revision of the snapshot.
+// Package syncer is the process that keeps the snapshots of one mode as Stripe has them: it takes
+// markers and gives them to the protocol, runs the jobs of sweep and repair when they are due,
+// answers the requests of apps, and shows readiness and metrics.
 //
 // Any number of syncers share the work; none keeps anything on disk. What they guarantee together:
 //
-//   - Every marker leads to a fetch that started after the marker was stored, or to a newer marker of the same customer.
-//   - A snapshot never goes back: the revision is read before the fetch, the write succeeds only on that revision, and
-//     every sync writes ([protocol]).
+//   - Every marker leads to a fetch that started after the marker was stored, or to a newer marker
+//     of the same customer.
+//   - A snapshot never goes back ([protocol]).
 //   - A snapshot is whole: an error on any page discards the fetch.
-//   - The fleet stays within its budget of requests to Stripe, and what webhooks mark goes before bulk work.
+//   - The fleet stays within its budget of requests to Stripe, and webhooks go before bulk work.
 //
-// A syncer that is killed loses nothing: its markers are delivered to another one after [topology.AckWait].
-//
-// One idea a file: the protocol itself is protocol.go, what it talks to outside.go, what a failure leads to disposition.go,
-// who has access reduce.go.
+// A syncer that is killed loses nothing: its markers are delivered to another one after
+// [topology.AckWait].
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
+	"os"
 	"sync"
 	"time"
 
@@ -30,8 +30,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"entitled/entitlement"
+	"entitled/internal/inspect"
+	"entitled/internal/protocol"
+	"entitled/internal/repair"
+	"entitled/internal/store"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
 )
 
@@ -41,77 +46,75 @@ type Config struct {
 	// Stripe is how to read Stripe. Its key decides the mode.
 	Stripe stripeapi.Config
 	// Rate is the fleet's budget, in requests/s.
-	Rate   float64
-	Policy Policy
-	// AdoptPolicy says to put Policy, and whether Stripe reads features, in force for all syncers of the mode when this one
-	// starts. Without it a syncer with another policy than the one in force takes no work.
-	AdoptPolicy bool
+	Rate float64
 	// Marks are the event types that mark a customer; coverage expects a sync for each of them.
 	Marks stripeevent.Types
 	// CoverageEvery is the interval of the coverage job.
 	CoverageEvery time.Duration
 	Topology      topology.Options
+	// Timing has the pauses. Defaults to [timing.Production].
+	Timing timing.Timing
 	// Traces, if not nil, makes the spans of syncs and jobs.
 	Traces trace.TracerProvider
 	Log    *slog.Logger
-	// Ready is told, by condition, what keeps the syncer from working; nil when nothing does. Defaults to nobody.
+	// Ready, if not nil, is called with the error that keeps the syncer from working, by condition,
+	// and with nil when the condition holds again.
 	Ready func(condition string, err error)
 }
 
-// The conditions that [Config.Ready] is told of.
+// The conditions of [Config.Ready].
 const (
 	conditionTopology = "topology"
-	conditionPolicy   = "policy"
+	conditionPlans    = "plans"
 	conditionStripe   = "stripe"
 	conditionWork     = "work"
-	// and conditionStore
+	conditionStore    = "store"
 )
-
-// finishWithin is how long a syncer that is asked to stop may take to finish what it holds.
-const finishWithin = 10 * time.Second
 
 // A Syncer syncs the customers of one mode. Create it with [New].
 type Syncer struct {
 	cfg     Config
 	mode    entitlement.Mode
 	nc      *nats.Conn
-	js      publisher
-	storage *storage
+	js      store.Publisher
+	storage *store.Storage
 	stripe  *stripeapi.Client
 	assets  []topology.Asset
 	log     *slog.Logger
 	ready   func(string, error)
 	metrics *metrics
-	gauges  *gauges
-	fill    *fill
+	gauges  *inspect.Gauges
+	fill    *inspect.Fill
 	tracer  tracer
 
-	evidence  *evidence
 	gate      *gate
 	refused   chan func(context.Context) error // the request that was refused
 	look      chan struct{}
 	running   *sync.Map // names of the jobs that run here
-	readings  *readings
-	strangers *strangers
+	readings  *protocol.Readings
+	strangers *protocol.Strangers
 
 	// Set by Run before anything uses them.
-	store    *store
-	protocol *protocol
-	cover    *coverage
+	store    *store.Store
+	outside  protocol.Outside // store, traced
+	protocol *protocol.Protocol
+	cover    *repair.Coverage
 	relief   *reliever
+	decider  *repair.Decider
 	jobs     []job
 
-	// adopt says that it may still adopt its policy, agreed that its policy was in force. Run's goroutine and, while Run waits
-	// for it, keepPolicy's own them.
-	adopt, agreed bool
+	// announced is the number of the plans document under which every snapshot is known to be decided.
+	// It belongs to Run's goroutine, and to keepPlans' while Run waits for that one.
+	announced uint64
 }
 
-// New checks the configuration. It talks to nobody.
+// New checks the configuration. It sends nothing.
 func New(cfg Config) (*Syncer, error) {
 	mode, err := stripeapi.ModeOf(cfg.Stripe.Key)
 	if err != nil {
 		return nil, err
 	}
+	cfg.Timing = cmp.Or(cfg.Timing, timing.Production)
 	m, tr := newMetrics(), newTracer(cfg.Traces)
 	cfg.Stripe.Observe = func(ctx context.Context, o stripeapi.Observation) {
 		m.request(o)
@@ -134,34 +137,33 @@ func New(cfg Config) (*Syncer, error) {
 		log:       cfg.Log,
 		ready:     cfg.Ready,
 		metrics:   m,
-		gauges:    newGauges(cfg.Log),
-		fill:      newFill(cfg.Log, cfg.NATS),
+		gauges:    inspect.NewGauges(cfg.Log),
+		fill:      inspect.NewFill(cfg.Log, cfg.NATS),
 		tracer:    tr,
-		evidence:  &evidence{},
 		gate:      newGate(),
 		refused:   make(chan func(context.Context) error, 1),
 		look:      make(chan struct{}, 1),
 		running:   &sync.Map{},
-		readings:  &readings{},
-		adopt:     cfg.AdoptPolicy,
-		strangers: &strangers{},
+		readings:  &protocol.Readings{},
+		strangers: &protocol.Strangers{},
 	}
 	if s.ready == nil {
 		s.ready = func(string, error) {}
 	}
-	s.storage = &storage{ready: s.ready, now: time.Now}
-	s.js = publisher{JetStream: js, took: s.storage.took}
+	s.storage = store.NewStorage(cfg.Timing, func(err error) { s.ready(conditionStore, err) })
+	s.js = store.Publisher{JetStream: js, Took: s.storage.Took}
 	s.ready(conditionTopology, errors.New("not checked yet"))
 	return s, nil
 }
 
-// Metrics are the syncer's collectors, for its caller to register.
+// Metrics returns the syncer's collectors, for its caller to register.
 func (s *Syncer) Metrics() []prometheus.Collector {
 	return append(s.metrics.collectors(), s.gauges, s.fill)
 }
 
-// Run syncs until ctx ends, then takes no more work, finishes what it holds within 10 s and returns nil. It returns an
-// error when the topology differs from what it needs. While another policy is in force it takes no work and waits.
+// Run syncs until ctx ends, then takes no more work, finishes the work under way within 10 s and
+// returns nil. It returns an error if the topology differs from the one it needs. While the plans
+// document cannot be used it takes no work and waits.
 func (s *Syncer) Run(ctx context.Context) error {
 	if err := topology.Wait(ctx, s.js, s.assets, func(err error) { s.ready(conditionTopology, err) }); err != nil {
 		if ctx.Err() != nil {
@@ -169,14 +171,14 @@ func (s *Syncer) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	// NATS may be restarting, or electing a leader, at this very moment.
+	// NATS may be restarting, or electing a leader.
 	for err := s.open(ctx); err != nil; err = s.open(ctx) {
 		s.ready(conditionTopology, err)
-		if sleep(ctx, time.Second) != nil {
+		if protocol.Sleep(ctx, s.cfg.Timing.Reopen) != nil {
 			return nil
 		}
 	}
-	s.policyHolds(ctx) // said before the topology is, so that there is no instant at which all seems well
+	s.plansHold(ctx) // before the topology is reported ready, so that the syncer is at no time wrongly ready
 	s.ready(conditionTopology, nil)
 
 	keeping, stop := context.WithCancel(ctx)
@@ -185,7 +187,8 @@ func (s *Syncer) Run(ctx context.Context) error {
 	defer stop()
 	kept.Go(func() { s.keepTopology(keeping) })
 	kept.Go(func() { s.keepMirrors(keeping) })
-	for s.awaitPolicy(ctx) == nil {
+	kept.Go(func() { s.keepFeatures(keeping) })
+	for s.awaitPlans(ctx) == nil {
 		if err := s.work(ctx); err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -193,13 +196,14 @@ func (s *Syncer) Run(ctx context.Context) error {
 	return nil
 }
 
-// work syncs until ctx ends, and then finishes what it holds, or until another policy is in force, and then drops what it holds.
+// work syncs until ctx ends, and then finishes the work under way; or until the plans document
+// cannot be used, and then drops it.
 func (s *Syncer) work(ctx context.Context) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	defer context.AfterFunc(ctx, func() {
-		// Ends with hard, so it outlives Run by nothing.
-		if sleep(hard, finishWithin) == nil {
+		// Ends with hard, and so before Run returns.
+		if protocol.Sleep(hard, timing.FinishWithin) == nil {
 			kill()
 		}
 	})()
@@ -215,9 +219,9 @@ func (s *Syncer) work(ctx context.Context) error {
 	all.Go(func() { s.probe(ctx) })
 	all.Go(func() { s.relief.watch(ctx) })
 	all.Go(func() {
-		if s.keepPolicy(ctx); ctx.Err() == nil {
+		if s.keepPlans(ctx); ctx.Err() == nil {
 			stop()
-			kill() // what is being read now would be decided under the former policy
+			kill()
 		}
 	})
 	err := s.serve(ctx, hard)
@@ -226,75 +230,74 @@ func (s *Syncer) work(ctx context.Context) error {
 	return err
 }
 
-// open binds what exists now that the topology does.
+// processName tells this process from others of the fleet.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s (process %d)", host, os.Getpid())
+}
+
+// open opens the streams and buckets, which exist now, and builds the parts that need them.
 func (s *Syncer) open(ctx context.Context) error {
-	store, err := openStore(ctx, s.js, s.mode)
+	store, err := store.Open(ctx, s.js, s.mode)
 	if err != nil {
 		return err
 	}
-	store.stripe = s.stripe
-	store.throttle = s.metrics.throttled.Inc
-	store.unreadable = func(c stripeevent.Customer, seq uint64) {
-		s.log.Warn("record in "+topology.SyncedStream+" does not decode, its customer counts as not synced", "customer", c, "stream_seq", seq)
+	store.Stripe, store.Timing = s.stripe, s.cfg.Timing
+	store.OnThrottle = s.metrics.throttled.Inc
+	store.OnUnreadable = func(c stripeevent.Customer, seq uint64) {
+		s.log.Warn("record in "+topology.SyncedStream+" does not decode, its customer counts as not synced",
+			"customer", c, "stream_seq", seq)
 	}
-	store.budget = stripeapi.NewBudget(stripeapi.BudgetConfig{
-		KV:   store.state,
+	store.Budget = stripeapi.NewBudget(stripeapi.BudgetConfig{
+		KV:   store.State,
 		Mode: s.mode,
 		Rate: s.cfg.Rate,
 		Log:  s.log,
 	})
 	s.store = store
-	s.gauges.open(&Inspector{store: store, mode: s.mode}, store.budget)
-	s.protocol = newProtocol(s.tracer.outside(store), s.cfg.Policy, s.cfg.Rate)
-	s.protocol.rest = s.tracer.rest
-	s.protocol.room = store.room
-	s.protocol.conflicted = s.metrics.conflicts.Inc
-	s.relief = &reliever{store: store, mode: s.mode}
-	s.protocol.covered, s.protocol.yields = s.relief.covers, s.relief.yields
-	s.cover = &coverage{
-		store:     store,
-		mode:      s.mode,
-		policy:    s.cfg.Policy,
-		marks:     s.cfg.Marks.Marks,
-		uncovered: func(n int) { s.metrics.uncovered.Add(float64(n)) },
-		rewoken:   func(n int) { s.metrics.rewoken.Add(float64(n)) },
+	s.gauges.Open(inspect.New(store, s.mode), store.Budget)
+	s.outside = s.tracer.outside(store)
+	s.relief = &reliever{Store: store, mode: s.mode}
+	s.protocol = protocol.New(protocol.Config{
+		Outside:  s.outside,
+		Observer: observed{s},
+		Parallel: fetches(s.cfg.Rate),
+		AckWait:  topology.AckWait,
+		Timing:   s.cfg.Timing,
+		Log:      s.log,
+		Room:     store.Room,
+		Relief:   s.relief,
+		Pause:    s.tracer.pause,
+	})
+	s.cover = &repair.Coverage{
+		Store:     store,
+		Mode:      s.mode,
+		Marks:     s.cfg.Marks.Marks,
+		Uncovered: func(n int) { s.metrics.uncovered.Add(float64(n)) },
+		Rewoken:   func(n int) { s.metrics.rewoken.Add(float64(n)) },
 	}
-	catalog := &fanout{
-		store:    store,
-		mode:     s.mode,
-		features: s.cfg.Stripe.Features,
-		settle:   readingEnds,
-		marked:   func(n int) { s.metrics.fannedOut.Add(float64(n)) },
+	catalog := &repair.FanOut{
+		Store:  store,
+		Mode:   s.mode,
+		Settle: repair.ReadingEnds,
+		Marked: func(n int) { s.metrics.fannedOut.Add(float64(n)) },
+	}
+	s.decider = &repair.Decider{
+		Store: store, Protocol: s.protocol, Mode: s.mode, Log: s.log, Name: processName(),
 	}
 	s.jobs = []job{
-		{name: "coverage", schedule: "@every " + s.cfg.CoverageEvery.String(), atOnce: true, run: s.cover.run},
-		{name: "recover", schedule: "@every " + recoverEvery.String(), atOnce: true, run: s.runRecover},
-		{name: "fanout", schedule: "@every " + fanoutEvery.String(), atOnce: true, run: catalog.run},
-		{name: "relief", schedule: "@every " + reliefEvery.String(), run: s.runRelief},
+		{name: "coverage", schedule: "@every " + s.cfg.CoverageEvery.String(), atOnce: true, run: s.cover.Run},
+		{name: "recover", schedule: "@every " + timing.RecoverEvery.String(), atOnce: true, run: s.runRecover},
+		{name: "fanout", schedule: "@every " + timing.FanOutEvery.String(), atOnce: true, run: catalog.Run},
+		{name: jobDecide, schedule: "@every " + timing.DecideEvery.String(), atOnce: true, run: s.decider.Run},
+		{name: "relief", schedule: "@every " + timing.ReliefEvery.String(), run: s.runRelief},
 		{name: "sweep", schedule: sweepAt, run: s.runSweep},
 	}
 	for _, j := range s.jobs {
-		s.metrics.jobs.WithLabelValues(j.name) // so that a job which never ends is seen to have ended 0 times
+		s.metrics.jobs.WithLabelValues(j.name) // so that a job that never ends shows as ended 0 times
 	}
 	return nil
-}
-
-func newProtocol(o outside, policy Policy, rate float64) *protocol {
-	n := fetches(rate)
-	return &protocol{
-		outside:    o,
-		policy:     policy,
-		now:        time.Now,
-		rest:       sleep,
-		room:       func() int { return math.MaxInt },
-		together:   sideBySide,
-		conflicted: func() {},
-		covered:    func(context.Context, task) (bool, bool, error) { return false, false, nil },
-		yields:     func(task) bool { return false },
-		fetching: map[stripeapi.Kind]chan struct{}{
-			stripeapi.Webhooks: make(chan struct{}, n),
-			stripeapi.Requests: make(chan struct{}, n),
-			stripeapi.Bulk:     make(chan struct{}, n/2),
-		},
-	}
 }

@@ -11,18 +11,21 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"entitled/internal/plans"
+	"entitled/internal/protocol"
+	"entitled/internal/record"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 	"entitled/internal/tracing"
 )
 
-// A trace follows an event from the webhook to the write of the snapshot: ingest writes its context into the headers of the
-// marker, and the sync goes on with it as the child of the marker's publishing. What carries no context - a scheduled
-// check, a marker of a job or of an operator - begins a trace of its own. A marker that a newer one replaces takes its
-// trace with it: that one ends at the publishing.
+// A trace follows an event from the webhook to the write of the snapshot: ingest writes its context
+// into the headers of the marker, and the sync's span is a child of the span that published the
+// marker. A marker without a context, such as a wake's or a job's, begins a new trace. The trace of
+// a replaced marker ends at its publishing.
 
-// A tracer makes the spans of syncs. One without a Tracer makes none.
+// A tracer makes the spans of syncs; without a Tracer it makes none.
 type tracer struct{ trace.Tracer }
 
 func newTracer(p trace.TracerProvider) tracer {
@@ -32,26 +35,29 @@ func newTracer(p trace.TracerProvider) tracer {
 	return tracer{p.Tracer("entitled/internal/syncer")}
 }
 
-// task starts the span of a task that came with these headers; ended by end. what is the stream or the subject that
-// it came on.
-func (tr tracer) task(ctx context.Context, kind trace.SpanKind, what string, h nats.Header, t task) (_ context.Context, end func()) {
+// task starts the span of a task that came with these headers; end ends it. what is the stream or
+// subject on which it came.
+func (tr tracer) task(ctx context.Context, kind trace.SpanKind, what string, h nats.Header,
+	t protocol.Task) (_ context.Context, end func()) {
 	if tr.Tracer == nil {
 		return ctx, func() {}
 	}
-	attrs := append(tracing.Message("process", what), tracing.Mode.String(string(t.customer.Mode)), tracing.Customer.String(t.customer.ID),
-		attribute.String("entitled.trigger", t.cause.Trigger), attribute.String("entitled.lane", string(t.lane)))
+	attrs := append(tracing.Message("process", what), tracing.Mode.String(string(t.Customer.Mode)),
+		tracing.Customer.String(t.Customer.ID),
+		attribute.String("entitled.trigger", t.Cause.Trigger), attribute.String("entitled.lane", string(t.Lane)))
 	for _, a := range []struct {
 		key   attribute.Key
 		value string
-	}{{tracing.Account, t.customer.Account}, {tracing.Event, t.cause.Event}, {tracing.Type, t.cause.Type}} {
+	}{{tracing.Account, t.Customer.Account}, {tracing.Event, t.Cause.Event}, {tracing.Type, t.Cause.Type}} {
 		if a.value != "" {
 			attrs = append(attrs, a.key.String(a.value))
 		}
 	}
-	if t.seq != 0 {
-		attrs = append(attrs, tracing.Sequence.Int64(int64(t.seq)))
+	if t.Seq != 0 {
+		attrs = append(attrs, tracing.Sequence.Int64(int64(t.Seq)))
 	}
-	ctx, s := tr.Start(tracing.Extract(ctx, h), "process "+what, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
+	ctx, s := tr.Start(tracing.Extract(ctx, h), "process "+what, trace.WithSpanKind(kind),
+		trace.WithAttributes(attrs...))
 	return ctx, func() { s.End() }
 }
 
@@ -64,8 +70,9 @@ func (tr tracer) job(ctx context.Context, name string) (_ context.Context, end f
 	return ctx, func() { s.End() }
 }
 
-// step starts a span within a task or a job; outside of both, and where that one is not sampled, there is none.
-func (tr tracer) step(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+// step starts a span within that of a task or a job, if that one is sampled.
+func (tr tracer) step(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context,
+	trace.Span) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, noop.Span{}
 	}
@@ -78,8 +85,10 @@ func (tr tracer) request(ctx context.Context, o stripeapi.Observation) {
 		return
 	}
 	end := time.Now()
-	_, s := tr.Start(ctx, "Stripe: "+o.Endpoint, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(end.Add(-o.Duration)),
-		trace.WithAttributes(attribute.String("http.request.method", http.MethodGet), attribute.String("stripe.endpoint", o.Endpoint)))
+	_, s := tr.Start(ctx, "Stripe: "+o.Endpoint, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithTimestamp(end.Add(-o.Duration)),
+		trace.WithAttributes(attribute.String("http.request.method", http.MethodGet),
+			attribute.String("stripe.endpoint", o.Endpoint)))
 	if o.Status != 0 {
 		s.SetAttributes(attribute.Int("http.response.status_code", o.Status))
 	}
@@ -95,21 +104,22 @@ func (tr tracer) request(ctx context.Context, o stripeapi.Observation) {
 	s.End(trace.WithTimestamp(end))
 }
 
-// tell says on the task's span what its sync came to.
-func tell(ctx context.Context, res synced, err error) {
+// traceResult sets the result of a sync on the task's span.
+func traceResult(ctx context.Context, res protocol.Result, err error) {
 	s := trace.SpanFromContext(ctx)
 	switch {
 	case !s.IsRecording():
 	case err != nil:
 		s.SetStatus(codes.Error, err.Error())
-	case res.superseded:
+	case res.Superseded:
 		s.SetAttributes(attribute.Bool("entitled.superseded", true))
 	default:
-		s.SetAttributes(attribute.String("entitled.outcome", string(res.record.Outcome)), attribute.Int64("entitled.revision", int64(res.record.Revision)))
+		s.SetAttributes(attribute.String("entitled.outcome", string(res.Record.Outcome)),
+			attribute.Int64("entitled.revision", int64(res.Record.Revision)))
 	}
 }
 
-// traceID is for the log: nothing without a trace.
+// traceID returns the trace's attribute for the log, none without a trace.
 func traceID(ctx context.Context) []any {
 	if c := trace.SpanContextFromContext(ctx); c.IsSampled() {
 		return []any{"trace_id", c.TraceID().String()}
@@ -117,9 +127,9 @@ func traceID(ctx context.Context) []any {
 	return nil
 }
 
-// traced is the outside with a span for each step that takes its time.
+// traced is the outside with a span for each step that may take long.
 type traced struct {
-	outside
+	protocol.Outside
 	tracer tracer
 }
 
@@ -130,23 +140,24 @@ func (o traced) end(s trace.Span, err error) {
 	s.End()
 }
 
-func (o traced) Place(ctx context.Context, kind stripeapi.Kind) error {
+func (o traced) TakePermit(ctx context.Context, kind stripeapi.Kind) error {
 	ctx, s := o.tracer.step(ctx, "wait for the budget")
-	err := o.outside.Place(ctx, kind)
+	err := o.Outside.TakePermit(ctx, kind)
 	o.end(s, err)
 	return err
 }
 
-func (o traced) Fetch(ctx context.Context, c stripeevent.Customer, place func(context.Context) error) (stripeapi.State, stripeapi.Trace, error) {
+func (o traced) Fetch(ctx context.Context, c stripeevent.Customer, reading plans.Reading,
+	permit func(context.Context) error) (stripeapi.State, stripeapi.Trace, error) {
 	ctx, s := o.tracer.step(ctx, "fetch")
-	state, cost, err := o.outside.Fetch(ctx, c, place)
+	state, cost, err := o.Outside.Fetch(ctx, c, reading, permit)
 	o.end(s, err)
 	return state, cost, err
 }
 
 func (o traced) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
 	ctx, s := o.tracer.step(ctx, "write snapshot")
-	written, err := o.outside.WriteSnapshot(ctx, key, data, revision)
+	written, err := o.Outside.WriteSnapshot(ctx, key, data, revision)
 	s.SetAttributes(attribute.Int64("entitled.revision", int64(written)))
 	o.end(s, err)
 	return written, err
@@ -154,30 +165,30 @@ func (o traced) WriteSnapshot(ctx context.Context, key string, data []byte, revi
 
 func (o traced) SetWake(ctx context.Context, c stripeevent.Customer, at time.Time) error {
 	ctx, s := o.tracer.step(ctx, "schedule the next check")
-	err := o.outside.SetWake(ctx, c, at)
+	err := o.Outside.SetWake(ctx, c, at)
 	o.end(s, err)
 	return err
 }
 
-func (o traced) AppendRecord(ctx context.Context, c stripeevent.Customer, r Record) error {
+func (o traced) AppendRecord(ctx context.Context, c stripeevent.Customer, r record.Record) error {
 	ctx, s := o.tracer.step(ctx, "publish "+topology.SyncedStream, trace.WithSpanKind(trace.SpanKindProducer),
 		trace.WithAttributes(tracing.Message("publish", topology.SyncedStream)...))
-	err := o.outside.AppendRecord(ctx, c, r)
+	err := o.Outside.AppendRecord(ctx, c, r)
 	o.end(s, err)
 	return err
 }
 
-// traced returns what the protocol works on: with spans, where there are any.
-func (tr tracer) outside(o outside) outside {
+// outside returns the protocol's outside, traced if there is a Tracer.
+func (tr tracer) outside(o protocol.Outside) protocol.Outside {
 	if tr.Tracer == nil {
 		return o
 	}
 	return traced{o, tr}
 }
 
-// rest waits for a customer's pace.
-func (tr tracer) rest(ctx context.Context, d time.Duration) error {
+// pause waits for a customer's pace.
+func (tr tracer) pause(ctx context.Context, d time.Duration) error {
 	ctx, s := tr.step(ctx, "wait for the pace")
 	defer s.End()
-	return sleep(ctx, d)
+	return protocol.Sleep(ctx, d)
 }

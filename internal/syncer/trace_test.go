@@ -18,8 +18,9 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
+	"entitled/internal/protocol"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
+	"entitled/stripesim"
 )
 
 // traceparent is a context in which a marker was published, of one of a few traces.
@@ -52,8 +53,8 @@ func spansOf(t *testing.T, exporter *tracetest.InMemoryExporter, name string, n 
 	return found
 }
 
-// A replaced marker takes its trace along: the sync goes on with the newer one's, and a third that comes while the pace
-// lasts shows the wait.
+// A replaced marker takes its trace along: the sync goes on with the newer one's, and a third that
+// comes while the pace lasts shows the wait.
 func TestSyncContinuesTheNewestMarkersTrace(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
@@ -66,14 +67,17 @@ func TestSyncContinuesTheNewestMarkersTrace(t *testing.T) {
 	r.markTraced(c, newer)
 	r.start()
 	s := spansOf(t, exporter, "process STRIPE_SYNC", 1)[0]
-	if s.SpanContext.TraceID().String() != newerID || !s.Parent.IsRemote() || s.Parent.SpanID().String() != "00000000000000ab" {
-		t.Errorf("the sync is of trace %s below %s, want trace %s below its publishing", s.SpanContext.TraceID(), s.Parent.SpanID(), newerID)
+	if s.SpanContext.TraceID().String() != newerID || !s.Parent.IsRemote() ||
+		s.Parent.SpanID().String() != "00000000000000ab" {
+		t.Errorf("the sync is of trace %s below %s, want trace %s below its publishing", s.SpanContext.TraceID(),
+			s.Parent.SpanID(), newerID)
 	}
 	// As long a claim as there is, so that the third comes within it on a busy machine too.
 	store := r.operator(quiet).s.store
 	_, revision, err := store.Claim(t.Context(), c.Key())
 	if err == nil {
-		err = store.SetClaim(t.Context(), c.Key(), claim{StartedAt: time.Now(), Window: longest}, revision)
+		err = store.SetClaim(t.Context(), c.Key(),
+			protocol.Claim{StartedAt: time.Now(), Window: 8 * time.Second}, revision)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -90,9 +94,11 @@ func TestSyncContinuesTheNewestMarkersTrace(t *testing.T) {
 		}
 	}
 	paced, fetched := spansOf(t, exporter, "wait for the pace", 1)[0], spansOf(t, exporter, "fetch", 2)[1]
-	if paced.Parent.SpanID() != s.SpanContext.SpanID() || fetched.Parent.SpanID() != s.SpanContext.SpanID() || paced.EndTime.After(fetched.StartTime) {
+	if paced.Parent.SpanID() != s.SpanContext.SpanID() || fetched.Parent.SpanID() != s.SpanContext.SpanID() ||
+		paced.EndTime.After(fetched.StartTime) {
 		t.Errorf("pace: %s to %s below %s, fetch from %s below %s; want the wait, and then the fetch, below %s",
-			paced.StartTime, paced.EndTime, paced.Parent.SpanID(), fetched.StartTime, fetched.Parent.SpanID(), s.SpanContext.SpanID())
+			paced.StartTime, paced.EndTime, paced.Parent.SpanID(), fetched.StartTime, fetched.Parent.SpanID(),
+			s.SpanContext.SpanID())
 	}
 }
 
@@ -124,7 +130,7 @@ func TestFailedSyncNamesItsTrace(t *testing.T) {
 	})
 	c := r.customer()
 	r.subscribe(c)
-	r.sim.SetFaults(stripesim.Faults{Error500: 1})
+	r.sim.SetFaults(stripesim.Faults{Only: []string{"GET /v1/subscriptions"}, Error500: 1})
 	r.start()
 	id, header := traceparent(7)
 	r.markTraced(c, header)
@@ -134,7 +140,8 @@ func TestFailedSyncNamesItsTrace(t *testing.T) {
 	}
 	request := spansOf(t, exporter, "Stripe: list subscriptions", 1)[0]
 	if request.Status.Code != codes.Error || request.SpanContext.TraceID().String() != id {
-		t.Errorf("request: status %+v of trace %s, want an error of trace %s", request.Status, request.SpanContext.TraceID(), id)
+		t.Errorf("request: status %+v of trace %s, want an error of trace %s", request.Status,
+			request.SpanContext.TraceID(), id)
 	}
 	natstest.Eventually(t, patience, func() error {
 		if !strings.Contains(logged.String(), "trace_id="+id) {
@@ -144,7 +151,7 @@ func TestFailedSyncNamesItsTrace(t *testing.T) {
 	})
 }
 
-// An app that has a trace sees what its request costs; what nobody's trace led to begins one.
+// A request with a trace context continues that trace; one without begins a new one.
 func TestRequestContinuesTheAppsTrace(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()

@@ -10,12 +10,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"entitled/internal/record"
 	"entitled/internal/stripeevent"
+	"entitled/internal/sweep"
 	"entitled/internal/topology"
 )
 
 // garbage are records that do not decode, some of them only in part.
-var garbage = []string{"garbage", "", `[]`, `{"revision":7,"events_seq":"9"}`, `{"events_seq":9,"revision":7,"received_at":"yesterday"}`}
+var garbage = []string{"garbage", "", `[]`, `{"revision":7,"events_seq":"9"}`,
+	`{"events_seq":9,"revision":7,"received_at":"yesterday"}`}
 
 // garble makes something that does not decode the customer's latest record.
 func (r *rig) garble(c stripeevent.Customer, body string) {
@@ -25,7 +28,7 @@ func (r *rig) garble(c stripeevent.Customer, body string) {
 	}
 }
 
-// What does not decode is no record, in no part of it, and is said once.
+// A record that does not decode counts as none, no part of it is used, and it is reported once.
 func TestUnreadableRecordIsNone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -37,7 +40,7 @@ func TestUnreadableRecordIsNone(t *testing.T) {
 		log.Reset()
 		for range 3 {
 			got, err := s.LatestRecord(t.Context(), c)
-			if diff := cmp.Diff(recordHead{}, got); diff != "" || err != nil {
+			if diff := cmp.Diff(record.Head{}, got); diff != "" || err != nil {
 				t.Errorf("%q is taken for a record (-want +got): %s %v", body, diff, err)
 			}
 		}
@@ -47,7 +50,7 @@ func TestUnreadableRecordIsNone(t *testing.T) {
 	}
 }
 
-// Whoever has an unreadable record is synced once more, and keeps coverage from nobody else.
+// A customer with an unreadable record is synced once more, and coverage goes on with the others.
 func TestUnreadableRecordHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	// Often enough that an event too young for the first run is seen by the next.
@@ -80,7 +83,7 @@ func TestBackfillOverUnreadableRecords(t *testing.T) {
 	for i, body := range garbage {
 		r.garble(ours(ids[i]), body)
 	}
-	if _, err := r.operator().Backfill(t.Context(), SweepOptions{}); err != nil {
+	if _, err := r.operator().Backfill(t.Context(), sweep.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	r.right("", ids)
@@ -100,11 +103,11 @@ func (r *rig) recorded(c stripeevent.Customer) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var rec Record
+	var rec record.Record
 	if err := json.Unmarshal(m.Data, &rec); err != nil {
 		r.t.Fatalf("latest record of %s: %v", c, err)
 	}
 	if s, revision, _ := r.snapshot(c); rec.Snapshot == nil || rec.Revision != revision || !rec.Snapshot.Equal(&s) {
-		r.t.Errorf("latest record %s, want one with the snapshot of revision %d", rec.encode(), revision)
+		r.t.Errorf("latest record %s, want one with the snapshot of revision %d", rec.Encode(), revision)
 	}
 }

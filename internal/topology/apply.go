@@ -9,14 +9,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A Finding is an asset that is not as it must be: missing, or with differences.
+// A Finding is an asset that is missing or differs.
 type Finding struct {
 	Asset       string
 	Missing     bool
 	Differences []Difference
 }
 
-// Check compares and changes nothing. No findings and no error mean that all is as it must be.
+// Check compares the assets with the server's and changes nothing. It returns no findings and no
+// error when everything is as it must be.
 func Check(ctx context.Context, js jetstream.JetStream, assets []Asset) ([]Finding, error) {
 	c, err := connected(js)
 	if err != nil {
@@ -37,7 +38,7 @@ func Check(ctx context.Context, js jetstream.JetStream, assets []Asset) ([]Findi
 	return findings, nil
 }
 
-// An Action is what [Apply] did to an asset.
+// An Action says how [Apply] treated an asset.
 type Action string
 
 const (
@@ -46,7 +47,7 @@ const (
 	Recreated Action = "re-created"
 )
 
-// A Change is what [Apply] did to one asset, and which differences that removed.
+// A Change is the action of [Apply] on one asset, with the differences that it removed.
 type Change struct {
 	Asset       string
 	Action      Action
@@ -55,15 +56,17 @@ type Change struct {
 
 // ApplyOptions of [Apply].
 type ApplyOptions struct {
-	// Recreate lets it delete and create again what cannot be changed in place and whose content the system makes good:
-	// STRIPE_SYNC, stripe_pace and the consumers. While STRIPE_SYNC is away, ingest answers 503 and Stripe sends again.
+	// Recreate allows Apply to delete and recreate assets that cannot be changed in place and whose
+	// content the system rebuilds: STRIPE_SYNC, stripe_pace and the consumers. While STRIPE_SYNC is
+	// missing, ingest answers 503 and Stripe retries.
 	Recreate bool
-	// AcceptLoss lets it create empty what other data refers to: see [LostError]. A new STRIPE_EVENTS begins after the last
-	// sequence that a customer's latest record refers to.
+	// AcceptLoss allows Apply to create an empty asset that other data refers to, see [LostError].
+	// A new STRIPE_EVENTS begins after the last sequence that a customer's latest record refers to.
 	AcceptLoss bool
-	// Shorten lets it make the time shorter for which events and records are kept. What is older is deleted at once.
+	// Shorten allows Apply to shorten the time for which events and records are kept. The server
+	// deletes the older ones at once.
 	Shorten bool
-	// Fewer lets it make the replicas of a stream fewer.
+	// Fewer allows Apply to remove replicas of a stream.
 	Fewer bool
 }
 
@@ -75,10 +78,13 @@ func (o ApplyOptions) may(field string) bool {
 	return o.Shorten
 }
 
-// Apply creates what is missing and mends what differs, as far as that can be done in place. It returns what it changed, also when it
-// fails, and a [*NotAppliedError] with what it could not change. To go from one replica to more (STRIPE_SYNC)
-// needs Recreate. It returns a [*LostError] or a [*RestoringError], and has changed nothing, where these keep programs from
-// creating anything. Unlike a program it creates the first stream of a cluster. Give it [All], or the consumers of a re-created stream come back only with their syncers.
+// Apply creates missing assets and corrects differences that can be corrected in place. It returns
+// its changes even when it fails, and a [*NotAppliedError] with the differences that it could not
+// correct. Going from one replica to more needs Recreate (STRIPE_SYNC).
+//
+// It changes nothing and returns a [*LostError] or a [*RestoringError] if one of these prevents
+// programs from creating assets. Unlike a program, it creates the first stream in a cluster. Call
+// it with [All]; otherwise the consumers of a recreated stream return only with their syncers.
 func Apply(ctx context.Context, js jetstream.JetStream, assets []Asset, o ApplyOptions) ([]Change, error) {
 	c, err := connected(js)
 	if err != nil {
@@ -111,7 +117,7 @@ func Apply(ctx context.Context, js jetstream.JetStream, assets []Asset, o ApplyO
 	return changes, nil
 }
 
-// applyOne returns what it changed and what is left.
+// applyOne returns what it changed and the differences that remain.
 func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, []Difference, error) {
 	change := Change{Asset: a.String()}
 	diffs, err := a.check(ctx, c)
@@ -140,11 +146,12 @@ func applyOne(ctx context.Context, c client, a Asset, o ApplyOptions) (Change, [
 	unasked := slices.ContainsFunc(rest, func(d Difference) bool { return d.Loses })
 	if len(rest) > 0 && !unasked && o.Recreate && a.replaceable() != "" {
 		if err := a.remove(ctx, c); err != nil {
-			return change, nil, fmt.Errorf("remove in order to re-create: %w", err)
+			return change, nil, fmt.Errorf("remove before recreating: %w", err)
 		}
-		// A program that waits for it may be faster; if it wants what we want, that is as good.
+		// A program that is waiting for the asset may create it first, which is fine if it is
+		// equal.
 		if err := a.create(ctx, c); err != nil && !errors.Is(err, errExists) {
-			return change, nil, fmt.Errorf("removed, but create: %w", err)
+			return change, nil, fmt.Errorf("removed, but could not recreate: %w", err)
 		}
 		change.Action, change.Differences = Recreated, diffs
 		left, err := a.check(ctx, c)

@@ -9,15 +9,17 @@ import (
 	"entitled/internal/stripeevent"
 )
 
-// Options is what an operator decides about the topology. The zero value is the default.
+// Options are the operator's settings of the topology. The zero value has the defaults.
 type Options struct {
-	// Replicas of every stream and bucket. Defaults to 1; 3 in a cluster.
+	// Replicas is the number of replicas of every stream and bucket. Defaults to 1; use 3 in a
+	// cluster.
 	Replicas int
-	// EventsMaxAge is how long events and the records of syncs are kept. Defaults to 90 days.
+	// EventsMaxAge is how long events and records are kept. Defaults to 90 days.
 	EventsMaxAge time.Duration
-	// Duplicates is the window in which a repeated event is stored once. Defaults to 2 h, or EventsMaxAge if that is less.
+	// Duplicates is the window in which a repeated event is stored once. Defaults to 2 h, or to
+	// EventsMaxAge if that is shorter.
 	Duplicates time.Duration
-	// Modes are those that [All] covers. Defaults to both.
+	// Modes are the modes that [All] covers. Defaults to both.
 	Modes []entitlement.Mode
 }
 
@@ -31,7 +33,7 @@ func (o Options) resolved() Options {
 	if o.Duplicates == 0 {
 		o.Duplicates = 2 * time.Hour
 	}
-	// The server refuses a window longer than the age.
+	// The server refuses a window longer than the maximum age.
 	o.Duplicates = min(o.Duplicates, o.EventsMaxAge)
 	if len(o.Modes) == 0 {
 		o.Modes = []entitlement.Mode{entitlement.Live, entitlement.Test}
@@ -39,25 +41,26 @@ func (o Options) resolved() Options {
 	return o
 }
 
-// Ingest is what ingest needs.
+// Ingest returns the assets that ingest needs.
 func Ingest(o Options) []Asset {
 	o = o.resolved()
 	return []Asset{o.events(), o.sync()}
 }
 
-// Syncer is what the syncers of a mode need.
+// Syncer returns the assets that the syncers of a mode need.
 func Syncer(o Options, m entitlement.Mode) []Asset {
 	o.Modes = []entitlement.Mode{m}
 	return All(o)
 }
 
-// All is everything, for all modes of the options. Streams come before their consumers.
+// All returns every asset of the options' modes. Streams come before their consumers.
 func All(o Options) []Asset {
 	o = o.resolved()
 	assets := []Asset{o.events(), o.sync(), o.synced(), o.pace(), o.state()}
 	for _, m := range o.Modes {
 		assets = append(assets, o.entitlements(m))
 	}
+	assets = append(assets, o.plans())
 	for _, m := range o.Modes {
 		assets = append(assets, consumers(m)...)
 	}
@@ -67,7 +70,7 @@ func All(o Options) []Asset {
 func (o Options) events() Asset {
 	c := o.log(EventsStream, "stripe.event.>")
 	c.Duplicates = o.Duplicates
-	// A crowd of webhooks is stored as one batch, with one fsync.
+	// Ingest stores concurrent webhooks as one batch, with one fsync.
 	c.AllowAtomicPublish = true
 	return &stream{label: "stream " + c.Name, config: c}
 }
@@ -77,7 +80,8 @@ func (o Options) synced() Asset {
 	return &stream{label: "stream " + c.Name, config: c}
 }
 
-// log is a stream that is read again and again. Its messages may be deleted: forgetting a customer erases them.
+// log returns the configuration of a stream that is read repeatedly. Its messages may be deleted:
+// forgetting a customer erases them.
 func (o Options) log(name, subjects string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:       name,
@@ -90,14 +94,15 @@ func (o Options) log(name, subjects string) jetstream.StreamConfig {
 		// MaxMsgs and MaxBytes are the operator's.
 		MaxMsgsPerSubject: -1,
 		Replicas:          o.Replicas,
-		// nats-server 2.15 loses a replicated log that is compressed when one of three servers is killed.
+		// nats-server 2.15 loses a compressed, replicated stream when one of three servers is
+		// killed.
 		Compression: jetstream.NoCompression,
 		AllowDirect: true,
 	}
 }
 
-// sync: one message a subject and discard-old are the deduplication per customer. Its bounds are none, for a bound would
-// drop markers.
+// sync returns STRIPE_SYNC. One message per subject with discard-old coalesces a customer's
+// markers. It has no limits, because a limit would drop markers.
 func (o Options) sync() Asset {
 	c := jetstream.StreamConfig{
 		Name:              SyncStream,
@@ -112,15 +117,18 @@ func (o Options) sync() Asset {
 		Replicas:          o.Replicas,
 		AllowDirect:       true,
 		AllowMsgSchedules: true,
-		// The server turns it on with schedules, whose firing is a roll-up.
+		// The server needs it for schedules, which replace the earlier message by a roll-up.
 		AllowRollup: true,
 	}
 	if o.Replicas == 1 {
-		// A webhook then pays for one fsync, not two: the coverage check rebuilds markers from the events. Replicated
-		// streams cannot have it.
+		// A webhook then pays for one fsync instead of two; coverage rebuilds lost markers from the
+		// events. Replicated streams do not support it.
 		c.PersistMode = jetstream.AsyncPersistMode
 	}
-	return &stream{label: "stream " + c.Name, config: c, rebuilt: "coverage marks again whoever it held, and every syncer restores the schedules"}
+	return &stream{
+		label: "stream " + c.Name, config: c,
+		rebuilt: "coverage marks the customers again, and every syncer restores the schedules",
+	}
 }
 
 func (o Options) pace() Asset {
@@ -135,12 +143,25 @@ func (o Options) state() Asset {
 
 func (o Options) entitlements(m entitlement.Mode) Asset {
 	name := entitlement.Bucket(m)
-	c := o.bucket(name)
-	c.MaxConsumers = WatchersMax
-	return &stream{label: "bucket " + name, config: c}
+	return &stream{label: "bucket " + name, config: o.watched(name)}
 }
 
-// bucket is the stream that a KV client makes for a bucket with a history of 1.
+func (o Options) plans() Asset {
+	c := o.watched(PlansBucket)
+	// A document and its version are applied in one batch.
+	c.AllowAtomicPublish = true
+	return &stream{label: "bucket " + PlansBucket, config: c}
+}
+
+// watched returns the configuration of a bucket that every app watches.
+func (o Options) watched(name string) jetstream.StreamConfig {
+	c := o.bucket(name)
+	c.MaxConsumers = WatchersMax
+	return c
+}
+
+// bucket returns the configuration of the stream that a KV client creates for a bucket with a
+// history of 1.
 func (o Options) bucket(name string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              "KV_" + name,
@@ -160,7 +181,8 @@ func (o Options) bucket(name string) jetstream.StreamConfig {
 	}
 }
 
-// consumers are those of a mode. Consumers of a work queue may not overlap, so there is one per lane and one for the jobs.
+// consumers returns the consumers of a mode. Consumers of a work queue must not overlap, so there
+// is one per lane and one for the jobs.
 func consumers(m entitlement.Mode) []Asset {
 	return []Asset{
 		puller(LaneConsumer(m, stripeevent.Now), "stripe.sync."+string(m)+"."+string(stripeevent.Now)+".>"),
@@ -177,14 +199,15 @@ func puller(name, filter string) Asset {
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       AckWait,
-		// A nak'ed message keeps its place while it is delayed: a bound would let a few of them stop the fleet.
+		// A nak'ed message counts as pending while it is delayed, so with a limit a few of them
+		// would stop the fleet.
 		MaxAckPending: -1,
-		// Who gives up on a message is the syncer, which parks its customer.
+		// The syncer decides when to give up on a marker, and parks its customer.
 		MaxDeliver: -1,
 	}}
 }
 
-// Streams are the names of the streams and of the buckets' streams that [All] covers.
+// Streams returns the names of the streams that [All] covers, including those of the buckets.
 func Streams(o Options) []string {
 	var names []string
 	for _, a := range All(o) {

@@ -19,10 +19,11 @@ import (
 	"entitled/internal/topology"
 )
 
-// The server publishes answers, and what consumers deliver, under its own rights, to the subject that a request names. So each user of an
-// app asks everything that it may, with every subject that would do harm as the one for the answer; then every stream of
-// ENTITLED must be as it was. nats-server 2.15.3 refuses subjects of JetStream's API there, older ones do not; what is stored
-// in streams is refused by none.
+// The server publishes answers and consumers' deliveries under its own rights, to the subject that
+// the request names. So each user of an app sends every request that it may send, with every
+// harmful subject as the reply subject; afterwards every stream of ENTITLED must be unchanged.
+// nats-server 2.15.3 refuses reply subjects in JetStream's API, older versions do not; no version
+// refuses those of streams.
 func TestAppsCannotTouchTheStreams(t *testing.T) {
 	t.Parallel()
 	s := shipped(t)
@@ -35,7 +36,7 @@ func TestAppsCannotTouchTheStreams(t *testing.T) {
 			t.Fatalf("%s changed the streams of ENTITLED: -before +after\n%s", user, d)
 		}
 	}
-	// What is left of APPS is mirrors.
+	// Only mirrors are left in APPS.
 	apps, err := jetstream.NewWithAPIPrefix(ops.Conn(), "$JS.APPS.API")
 	if err != nil {
 		t.Fatal(err)
@@ -48,8 +49,8 @@ func TestAppsCannotTouchTheStreams(t *testing.T) {
 	}
 }
 
-// The same from inside ENTITLED, as nats.conf once had it: if this stops to do harm, or the attack is broken, nats.conf and its test need
-// another look.
+// The same attack from inside ENTITLED does harm. If this test fails, the attack no longer works,
+// and TestAppsCannotTouchTheStreams proves nothing.
 func TestAnAppInTheAccountOfTheStreamsCould(t *testing.T) {
 	t.Parallel()
 	o := conf(t)
@@ -73,7 +74,7 @@ func TestAnAppInTheAccountOfTheStreamsCould(t *testing.T) {
 	}
 }
 
-// stocked returns ops of a server whose streams all hold something.
+// stocked returns ops of a server whose streams all have messages.
 func stocked(t *testing.T, s *natstest.Server) jetstream.JetStream {
 	t.Helper()
 	ops := s.JetStream(t, as("ops"))
@@ -83,10 +84,15 @@ func stocked(t *testing.T, s *natstest.Server) jetstream.JetStream {
 	for _, m := range bothModes {
 		c := stripeevent.Customer{Mode: m, ID: "cus_1"}
 		for _, subject := range []string{
-			stripeevent.EventSubject(c, "invoice.paid"), stripeevent.SyncSubject(stripeevent.Now, c), stripeevent.SyncedSubject(c),
+			stripeevent.EventSubject(c, "invoice.paid"), stripeevent.SyncSubject(stripeevent.Now, c),
+			stripeevent.SyncedSubject(c),
 			"$KV." + entitlement.Bucket(m) + ".cus_1", "$KV.stripe_state.budget." + string(m),
+			"$KV.entitled_plans." + string(m),
 		} {
-			snapshot := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_1", Livemode: m == entitlement.Live, Status: entitlement.StatusNone}
+			snapshot := entitlement.Snapshot{
+				Schema: entitlement.Schema, Customer: "cus_1", Livemode: m == entitlement.Live,
+				Status: entitlement.StatusNone,
+			}
 			if _, err := ops.Publish(t.Context(), subject, snapshot.Encode()); err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +101,7 @@ func stocked(t *testing.T, s *natstest.Server) jetstream.JetStream {
 	return ops
 }
 
-// everything is each stream as it is: its configuration, what it holds, and its consumers.
+// everything returns the state of each stream: its configuration, messages and consumers.
 func everything(t *testing.T, ops jetstream.JetStream) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -106,11 +112,12 @@ func everything(t *testing.T, ops jetstream.JetStream) map[string]string {
 			t.Fatal(err)
 		}
 		var text strings.Builder
-		fmt.Fprintf(&text, "%+v %d to %d, %d messages", info.Config, info.State.FirstSeq, info.State.LastSeq, info.State.Msgs)
+		fmt.Fprintf(&text, "%+v %d to %d, %d messages", info.Config, info.State.FirstSeq, info.State.LastSeq,
+			info.State.Msgs)
 		consumers := st.ListConsumers(t.Context())
 		var names []string
 		for c := range consumers.Info() {
-			if !strings.HasPrefix(c.Name, "JS_MIRROR_") { // which a mirror makes as it needs them
+			if !strings.HasPrefix(c.Name, "JS_MIRROR_") { // a mirror creates these as needed
 				names = append(names, fmt.Sprintf("%s %v %d", c.Name, c.Paused, c.Delivered.Consumer))
 			}
 		}
@@ -123,31 +130,43 @@ func everything(t *testing.T, ops jetstream.JetStream) map[string]string {
 	return found
 }
 
-// targets are the subjects that do harm if the server publishes there.
+// targets returns subjects on which a message of the server does harm.
 func targets() (subjects []string) {
-	for _, stream := range strings.Fields("STRIPE_EVENTS STRIPE_SYNC STRIPE_SYNCED KV_stripe_pace KV_stripe_state KV_entitlements_live KV_entitlements_test") {
-		for _, verb := range strings.Fields("DELETE PURGE UPDATE CREATE SNAPSHOT RESTORE MSG.DELETE PEER.REMOVE LEADER.STEPDOWN") {
+	for _, stream := range strings.Fields("STRIPE_EVENTS STRIPE_SYNC STRIPE_SYNCED KV_stripe_pace KV_stripe_state " +
+		"KV_entitlements_live KV_entitlements_test KV_entitled_plans") {
+		for _, verb := range strings.Fields(
+			"DELETE PURGE UPDATE CREATE SNAPSHOT RESTORE MSG.DELETE PEER.REMOVE LEADER.STEPDOWN") {
 			subjects = append(subjects, "$JS.API.STREAM."+verb+"."+stream)
 		}
-		subjects = append(subjects, "$JS.API.CONSUMER.CREATE."+stream, "$JS.ENTITLED.API.CONSUMER.CREATE."+stream, "$JS.ENTITLED.API.STREAM.DELETE."+stream)
+		subjects = append(subjects, "$JS.API.CONSUMER.CREATE."+stream, "$JS.ENTITLED.API.CONSUMER.CREATE."+stream,
+			"$JS.ENTITLED.API.STREAM.DELETE."+stream)
 	}
 	for _, m := range bothModes {
 		c := stripeevent.Customer{Mode: m, ID: "cus_2"}
-		for _, consumer := range []string{topology.LaneConsumer(m, stripeevent.Now), topology.LaneConsumer(m, stripeevent.Bulk), topology.JobConsumer(m)} {
+		for _, consumer := range []string{
+			topology.LaneConsumer(m, stripeevent.Now), topology.LaneConsumer(m, stripeevent.Bulk),
+			topology.JobConsumer(m),
+		} {
 			for _, verb := range strings.Fields("DELETE PAUSE LEADER.STEPDOWN MSG.NEXT") {
 				subjects = append(subjects, "$JS.API.CONSUMER."+verb+".STRIPE_SYNC."+consumer)
 			}
 			subjects = append(subjects, "$JS.ACK.STRIPE_SYNC."+consumer+".1.1.1.1.0")
 		}
-		subjects = append(subjects, stripeevent.EventSubject(c, "invoice.paid"), stripeevent.SyncSubject(stripeevent.Now, c),
-			stripeevent.SyncSubject(stripeevent.Bulk, c), stripeevent.SyncedSubject(c), stripeevent.WakeSubject(c), stripeevent.JobSubject(m, "sweep"),
-			stripeevent.CronSubject(m, "sweep"), "$KV."+entitlement.Bucket(m)+".cus_1", "$KV."+entitlement.Bucket(m)+".cus_2")
+		subjects = append(subjects, stripeevent.EventSubject(c, "invoice.paid"),
+			stripeevent.SyncSubject(stripeevent.Now, c),
+			stripeevent.SyncSubject(stripeevent.Bulk, c), stripeevent.SyncedSubject(c), stripeevent.WakeSubject(c),
+			stripeevent.JobSubject(m, "sweep"),
+			stripeevent.CronSubject(m, "sweep"), "$KV."+entitlement.Bucket(m)+".cus_1",
+			"$KV."+entitlement.Bucket(m)+".cus_2")
 	}
-	return append(subjects, "$KV.stripe_state.budget.live", "$KV.stripe_pace.cus_2", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.ENTITLED",
+	return append(subjects, "$KV.entitled_plans.live", "$KV.entitled_plans.live.1", "$KV.stripe_state.budget.live",
+		"$KV.stripe_pace.cus_2", "$JS.API.META.LEADER.STEPDOWN",
+		"$JS.API.ACCOUNT.PURGE.ENTITLED",
 		"mirror.apps.x", "$SRV.PING", "entitled.sync.live")
 }
 
-// attack asks all that the user may ask, with each target as the subject for the answer and as the one where a consumer delivers.
+// attack sends every request that the user may send, with each target as the reply subject and as
+// the delivery subject of a consumer.
 func attack(t *testing.T, s *natstest.Server, user string) {
 	t.Helper()
 	var allowed []string
@@ -166,7 +185,7 @@ func attack(t *testing.T, s *natstest.Server, user string) {
 				subject := literal(pattern, n)
 				m := &nats.Msg{Subject: subject, Reply: target, Data: body}
 				if strings.HasPrefix(subject, "$JS.API.CONSUMER.CREATE.") && body != nil {
-					m.Reply = "" // it is the delivery that goes astray
+					m.Reply = "" // only the delivery is misdirected
 				}
 				if err := nc.PublishMsg(m); err != nil {
 					t.Fatal(err)
@@ -177,7 +196,8 @@ func attack(t *testing.T, s *natstest.Server, user string) {
 	settled(t, s, nc)
 }
 
-// literal is a subject that the pattern covers. A consumer is named in its subject together with what it filters by.
+// literal returns a subject that the pattern matches. A consumer's name and filter are parts of its
+// subject.
 func literal(pattern string, n int) string {
 	bucket, _, _ := strings.Cut(strings.TrimPrefix(pattern, "$JS.API.CONSUMER.CREATE.KV_"), ".")
 	switch {
@@ -190,7 +210,8 @@ func literal(pattern string, n int) string {
 	return strings.NewReplacer("*", "x", ">", "x").Replace(pattern)
 }
 
-// bodies are what to send along: nothing, a key that is there, one that is not, and a consumer that delivers to the target.
+// bodies returns bodies to send: none, a key that exists, one that does not, and a consumer that
+// delivers to the target.
 func bodies(pattern, target string, n int) [][]byte {
 	if !strings.HasPrefix(pattern, "$JS.API.CONSUMER.CREATE.") {
 		return [][]byte{nil, []byte(`{"last_by_subj":"none"}`), []byte(`{"last_by_subj":"$KV.>"}`), []byte(`{"seq":1}`)}
@@ -198,16 +219,18 @@ func bodies(pattern, target string, n int) [][]byte {
 	subject := literal(pattern, n)
 	stream := strings.Split(subject, ".")[4]
 	create, err := json.Marshal(map[string]any{"stream_name": stream, "config": map[string]any{
-		"name": fmt.Sprintf("c%d", n), "deliver_subject": target, "deliver_policy": "all", "ack_policy": "none", "max_deliver": 1, "mem_storage": true,
-		"filter_subject": "$KV." + strings.TrimPrefix(stream, "KV_") + ".cus_1", "idle_heartbeat": int64(100 * time.Millisecond), "num_replicas": 1,
+		"name": fmt.Sprintf("c%d", n), "deliver_subject": target, "deliver_policy": "all", "ack_policy": "none",
+		"max_deliver": 1, "mem_storage": true,
+		"filter_subject": "$KV." + strings.TrimPrefix(stream, "KV_") + ".cus_1",
+		"idle_heartbeat": int64(100 * time.Millisecond), "num_replicas": 1,
 	}})
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // strings and numbers always marshal
 	}
 	return [][]byte{nil, create}
 }
 
-// settled returns when the server has done what it was asked, and what that led to.
+// settled returns when the server has handled all requests and those that they caused.
 func settled(t *testing.T, s *natstest.Server, nc *nats.Conn) {
 	t.Helper()
 	if err := nc.Flush(); err != nil {
@@ -215,7 +238,7 @@ func settled(t *testing.T, s *natstest.Server, nc *nats.Conn) {
 	}
 	ops := s.JetStream(t, as("ops"))
 	for range 5 {
-		// Requests of the API are done in order, and each answer may have been another request.
+		// API requests are handled in order, and each answer may have been another request.
 		if _, err := ops.AccountInfo(t.Context()); err != nil {
 			t.Fatal(err)
 		}

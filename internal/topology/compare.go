@@ -10,19 +10,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// replicasField is the name of the number of replicas in a stream's JSON configuration.
+// replicasField is the JSON name of a stream's number of replicas.
 const replicasField = "num_replicas"
 
-// A Difference is one field of an asset that is not as it must be.
+// A Difference is one field of an asset that differs.
 type Difference struct {
-	// Asset is what differs, as its String says.
+	// Asset is the String of the asset.
 	Asset string
-	// Field is its name in the JSON configuration.
+	// Field is the name of the field in the JSON configuration.
 	Field      string
 	Have, Want string
-	// InPlace says that [Apply] can change it without re-creating the asset.
+	// InPlace reports that [Apply] can change the field without recreating the asset.
 	InPlace bool
-	// Loses says that the change deletes messages or replicas: [Apply] makes it only when asked to.
+	// Loses reports that the change deletes messages or replicas. [Apply] makes it only if its
+	// options allow that.
 	Loses bool
 }
 
@@ -34,23 +35,23 @@ func (d Difference) String() string {
 	case d.Loses && d.Field == replicasField:
 		how = "mending it removes replicas"
 	case d.Loses:
-		how = "mending it deletes what is older"
+		how = "mending it deletes older messages"
 	}
 	return fmt.Sprintf("%s: %s is %s, want %s (%s)", d.Asset, d.Field, d.Have, d.Want, how)
 }
 
-// A field of a configuration C that this package cares about.
+// A field describes a field of a configuration C that this package compares.
 type field[C any] struct {
 	name string
-	// value is what people read and what is compared.
+	// value returns the value as text, for comparison and messages.
 	value func(*C) string
-	// take sets the field of have to that of want.
+	// take copies the field from want to have.
 	take func(have, want *C)
-	// unset says that want leaves the field to the server or the operator. Nil: it never does.
+	// unset reports that want leaves the field to the server or the operator. Nil means never.
 	unset func(want *C) bool
-	// fixed says that the server would not change it in place. Nil: it would.
+	// fixed reports that the server refuses to change it in place. Nil means never.
 	fixed func(have, want *C) bool
-	// loses says that the change deletes messages or replicas. Nil: it never does.
+	// loses reports that the change deletes messages or replicas. Nil means never.
 	loses func(have, want *C) bool
 }
 
@@ -63,13 +64,16 @@ func differences[C any](asset string, fields []field[C], have, want *C) []Differ
 		if h, w := f.value(have), f.value(want); h != w {
 			inPlace := f.fixed == nil || !f.fixed(have, want)
 			loses := f.loses != nil && f.loses(have, want)
-			diffs = append(diffs, Difference{Asset: asset, Field: f.name, Have: h, Want: w, InPlace: inPlace, Loses: loses})
+			diffs = append(diffs, Difference{
+				Asset: asset, Field: f.name, Have: h, Want: w, InPlace: inPlace, Loses: loses,
+			})
 		}
 	}
 	return diffs
 }
 
-// mended is have with all of want that can be changed in place; with what deletes something only if may says so of the field.
+// mended returns have with all fields of want that can be changed in place. A field whose change
+// deletes something is included only if may returns true for it.
 func mended[C any](fields []field[C], have, want *C, may func(field string) bool) C {
 	c := *have
 	for _, f := range fields {
@@ -83,7 +87,7 @@ func mended[C any](fields []field[C], have, want *C, may func(field string) bool
 	return c
 }
 
-// plain is a field of a comparable type that can be changed in place.
+// plain describes a field of a comparable type that can be changed in place.
 func plain[C any, V comparable](name string, at func(*C) *V) field[C] {
 	return field[C]{
 		name:  name,
@@ -99,7 +103,7 @@ func show(v any) string {
 	if d, ok := v.(time.Duration); ok {
 		return d.String()
 	}
-	// The words of the JSON configuration, as `nats stream info --json` and the documentation have them.
+	// The JSON form is that of `nats stream info --json` and the documentation.
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Sprint(v)
@@ -122,7 +126,7 @@ func losing[C any](f field[C], when func(have, want *C) bool) field[C] {
 	return f
 }
 
-// shortensLog says that events or records would be deleted, which nothing brings back.
+// shortensLog reports that the change would delete events or records, which cannot be rebuilt.
 func shortensLog(have, want *jetstream.StreamConfig) bool {
 	log := want.Name == EventsStream || want.Name == SyncedStream
 	return log && want.MaxAge > 0 && (have.MaxAge == 0 || want.MaxAge < have.MaxAge)
@@ -130,7 +134,8 @@ func shortensLog(have, want *jetstream.StreamConfig) bool {
 
 func always[C any](have, want *C) bool { return true }
 
-// streamFields: what can be changed in place is what the server's configUpdateCheck lets pass.
+// streamFields describes the fields of a stream. The server's configUpdateCheck decides which ones
+// can be changed in place.
 func streamFields() []field[jetstream.StreamConfig] {
 	type cfg = jetstream.StreamConfig
 	workQueue := func(have, want *cfg) bool {
@@ -157,19 +162,25 @@ func streamFields() []field[jetstream.StreamConfig] {
 		fixed(plain("persist_mode", func(c *cfg) *jetstream.PersistModeType { return &c.PersistMode }), always),
 		plain("discard", func(c *cfg) *jetstream.DiscardPolicy { return &c.Discard }),
 		plain("max_msgs_per_subject", func(c *cfg) *int64 { return &c.MaxMsgsPerSubject }),
-		optional(plain("max_msgs", func(c *cfg) *int64 { return &c.MaxMsgs }), func(want *cfg) bool { return want.MaxMsgs == 0 }),
-		optional(plain("max_bytes", func(c *cfg) *int64 { return &c.MaxBytes }), func(want *cfg) bool { return want.MaxBytes == 0 }),
-		optional(plain("max_consumers", func(c *cfg) *int { return &c.MaxConsumers }), func(want *cfg) bool { return want.MaxConsumers == 0 }),
+		optional(plain("max_msgs", func(c *cfg) *int64 { return &c.MaxMsgs }),
+			func(want *cfg) bool { return want.MaxMsgs == 0 }),
+		optional(plain("max_bytes", func(c *cfg) *int64 { return &c.MaxBytes }),
+			func(want *cfg) bool { return want.MaxBytes == 0 }),
+		optional(plain("max_consumers", func(c *cfg) *int { return &c.MaxConsumers }),
+			func(want *cfg) bool { return want.MaxConsumers == 0 }),
 		plain("max_msg_size", func(c *cfg) *int32 { return &c.MaxMsgSize }),
 		losing(plain("max_age", func(c *cfg) *time.Duration { return &c.MaxAge }), shortensLog),
-		optional(plain("duplicate_window", func(c *cfg) *time.Duration { return &c.Duplicates }), func(want *cfg) bool { return want.Duplicates == 0 }),
-		fixed(plain("compression", func(c *cfg) *jetstream.StoreCompression { return &c.Compression }), func(have, want *cfg) bool {
-			// An update leaves the old blocks compressed, and those are lost like the new ones when a replica is killed. One replica loses neither.
-			return have.Replicas > 1
-		}),
+		optional(plain("duplicate_window", func(c *cfg) *time.Duration { return &c.Duplicates }),
+			func(want *cfg) bool { return want.Duplicates == 0 }),
+		fixed(plain("compression", func(c *cfg) *jetstream.StoreCompression { return &c.Compression }),
+			func(have, want *cfg) bool {
+				// An update leaves the existing blocks compressed, and a killed replica loses those
+				// like new ones. A stream with one replica loses neither.
+				return have.Replicas > 1
+			}),
 		plain("allow_direct", func(c *cfg) *bool { return &c.AllowDirect }),
 		fixed(plain("allow_rollup_hdrs", func(c *cfg) *bool { return &c.AllowRollup }), func(have, want *cfg) bool {
-			// Roll-ups need purging, and schedules need roll-ups; neither of those two can be taken back.
+			// Roll-ups need purging, and schedules need roll-ups; neither can be disabled later.
 			return have.DenyPurge || have.AllowMsgSchedules
 		}),
 		fixed(plain("allow_msg_schedules", schedules), onceOn(schedules)),
@@ -179,14 +190,15 @@ func streamFields() []field[jetstream.StreamConfig] {
 		plain("allow_atomic", func(c *cfg) *bool { return &c.AllowAtomicPublish }),
 		plain("no_ack", func(c *cfg) *bool { return &c.NoAck }),
 	}
-	// Nothing of a sealed stream can be changed.
+	// A sealed stream cannot be changed.
 	for i, f := range fields {
 		fields[i].fixed = func(have, want *cfg) bool { return have.Sealed || f.fixed != nil && f.fixed(have, want) }
 	}
 	return fields
 }
 
-// consumerFields: what can be changed in place is what the server's checkNewConsumerConfig lets pass.
+// consumerFields describes the fields of a consumer. The server's checkNewConsumerConfig decides
+// which ones can be changed in place.
 func consumerFields() []field[jetstream.ConsumerConfig] {
 	type cfg = jetstream.ConsumerConfig
 	return []field[cfg]{

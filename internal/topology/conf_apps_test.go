@@ -20,7 +20,7 @@ import (
 
 var bothModes = []entitlement.Mode{entitlement.Live, entitlement.Test}
 
-// mirrored makes the mirrors of all buckets as a syncer does, and returns once apps see them.
+// mirrored creates the mirrors of all buckets as a syncer does, and returns when apps see them.
 func mirrored(t *testing.T, s *natstest.Server) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -32,9 +32,11 @@ func mirrored(t *testing.T, s *natstest.Server) {
 		}
 	})
 	app := allowed(t, s, "app")
-	for _, m := range bothModes {
-		natstest.Eventually(t, time.Minute, func() error {
-			_, err := app.KeyValue(t.Context(), entitlement.Bucket(m))
+	for _, bucket := range []string{
+		entitlement.Bucket(entitlement.Live), entitlement.Bucket(entitlement.Test), topology.PlansBucket,
+	} {
+		natstest.Eventually(t, 5*time.Minute, func() error {
+			_, err := app.KeyValue(t.Context(), bucket)
 			return err
 		})
 	}
@@ -48,7 +50,7 @@ func TestAppsCan(t *testing.T) {
 	defer cancel()
 	s := shipped(t)
 	syncer := allowed(t, s, "syncer")
-	// Enough of it for the server to ask the watcher whether it keeps up.
+	// Enough data to make the server use flow control.
 	const customers, size = 500, 4000
 	for _, m := range bothModes {
 		if err := topology.Ensure(ctx, syncer, topology.Syncer(topology.Options{}, m)); err != nil {
@@ -56,7 +58,8 @@ func TestAppsCan(t *testing.T) {
 		}
 		for i := range customers {
 			subject := fmt.Sprintf("$KV.%s.cus_%d", entitlement.Bucket(m), i)
-			if _, err := syncer.PublishAsync(subject, make([]byte, size), jetstream.WithStallWait(20*time.Second)); err != nil {
+			if _, err := syncer.PublishAsync(subject, make([]byte, size),
+				jetstream.WithStallWait(20*time.Second)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -72,7 +75,7 @@ func TestAppsCan(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			natstest.Eventually(t, time.Minute, func() error {
+			natstest.Eventually(t, 5*time.Minute, func() error {
 				_, err := kv.Get(ctx, fmt.Sprintf("cus_%d", customers-1))
 				return err
 			})
@@ -102,7 +105,8 @@ func service(t *testing.T, js jetstream.JetStream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = svc.AddEndpoint("sync", micro.HandlerFunc(func(r micro.Request) { r.Respond([]byte("fresh")) }), //nolint:errcheck // seen by the test
+	// nolint:errcheck // seen by the test
+	err = svc.AddEndpoint("sync", micro.HandlerFunc(func(r micro.Request) { r.Respond([]byte("fresh")) }),
 		micro.WithEndpointSubject(entitlement.SyncSubject(entitlement.Live)))
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +116,7 @@ func service(t *testing.T, js jetstream.JetStream) {
 	}
 }
 
-// discovered asks as `nats micro ls` does, and waits for two answers.
+// discovered sends what `nats micro ls` sends, and waits for two answers.
 func discovered(t *testing.T, js jetstream.JetStream) (n int) {
 	t.Helper()
 	nc := js.Conn()
@@ -120,7 +124,7 @@ func discovered(t *testing.T, js jetstream.JetStream) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answers.Unsubscribe() //nolint:errcheck // the connection goes with the test
+	defer answers.Unsubscribe() //nolint:errcheck // the connection is closed with the test
 	if err := nc.PublishRequest("$SRV.PING", answers.Subject, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +141,7 @@ func discovered(t *testing.T, js jetstream.JetStream) (n int) {
 	return n
 }
 
-// The client that apps use needs no more than the user app has.
+// The client that apps use needs no more permissions than the user app has.
 func TestAppCanOpenAClient(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -153,19 +157,36 @@ func TestAppCanOpenAClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshot := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_1", Livemode: true, Status: entitlement.StatusNone}
+	snapshot := entitlement.Snapshot{
+		Schema: entitlement.Schema, Customer: "cus_1", Livemode: true, Status: entitlement.StatusNone,
+	}
 	if _, err := kv.Create(ctx, "cus_1", snapshot.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	docs, err := allowed(t, s, "ops").KeyValue(ctx, topology.PlansBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := docs.PutString(ctx, "live", `{"number":7,"default":{"features":["view"]}}`); err != nil {
 		t.Fatal(err)
 	}
 	mirrored(t, s)
 	for _, customers := range [][]string{nil, {"cus_1"}, {"cus_1", "cus_2"}} {
-		c, err := entitlement.Open(ctx, plain(t, s).Conn(), entitlement.Live, &entitlement.Options{Customers: customers})
+		c, err := entitlement.Open(ctx, plain(t, s).Conn(), entitlement.Live, &entitlement.Options{
+			Customers: customers,
+		})
 		if err != nil {
 			t.Fatalf("customers %q: %v", customers, err)
 		}
 		if _, ok := c.Get("cus_1"); !ok {
 			t.Errorf("customers %q: cus_1 is unknown", customers)
 		}
+		natstest.Eventually(t, time.Minute, func() error {
+			if st := c.Status(); st.PlansRevision != 7 || st.PlansErr != nil || !c.Has("nobody", "view") {
+				return fmt.Errorf("customers %q: no default: %+v", customers, st)
+			}
+			return nil
+		})
 		c.Close()
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// The servers answer ops about their JetStream and their health, a syncer about their JetStream, and nobody else.
+// The servers answer requests about JetStream and health from ops, about JetStream from a syncer,
+// and none from other users.
 func TestWhomTheServersAnswer(t *testing.T) {
 	t.Parallel()
 	s := shipped(t)
@@ -28,7 +29,8 @@ func TestWhomTheServersAnswer(t *testing.T) {
 		}
 	}
 	for user, subjects := range map[string][]string{
-		"ingest": {jsz, healthz}, "app": {jsz, healthz}, "syncer": {healthz, "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER." + s.ID() + ".JSZ"},
+		"ingest": {jsz, healthz}, "app": {jsz, healthz},
+		"syncer": {healthz, "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER." + s.ID() + ".JSZ"},
 	} {
 		nc := s.Conn(t, as(user))
 		for _, subject := range subjects {

@@ -28,9 +28,18 @@ func TestSyncerCan(t *testing.T) {
 				t.Errorf("bucket %s: %v", name, err)
 			}
 		}
+		plans, err := js.Stream(ctx, "KV_"+topology.PlansBucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plans.GetLastMsgForSubject(ctx, "$KV."+topology.PlansBucket+"."+string(m)); !errors.Is(err,
+			jetstream.ErrMsgNotFound) {
+			t.Errorf("read the document in force: %v", err)
+		}
 		c := stripeevent.Customer{Mode: m, ID: "cus_1"}
 		for _, subject := range []string{
-			stripeevent.EventSubject(c, "invoice.paid"), stripeevent.SyncedSubject(c), stripeevent.SyncSubject(stripeevent.Bulk, c),
+			stripeevent.EventSubject(c, "invoice.paid"), stripeevent.SyncedSubject(c),
+			stripeevent.SyncSubject(stripeevent.Bulk, c),
 			stripeevent.SyncSubject(stripeevent.Now, c), stripeevent.JobSubject(m, "sweep"),
 		} {
 			if _, err := js.Publish(ctx, subject, nil); err != nil {
@@ -106,7 +115,8 @@ func schedule(ctx context.Context, js jetstream.JetStream, c stripeevent.Custome
 		stripeevent.WakeSubject(c):               stripeevent.SyncSubject(stripeevent.Bulk, c),
 		stripeevent.CronSubject(c.Mode, "sweep"): stripeevent.JobSubject(c.Mode, "sweep"),
 	} {
-		_, err := js.Publish(ctx, subject, nil, jetstream.WithScheduleAt(time.Now().Add(time.Hour)), jetstream.WithScheduleTarget(target))
+		_, err := js.Publish(ctx, subject, nil, jetstream.WithScheduleAt(time.Now().Add(time.Hour)),
+			jetstream.WithScheduleTarget(target))
 		if err != nil {
 			return fmt.Errorf("schedule %s: %w", subject, err)
 		}
@@ -169,7 +179,7 @@ func readLog(ctx context.Context, js jetstream.JetStream, stream string) error {
 	if n != 1 {
 		return fmt.Errorf("read %d messages: %v", n, batch.Error())
 	}
-	// As nats.go does after a reconnect.
+	// nats.go does this after a reconnect.
 	_, err = c.Info(ctx)
 	return err
 }

@@ -18,7 +18,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// conf loads the nats.conf that is shipped.
+// conf loads the shipped nats.conf.
 func conf(t *testing.T) *server.Options {
 	t.Helper()
 	o, err := server.ProcessConfigFile("../../nats.conf")
@@ -34,14 +34,14 @@ func shipped(t *testing.T) *natstest.Server {
 	return natstest.Run(t, func(opts *server.Options) { *opts = *o })
 }
 
-// as are the options of a client of a user: a password, and its own inbox.
+// as returns the connection options of a user: password and inbox.
 func as(user string) nats.Option {
 	return func(o *nats.Options) error {
 		return errors.Join(nats.UserInfo(user, user+"-dev")(o), nats.CustomInboxPrefix("_INBOX_"+user)(o))
 	}
 }
 
-// plain is a client of an app that sets nothing special.
+// plain is a client of an app with default settings.
 func plain(t *testing.T, s *natstest.Server) jetstream.JetStream {
 	return allowed(t, s, "app", nats.CustomInboxPrefix("_INBOX"))
 }
@@ -50,13 +50,14 @@ func plain(t *testing.T, s *natstest.Server) jetstream.JetStream {
 func allowed(t *testing.T, s *natstest.Server, user string, more ...nats.Option) jetstream.JetStream {
 	t.Helper()
 	violations := make(chan error, 100)
-	js := s.JetStream(t, append([]nats.Option{as(user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-		if errors.Is(err, nats.ErrPermissionViolation) {
-			violations <- err
-		}
-	})}, more...)...)
+	js := s.JetStream(t,
+		append([]nats.Option{as(user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				violations <- err
+			}
+		})}, more...)...)
 	t.Cleanup(func() {
-		// The server speaks in order: what it denied has arrived before the answer to this.
+		// The server answers in order: an earlier denial arrives before this.
 		if err := js.Conn().Flush(); err != nil {
 			t.Error(err)
 		}
@@ -91,7 +92,7 @@ func TestConfIsDurableAndOnLoopback(t *testing.T) {
 		t.Errorf("users %s, want %s", got, want)
 	}
 	if o.NoAuthUser != "" {
-		t.Errorf("whoever does not log in is %s", o.NoAuthUser)
+		t.Errorf("a client without a login is %s", o.NoAuthUser)
 	}
 }
 
@@ -129,9 +130,12 @@ func TestIngestCan(t *testing.T) {
 			t.Errorf("publish %s: no PubAck", subject)
 		}
 	}
-	// The events of a crowd, as one.
+	// A batch of events.
 	first := &nats.Msg{Subject: event, Header: nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}}}
-	last := &nats.Msg{Subject: event, Header: nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"2"}, "Nats-Batch-Commit": {"1"}}}
+	last := &nats.Msg{
+		Subject: event,
+		Header:  nats.Header{"Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"2"}, "Nats-Batch-Commit": {"1"}},
+	}
 	if err := js.Conn().PublishMsg(first); err != nil {
 		t.Fatal(err)
 	}
@@ -168,13 +172,14 @@ func TestOpsCan(t *testing.T) {
 	}
 }
 
-// A consumer's configuration is kept, on disk too, and an app may create thousands of them. The server tells its clients the limit.
+// The server keeps a consumer's configuration on disk, and an app may create thousands of
+// consumers. The server announces the limit to its clients.
 func TestMessagesOfAppsAreSmall(t *testing.T) {
 	t.Parallel()
 	s := shipped(t)
 	for _, user := range []string{"app", "gateway"} {
 		nc := s.Conn(t, as(user))
-		natstest.Eventually(t, time.Minute, func() error {
+		natstest.Eventually(t, 5*time.Minute, func() error {
 			if err := nc.Flush(); err != nil {
 				return err
 			}

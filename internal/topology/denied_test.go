@@ -11,12 +11,13 @@ import (
 	"entitled/internal/natstest"
 )
 
-// What each user must not do, by subject; the API of JetStream is subjects too.
+// The subjects that each user must not use. JetStream's API consists of subjects too.
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	s := shipped(t)
-	// What nobody but ops may do to any stream.
-	const streams = "STRIPE_EVENTS STRIPE_SYNC STRIPE_SYNCED KV_stripe_pace KV_stripe_state KV_entitlements_live KV_entitlements_test"
+	// No user but ops may do these to any stream.
+	const streams = "STRIPE_EVENTS STRIPE_SYNC STRIPE_SYNCED KV_stripe_pace KV_stripe_state KV_entitlements_live " +
+		"KV_entitlements_test KV_entitled_plans"
 	var everybody []string
 	for stream := range strings.FieldsSeq(streams) {
 		for _, verb := range []string{"DELETE", "UPDATE", "SNAPSHOT", "RESTORE", "PEER.REMOVE", "LEADER.STEPDOWN"} {
@@ -26,6 +27,8 @@ func TestDenied(t *testing.T) {
 			everybody = append(everybody, "$JS.API.STREAM.PURGE."+stream, "$JS.API.STREAM.MSG.DELETE."+stream)
 		}
 	}
+	// Only ops applies a document.
+	everybody = append(everybody, "$KV.entitled_plans.live", "$KV.entitled_plans.live.1")
 	everybody = append(everybody,
 		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.LIST",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC", "$JS.API.CONSUMER.CREATE.STRIPE_SYNC.mine",
@@ -46,46 +49,60 @@ func TestDenied(t *testing.T) {
 	}
 
 	writes := []string{
-		"$KV.entitlements_live.cus_1", "$KV.entitlements_test.cus_1", "$KV.stripe_pace.cus_1", "$KV.stripe_state.budget.live",
-		"stripe.synced.live.self.cus_1", "stripe.sync.live.bulk.self.cus_1", "stripe.wake.live.self.cus_1",
-		"stripe.cron.live.sweep", "stripe.job.live.sweep", "$JS.API.STREAM.PURGE.STRIPE_SYNC", "$JS.API.STREAM.MSG.DELETE.STRIPE_SYNC",
+		"$KV.entitlements_live.cus_1", "$KV.entitlements_test.cus_1", "$KV.stripe_pace.cus_1",
+		"$KV.stripe_state.budget.live", "stripe.synced.live.self.cus_1", "stripe.sync.live.bulk.self.cus_1",
+		"stripe.wake.live.self.cus_1", "stripe.cron.live.sweep", "stripe.job.live.sweep",
+		"$JS.API.STREAM.PURGE.STRIPE_SYNC", "$JS.API.STREAM.MSG.DELETE.STRIPE_SYNC",
 		"$JS.ACK.STRIPE_SYNC.syncer_live_now.1.1.1.1.0",
 		"$JS.API.CONSUMER.CREATE.STRIPE_SYNC.syncer_live_now.stripe.sync.live.now.>",
 		"$JS.API.CONSUMER.MSG.NEXT.STRIPE_SYNC.syncer_live_now",
 	}
-	// What keeps the mirrors, from either side.
-	mirrors := []string{"$JS.APPS.API.STREAM.DELETE.KV_entitlements_live", "$JS.ENTITLED.API.CONSUMER.CREATE.KV_entitlements_live",
+	// The requests that manage mirrors, in either account.
+	mirrors := []string{"$JS.APPS.API.STREAM.DELETE.KV_entitlements_live",
+		"$JS.ENTITLED.API.CONSUMER.CREATE.KV_entitlements_live",
 		"$JS.API.CONSUMER.CREATE.KV_entitlements_live", "mirror.apps.x"}
-	apps := slices.Concat(everybody, writes, read("STRIPE_EVENTS"), read("STRIPE_SYNC"), read("STRIPE_SYNCED"), read("KV_stripe_state"),
+	apps := slices.Concat(everybody, writes, read("STRIPE_EVENTS"), read("STRIPE_SYNC"), read("STRIPE_SYNCED"),
+		read("KV_stripe_state"),
 		read("KV_stripe_pace"), mirrors,
 		[]string{"stripe.event.live.self.cus_1.invoice.paid", "stripe.sync.live.now.self.cus_1", "$JS.API.STREAM.NAMES",
 			"$JS.API.STREAM.CREATE.STRIPE_EVENTS", "$JS.API.STREAM.CREATE.KV_entitlements_live",
 			"$JS.API.CONSUMER.DURABLE.CREATE.KV_entitlements_live.mine"})
-	listens := []string{">", "*", "stripe.>", "stripe.event.live.>", "$KV.>", "$KV.entitlements_live.>", "$JS.>", "$JS.API.>",
+	listens := []string{">", "*", "stripe.>", "stripe.event.live.>", "$KV.>", "$KV.entitlements_live.>",
+		"$JS.>", "$JS.API.>",
 		"$JS.ACK.>", "_INBOX_ops.>", "$SYS.>", "mirror.apps.>", "$JS.M.>", "_R_.>"}
 	for _, user := range []struct {
 		name                 string
 		publishes, subscribe []string
 	}{{
 		name: "ingest",
-		publishes: slices.Concat(everybody, writes, read("STRIPE_SYNCED"), read("KV_entitlements_live"), read("KV_stripe_state"),
+		publishes: slices.Concat(everybody, writes, read("STRIPE_SYNCED"), read("KV_entitlements_live"),
+			read("KV_stripe_state"), read("KV_entitled_plans"),
 			read("STRIPE_EVENTS")[1:], read("STRIPE_SYNC")[1:],
-			[]string{"entitled.sync.live", "$JS.API.STREAM.CREATE.STRIPE_SYNCED", "$JS.API.STREAM.CREATE.KV_entitlements_live", "$JS.API.INFO"}, mirrors),
-		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX.>", "_INBOX_syncer.>", "_INBOX_app.>"}),
+			[]string{"entitled.sync.live", "$JS.API.STREAM.CREATE.STRIPE_SYNCED",
+				"$JS.API.STREAM.CREATE.KV_entitlements_live", "$JS.API.INFO"}, mirrors),
+		subscribe: slices.Concat(listens, []string{
+			"entitled.sync.*", "$SRV.>", "_INBOX.>", "_INBOX_syncer.>", "_INBOX_app.>",
+		}),
 	}, {
 		name: "syncer",
-		publishes: slices.Concat(everybody, []string{"stripe.sync.live.lane.self.cus_1", "entitled.sync.live", "$KV.other.cus_1",
-			"$JS.API.STREAM.CREATE.KV_other", "$JS.API.DIRECT.GET.OTHER", "$JS.API.INFO", "$JS.APPS.API.STREAM.CREATE.KV_other",
-			"$JS.APPS.API.STREAM.UPDATE.KV_entitlements_live", "mirror.apps.x"}),
+		publishes: slices.Concat(everybody,
+			[]string{"stripe.sync.live.lane.self.cus_1", "entitled.sync.live", "$KV.other.cus_1",
+				"$JS.API.STREAM.CREATE.KV_other", "$JS.API.DIRECT.GET.OTHER", "$JS.API.INFO",
+				"$JS.APPS.API.STREAM.CREATE.KV_other",
+				"$JS.APPS.API.STREAM.UPDATE.KV_entitlements_live", "mirror.apps.x"}),
 		subscribe: slices.Concat(listens, []string{"entitled.>", "_INBOX.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
 	}, {
 		name:      "app",
 		publishes: apps,
-		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_ingest.>", "_INBOX_gateway.>"}),
+		subscribe: slices.Concat(listens, []string{
+			"entitled.sync.*", "$SRV.>", "_INBOX_syncer.>", "_INBOX_ingest.>", "_INBOX_gateway.>",
+		}),
 	}, {
 		name:      "gateway",
 		publishes: apps,
-		subscribe: slices.Concat(listens, []string{"entitled.sync.*", "$SRV.>", "_INBOX.>", "_INBOX_syncer.>", "_INBOX_ingest.>", "_INBOX_app.>"}),
+		subscribe: slices.Concat(listens, []string{
+			"entitled.sync.*", "$SRV.>", "_INBOX.>", "_INBOX_syncer.>", "_INBOX_ingest.>", "_INBOX_app.>",
+		}),
 	}, {
 		name:      "ops",
 		subscribe: []string{"_INBOX.>"},
@@ -102,7 +119,7 @@ func TestDenied(t *testing.T) {
 			}
 		}
 	}
-	// The way of asking can tell: ops is denied nothing.
+	// The check itself can pass: ops is denied nothing.
 	ops := natstest.Run(t)
 	nc := ops.Conn(t)
 	if err := denied(nc, func() error { return nc.Publish("other", nil) }); err == nil {
@@ -116,7 +133,7 @@ func denied(nc *nats.Conn, act func() error) error {
 	if err := act(); err != nil {
 		return err
 	}
-	// The server speaks in order: a refusal arrives before the answer to this.
+	// The server answers in order: a refusal arrives before this.
 	if err := nc.Flush(); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 	"entitled/internal/topology"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func golden(t *testing.T, file, got string) {
 	t.Helper()
@@ -38,26 +38,32 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// wrong makes servers' worth of assets that differ in every field.
+// wrong creates assets that differ in every field.
 func wrong(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	ctx := t.Context()
 	streams := []jetstream.StreamConfig{
 		{
-			Name: topology.EventsStream, Subjects: []string{"stripe.event.live.>", "other.>"}, Retention: jetstream.InterestPolicy,
-			Storage: jetstream.MemoryStorage, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 5, MaxMsgSize: 1000, MaxAge: 24 * time.Hour,
+			Name: topology.EventsStream, Subjects: []string{"stripe.event.live.>", "other.>"},
+			Retention: jetstream.InterestPolicy,
+			Storage:   jetstream.MemoryStorage, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 5, MaxMsgSize: 1000,
+			MaxAge:     24 * time.Hour,
 			Duplicates: time.Minute, AllowRollup: true, NoAck: true,
 		}, {
-			Name: topology.SyncStream, Subjects: []string{"stripe.sync.>", "stripe.wake.>", "stripe.cron.>", "stripe.job.>"},
+			Name: topology.SyncStream, Subjects: []string{
+				"stripe.sync.>", "stripe.wake.>", "stripe.cron.>", "stripe.job.>",
+			},
 			MaxMsgs: 10, MaxBytes: 1000, Storage: jetstream.FileStorage,
 		}, {
-			Name: topology.SyncedStream, Subjects: []string{"stripe.synced.>"}, Storage: jetstream.FileStorage, DenyDelete: true, DenyPurge: true,
+			Name: topology.SyncedStream, Subjects: []string{"stripe.synced.>"}, Storage: jetstream.FileStorage,
+			DenyDelete: true, DenyPurge: true,
 			AllowMsgSchedules: true, AllowDirect: true, Compression: jetstream.S2Compression,
-			// The operator's own affair.
+			// Fields that belong to the operator.
 			MaxBytes: 1 << 30, Description: "ours", Metadata: map[string]string{"team": "billing"},
 		}, {
 			// As a KV client makes it.
-			Name: "KV_entitlements_live", Subjects: []string{"$KV.entitlements_live.>"}, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+			Name: "KV_entitlements_live", Subjects: []string{"$KV.entitlements_live.>"}, Storage: jetstream.FileStorage,
+			Discard:           jetstream.DiscardNew,
 			MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true, AllowDirect: true,
 		},
 	}
@@ -66,7 +72,9 @@ func wrong(t *testing.T, js jetstream.JetStream) {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
 	}
-	sealed := jetstream.StreamConfig{Name: "KV_" + topology.StateBucket, Subjects: []string{"$KV.stripe_state.>"}, Storage: jetstream.FileStorage}
+	sealed := jetstream.StreamConfig{
+		Name: "KV_" + topology.StateBucket, Subjects: []string{"$KV.stripe_state.>"}, Storage: jetstream.FileStorage,
+	}
 	if _, err := js.CreateStream(ctx, sealed); err != nil {
 		t.Fatal(err)
 	}
@@ -76,14 +84,16 @@ func wrong(t *testing.T, js jetstream.JetStream) {
 	}
 	now := topology.LaneConsumer(entitlement.Live, stripeevent.Now)
 	if _, err := js.CreateConsumer(ctx, topology.SyncStream, jetstream.ConsumerConfig{
-		Durable: now, FilterSubjects: []string{"stripe.sync.live.>", "stripe.sync.test.>"}, AckPolicy: jetstream.AckAllPolicy,
+		Durable: now, FilterSubjects: []string{"stripe.sync.live.>", "stripe.sync.test.>"},
+		AckPolicy:     jetstream.AckAllPolicy,
 		DeliverPolicy: jetstream.DeliverNewPolicy, AckWait: time.Minute, MaxAckPending: 5, MaxDeliver: 9,
 		BackOff: []time.Duration{time.Second, time.Minute}, InactiveThreshold: time.Hour, HeadersOnly: true,
 	}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreatePushConsumer(ctx, topology.SyncStream, jetstream.ConsumerConfig{
-		Durable: topology.JobConsumer(entitlement.Live), FilterSubject: "stripe.job.live.>", AckPolicy: jetstream.AckExplicitPolicy,
+		Durable: topology.JobConsumer(entitlement.Live), FilterSubject: "stripe.job.live.>",
+		AckPolicy:      jetstream.AckExplicitPolicy,
 		DeliverSubject: "elsewhere", AckWait: topology.AckWait, MaxAckPending: -1,
 	}); err != nil {
 		t.Fatal(err)
@@ -100,9 +110,11 @@ func TestDriftIsReportedFieldByField(t *testing.T) {
 	wrong(t, js)
 	var text strings.Builder
 	var fields []string
-	// Three replicas are wanted, so that their number differs too and STRIPE_SYNC's persist mode does not; then one.
+	// First with three replicas, so that their number differs too and STRIPE_SYNC's persist mode
+	// does not; then with one.
 	for _, replicas := range []int{3, 1} {
-		// What is missing is in no need of the report, and three replicas cannot be made on one server.
+		// Without the missing assets, which need no report, and because one server cannot create
+		// three replicas.
 		assets := topology.Ingest(topology.Options{Replicas: replicas})
 		if replicas == 1 {
 			assets = liveOnly(1)
@@ -133,14 +145,15 @@ func TestDriftNamesTheWayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := topology.Ensure(ctx, js, topology.Ingest(topology.Options{EventsMaxAge: 48 * time.Hour}))
-	const want = "stream STRIPE_EVENTS: max_age is 2160h0m0s, want 48h0m0s (mending it deletes what is older): " +
-		"set this program as the others are (REPLICAS, EVENTS_MAX_AGE), or see what `entitled topology apply` says"
+	const want = "stream STRIPE_EVENTS: max_age is 2160h0m0s, want 48h0m0s (mending it deletes older messages): " +
+		"use the same REPLICAS and EVENTS_MAX_AGE as the other programs, or see the output of `entitled topology apply`"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
 	}
 }
 
-// Whoever forgets EVENTS_MAX_AGE loses no events for it: the time is made longer, and shorter only when asked to.
+// An operator who forgets EVENTS_MAX_AGE loses no events: Apply lengthens the time by itself, and
+// shortens it only when its options allow that.
 func TestApplyShortensNoLogByItself(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -157,9 +170,14 @@ func TestApplyShortensNoLogByItself(t *testing.T) {
 		{age: 72 * time.Hour, then: 72 * time.Hour},
 		{age: time.Hour, shorten: true, then: time.Hour},
 	} {
-		_, err := topology.Apply(ctx, js, assets(step.age), topology.ApplyOptions{Shorten: step.shorten, Recreate: true})
-		if left, ok := errors.AsType[*topology.NotAppliedError](err); ok != (step.age != step.then) || ok && (!left.Shortens() || len(left.Differences) != 1 ||
-			!strings.HasSuffix(err.Error(), "set REPLICAS and EVENTS_MAX_AGE: as the daemons have them, or to what is wanted if replicas, or what is older, may be removed")) {
+		_, err := topology.Apply(ctx, js, assets(step.age), topology.ApplyOptions{
+			Shorten: step.shorten, Recreate: true,
+		})
+		if left, ok := errors.AsType[*topology.NotAppliedError](err); ok != (step.age != step.then) ||
+			ok && (!left.Shortens() || len(left.Differences) != 1 ||
+				!strings.HasSuffix(err.Error(),
+					"set REPLICAS and EVENTS_MAX_AGE as the daemons have them, or confirm that replicas or older messages "+
+						"may be removed")) {
 			t.Errorf("to %s: %v", step.age, err)
 		}
 		stream, err := js.Stream(ctx, topology.EventsStream)
@@ -186,7 +204,7 @@ func TestApplyMendsWhatCanBeMended(t *testing.T) {
 	if !ok || !left.Recreatable {
 		t.Fatalf("apply: %v, want what is left", err)
 	}
-	// What it did not say it left, it changed, and nothing else.
+	// Apply changed exactly the differences that it does not report as left.
 	var fixed []topology.Difference
 	for _, f := range before {
 		for _, d := range f.Differences {
@@ -205,8 +223,8 @@ func TestApplyMendsWhatCanBeMended(t *testing.T) {
 	for _, c := range changes {
 		actions[c.Action]++
 	}
-	// Created: a bucket (pace) and the consumer of the bulk lane.
-	want := map[topology.Action]int{topology.Created: 2, topology.Updated: 5}
+	// Created are two buckets (pace and plans) and the consumer of the bulk lane.
+	want := map[topology.Action]int{topology.Created: 3, topology.Updated: 5}
 	if diff := cmp.Diff(want, actions); diff != "" {
 		t.Errorf("changes: -want +got\n%s\n%+v", diff, changes)
 	}
@@ -218,7 +236,7 @@ func TestApplyMendsWhatCanBeMended(t *testing.T) {
 		t.Errorf("apply changed what is the operator's: %+v", c)
 	}
 
-	// Only what the system can rebuild is made anew.
+	// Only assets that the system can rebuild are recreated.
 	changes, err = topology.Apply(ctx, js, liveOnly(1), topology.ApplyOptions{Recreate: true})
 	var recreated []string
 	for _, c := range changes {
@@ -268,7 +286,8 @@ func TestApplyRecreatesAConsumer(t *testing.T) {
 	}
 	job := topology.JobConsumer(entitlement.Live)
 	if _, err := js.CreatePushConsumer(ctx, topology.SyncStream, jetstream.ConsumerConfig{
-		Durable: job, FilterSubject: "stripe.job.live.>", AckPolicy: jetstream.AckExplicitPolicy, DeliverSubject: "elsewhere",
+		Durable: job, FilterSubject: "stripe.job.live.>", AckPolicy: jetstream.AckExplicitPolicy,
+		DeliverSubject: "elsewhere",
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -287,33 +306,35 @@ func TestFromOneReplicaToThree(t *testing.T) {
 	js := natstest.Cluster(t, 3).JetStream(t)
 	one, three := topology.All(topology.Options{}), topology.All(topology.Options{Replicas: 3})
 	// A young cluster may leave a request without an answer while it elects.
-	natstest.Eventually(t, time.Minute, func() error {
+	natstest.Eventually(t, 5*time.Minute, func() error {
 		_, err := topology.Apply(ctx, js, one, topology.ApplyOptions{})
 		return err
 	})
 	const want = "stream STRIPE_SYNC: num_replicas is 1, want 3 (cannot be changed in place); " +
 		"stream STRIPE_SYNC: persist_mode is async, want default (cannot be changed in place): " +
-		"`entitled topology apply --recreate` deletes and creates again what the system can rebuild; the rest cannot be rebuilt: " + topology.ByRestore
-	natstest.Eventually(t, time.Minute, func() error {
+		"`entitled topology apply --recreate` deletes and recreates what the system can rebuild; the others cannot be " +
+		"rebuilt: " + topology.ByRestore
+	natstest.Eventually(t, 5*time.Minute, func() error {
 		if _, err := topology.Apply(ctx, js, three, topology.ApplyOptions{}); err == nil || err.Error() != want {
 			return fmt.Errorf("%v\nwant %s", err, want)
 		}
 		return nil
 	})
-	natstest.Eventually(t, time.Minute, func() error {
+	natstest.Eventually(t, 5*time.Minute, func() error {
 		_, err := topology.Apply(ctx, js, three, topology.ApplyOptions{Recreate: true})
 		return err
 	})
 	// A command without REPLICAS takes no replica away.
-	natstest.Eventually(t, time.Minute, func() error {
+	natstest.Eventually(t, 5*time.Minute, func() error {
 		_, err := topology.Apply(ctx, js, one, topology.ApplyOptions{Recreate: true, Shorten: true})
-		if left, ok := errors.AsType[*topology.NotAppliedError](err); !ok || !strings.Contains(left.Error(), "mending it removes replicas") {
+		if left, ok := errors.AsType[*topology.NotAppliedError](err); !ok ||
+			!strings.Contains(left.Error(), "mending it removes replicas") {
 			return fmt.Errorf("from three to one unasked: %w", err)
 		}
 		return nil
 	})
 	// The stream's leader may hear of a consumer later than the consumer's own.
-	natstest.Eventually(t, time.Minute, func() error {
+	natstest.Eventually(t, 5*time.Minute, func() error {
 		if err := topology.Ensure(ctx, js, three); err != nil {
 			return fmt.Errorf("after apply: %w", err)
 		}

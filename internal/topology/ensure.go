@@ -9,16 +9,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Ensure creates what is missing and compares what is there. Any number of programs may do so at once.
-// It returns a [*DriftError] with all differences, a [*MissingError] with all that is missing and may not
-// be created, both in one error if there are both, a [*ServerVersionError], or what kept it from finding out.
-// It creates nothing and returns an [*EmptyClusterError], a [*LostError] or a [*RestoringError] where a missing
-// asset must not be created by a program, or what is there is being restored.
+// Ensure creates missing assets and compares existing ones. Any number of programs may call it at
+// the same time.
+//
+// It returns a [*DriftError] with all differences, a [*MissingError] with all assets that are
+// missing and that this user may not create, both joined if there are both, a
+// [*ServerVersionError], or the error that prevented the comparison. It creates nothing and returns
+// an [*EmptyClusterError], a [*LostError] or a [*RestoringError] if a program must not create a
+// missing asset or a restore is running.
 func Ensure(ctx context.Context, js jetstream.JetStream, assets []Asset) error {
 	return ensureWithin(ctx, js, answerWithin, assets)
 }
 
-// ensureWithin is Ensure with a bound of one request.
+// ensureWithin is Ensure with a time limit per request.
 func ensureWithin(ctx context.Context, js jetstream.JetStream, within time.Duration, assets []Asset) error {
 	c, err := connected(js)
 	if err != nil {
@@ -29,7 +32,7 @@ func ensureWithin(ctx context.Context, js jetstream.JetStream, within time.Durat
 	var missing MissingError
 	unavailable := map[string]bool{}
 	for _, a := range assets {
-		// Of a stream that is missing so are the consumers; that is not news.
+		// The consumers of a missing stream are missing too; report only the stream.
 		if unavailable[a.on()] {
 			continue
 		}
@@ -58,10 +61,10 @@ func ensureWithin(ctx context.Context, js jetstream.JetStream, within time.Durat
 	return nil
 }
 
-// ensure creates a if it is missing and returns how it differs. The error is errMissing and a DeniedError in one when it
-// is missing and may not be created.
+// ensure creates a if it is missing, and returns its differences. The error joins errMissing and a
+// DeniedError if a is missing and may not be created.
 func ensure(ctx context.Context, c client, a Asset) ([]Difference, error) {
-	// Somebody else may create it after we looked, and somebody may remove it again. Not for ever.
+	// Another program may create it after the check, or remove it again, but not forever.
 	for range 3 {
 		diffs, err := a.check(ctx, c)
 		if !errors.Is(err, errMissing) {
@@ -81,10 +84,10 @@ func ensure(ctx context.Context, c client, a Asset) ([]Difference, error) {
 			return nil, fmt.Errorf("create: %w", err)
 		}
 	}
-	return nil, errors.New("it is removed as often as it is created: is a restore under way?")
+	return nil, errors.New("it was removed each time it was created: is a restore running?")
 }
 
-// about names the asset in an error that does not do so itself.
+// about adds the asset to an error that does not name it.
 func about(a Asset, err error) error {
 	if _, names := errors.AsType[NotWholeError](err); names {
 		return err
@@ -92,7 +95,8 @@ func about(a Asset, err error) error {
 	return fmt.Errorf("%s: %w", a, err)
 }
 
-// permitted returns nil if a program may create a, which is missing, and has the stream for it if a is a consumer.
+// permitted returns nil if a program may create the missing asset a, and its stream exists if a is
+// a consumer.
 func permitted(ctx context.Context, c client, a Asset) error {
 	if _, is := a.(*stream); !is {
 		return nil
@@ -104,12 +108,12 @@ func permitted(ctx context.Context, c client, a Asset) error {
 	return p.mayCreate(ctx, c, a.on())
 }
 
-// The pause between two tries of [Wait] doubles from the first to the last.
+// The pause between two attempts of [Wait] doubles from the first value to the last.
 const firstPause, lastPause = 50 * time.Millisecond, 2 * time.Second
 
-// Wait is [Ensure] again and again until it succeeds or ctx ends: a program calls it before it is ready. report is told
-// why it still waits, once per reason. What waiting cannot mend is returned at once: a [*DriftError] and
-// a [*ServerVersionError].
+// Wait calls [Ensure] until it succeeds or ctx ends; a program calls it before it is ready. report
+// receives each new reason for waiting once. Wait returns at once an error that waiting cannot
+// resolve: a [*DriftError] or a [*ServerVersionError].
 func Wait(ctx context.Context, js jetstream.JetStream, assets []Asset, report func(error)) error {
 	reported := ""
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {

@@ -39,10 +39,12 @@ func TestEnsureCreatesOnceAndAgainNothing(t *testing.T) {
 	if findings, err := topology.Check(ctx, js, all); err != nil || len(findings) != 0 {
 		t.Errorf("after Ensure: %+v, %v", findings, err)
 	}
-	// What the server keeps is what it was given, also after a restart; but one server alone forgets what it has in memory.
+	// The server keeps the configurations as given, also across a restart; but a single server
+	// forgets assets in memory.
 	s.Restart()
-	// A request that was on its way when the connection broke gets no answer; its caller asks again.
-	natstest.Eventually(t, time.Minute, func() error {
+	// A request that was on its way when the connection broke gets no answer; its caller asks
+	// again.
+	natstest.Eventually(t, 5*time.Minute, func() error {
 		findings, err = topology.Check(ctx, js, all)
 		return err
 	})
@@ -54,7 +56,7 @@ func TestEnsureCreatesOnceAndAgainNothing(t *testing.T) {
 	}
 }
 
-// A KV client finds its buckets to be what it would have made.
+// A KV client finds the buckets equal to those that it would create.
 func TestBucketsAreThoseOfAKVClient(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -107,7 +109,7 @@ func TestEightEnsureAtOnce(t *testing.T) {
 	}
 }
 
-// overtaken is a JetStream in which somebody else is faster, with another idea of the stream.
+// overtaken is a JetStream in which another program creates a different stream first.
 type overtaken struct{ jetstream.JetStream }
 
 func (o overtaken) CreateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
@@ -129,11 +131,11 @@ func TestWhatAnotherCreatedMeanwhileIsCompared(t *testing.T) {
 	}
 }
 
-// byName is a client of such a user, with the default inbox.
+// byName is a user's connection option, with the default inbox.
 func byName(user string) nats.Option { return nats.UserInfo(user, user+"-dev") }
 
-// restricted is a server with a user "reader", who may create nothing, "blind", who may not even look, "deaf", who gets no
-// answers, and "admin".
+// restricted is a server with the users "reader", who may create nothing, "blind", who may not even
+// read, "deaf", who receives no answers, and "admin".
 func restricted(t *testing.T) *natstest.Server {
 	t.Helper()
 	user := func(name string, publish, subscribe []string) *server.User {
@@ -163,14 +165,18 @@ func TestARefusalIsSaidAtOnce(t *testing.T) {
 		user, want string
 		missing    bool
 	}{
-		{"reader", "stream STRIPE_EVENTS, stream STRIPE_SYNC, stream STRIPE_SYNCED, bucket stripe_pace, bucket stripe_state, " +
-			"bucket entitlements_live: missing, and this NATS user may not request $JS.API.STREAM.CREATE.STRIPE_EVENTS: " +
-			`nats: permissions violation: Permissions Violation for Publish to "$JS.API.STREAM.CREATE.STRIPE_EVENTS": ` +
-			"run `entitled topology apply` as a user who may", true},
+		{"reader",
+			"stream STRIPE_EVENTS, stream STRIPE_SYNC, stream STRIPE_SYNCED, bucket stripe_pace, bucket stripe_state, " +
+				"bucket entitlements_live, bucket entitled_plans: missing, and this NATS user may not request " +
+				"$JS.API.STREAM.CREATE.STRIPE_EVENTS: " +
+				`nats: permissions violation: Permissions Violation for Publish to "$JS.API.STREAM.CREATE.STRIPE_EVENTS": ` +
+				"run `entitled topology apply` as a user that may", true},
 		{"blind", "stream STRIPE_EVENTS: this NATS user may not request $JS.API.STREAM.INFO.STRIPE_EVENTS: " +
-			`nats: permissions violation: Permissions Violation for Publish to "$JS.API.STREAM.INFO.STRIPE_EVENTS"`, false},
-		{"deaf", `stream STRIPE_EVENTS: this NATS user may not receive the answer to $JS.API.STREAM.INFO.STRIPE_EVENTS: ` +
-			`nats: permissions violation: Permissions Violation for Subscription to "_INBOX.`, false},
+			`nats: permissions violation: Permissions Violation for Publish to "$JS.API.STREAM.INFO.STRIPE_EVENTS"`,
+			false},
+		{"deaf",
+			`stream STRIPE_EVENTS: this NATS user may not receive the answer to $JS.API.STREAM.INFO.STRIPE_EVENTS: ` +
+				`nats: permissions violation: Permissions Violation for Subscription to "_INBOX.`, false},
 	} {
 		js := s.JetStream(t, byName(tc.user))
 		start := time.Now()
@@ -184,7 +190,8 @@ func TestARefusalIsSaidAtOnce(t *testing.T) {
 		if _, ok := errors.AsType[*topology.MissingError](err); ok != tc.missing {
 			t.Errorf("%s: is a MissingError: %t, want %t", tc.user, ok, tc.missing)
 		}
-		// Generous, for machines that do much else: the wait for an answer that never comes is 5 s for each of the assets.
+		// A generous bound for busy machines: waiting for an answer that never comes takes 5 s per
+		// asset.
 		if took := time.Since(start); took > 4*time.Second {
 			t.Errorf("%s: said after %s", tc.user, took)
 		}
@@ -195,13 +202,15 @@ func TestDriftAndMissingAreBothSaid(t *testing.T) {
 	t.Parallel()
 	s := restricted(t)
 	admin := s.JetStream(t, byName("admin"))
-	if _, err := admin.CreateStream(t.Context(), jetstream.StreamConfig{Name: topology.SyncStream, Subjects: []string{"stripe.sync.>"}}); err != nil {
+	if _, err := admin.CreateStream(t.Context(),
+		jetstream.StreamConfig{Name: topology.SyncStream, Subjects: []string{"stripe.sync.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	err := topology.Ensure(t.Context(), s.JetStream(t, byName("reader")), topology.Ingest(topology.Options{}))
 	drift, isDrift := errors.AsType[*topology.DriftError](err)
 	missing, isMissing := errors.AsType[*topology.MissingError](err)
-	if !isDrift || !isMissing || len(drift.Differences) == 0 || !cmp.Equal(missing.Assets, []string{"stream STRIPE_EVENTS"}) {
+	if !isDrift || !isMissing || len(drift.Differences) == 0 ||
+		!cmp.Equal(missing.Assets, []string{"stream STRIPE_EVENTS"}) {
 		t.Errorf("%v", err)
 	}
 }
@@ -214,7 +223,7 @@ func TestWaitGoesOnWhenItAppears(t *testing.T) {
 	reports := make(chan error, 100)
 	done := make(chan error, 1)
 	reader := s.JetStream(t, byName("reader"))
-	go func() { done <- topology.Wait(ctx, reader, assets, func(err error) { reports <- err }) }() // waited for below
+	go func() { done <- topology.Wait(ctx, reader, assets, func(err error) { reports <- err }) }() // received below
 	if err := <-reports; !errors.As(err, new(*topology.MissingError)) {
 		t.Errorf("reported %v, want what is missing", err)
 	}
@@ -229,7 +238,7 @@ func TestWaitGoesOnWhenItAppears(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("still waits for what is there")
 	}
-	// Each reason once; the admin creates one asset after the other, so there may be a few.
+	// Each reason once; there may be a few, since the admin creates one asset after the other.
 	seen := map[string]bool{}
 	for len(reports) > 0 {
 		text := (<-reports).Error()
@@ -240,7 +249,7 @@ func TestWaitGoesOnWhenItAppears(t *testing.T) {
 	}
 }
 
-// asking ends a wait once it has asked often enough.
+// asking ends a wait after a number of requests.
 type asking struct {
 	jetstream.JetStream
 	left   int
@@ -292,7 +301,7 @@ func TestWaitEndsAtOnceWhereWaitingIsInVain(t *testing.T) {
 	}
 }
 
-// oldServer is a connection to something that says it is nats-server 2.13.9.
+// oldServer is a connection to a fake server of version 2.13.9.
 func oldServer(t *testing.T) *nats.Conn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -342,8 +351,8 @@ func TestWithoutJetStream(t *testing.T) {
 		o.Users = []*server.User{{Username: "u", Password: "u-dev", Account: a}}
 	})
 	err := topology.Ensure(t.Context(), s.JetStream(t, byName("u")), topology.Ingest(topology.Options{}))
-	if err == nil || !strings.Contains(err.Error(), "JetStream is off for this account") {
-		t.Errorf("%v, want that JetStream is off", err)
+	if err == nil || !strings.Contains(err.Error(), "JetStream is disabled for this account") {
+		t.Errorf("%v, want that JetStream is disabled", err)
 	}
 	nc := s.Conn(t, byName("u"))
 	nc.Close()
@@ -351,7 +360,8 @@ func TestWithoutJetStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := topology.Ensure(t.Context(), js, topology.Ingest(topology.Options{})); err == nil || err.Error() != "not connected to NATS" {
+	if err := topology.Ensure(t.Context(), js, topology.Ingest(topology.Options{})); err == nil ||
+		err.Error() != "not connected to NATS" {
 		t.Errorf("%v, want that it is not connected", err)
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// apply is what an operator runs about all of these errors.
+// apply is the command with which an operator resolves these errors.
 const apply = "`entitled topology apply`"
 
-// DriftError says that assets are there and differ. No program changes them by itself.
+// DriftError reports assets that differ. No program changes them by itself.
 type DriftError struct{ Differences []Difference }
 
 func (e *DriftError) Error() string {
@@ -28,18 +28,18 @@ func (e *DriftError) Error() string {
 	}
 	switch {
 	case slices.ContainsFunc(e.Differences, func(d Difference) bool { return d.Loses }):
-		b.WriteString(": set this program as the others are (REPLICAS, EVENTS_MAX_AGE), or see what " + apply + " says")
+		b.WriteString(": use the same REPLICAS and EVENTS_MAX_AGE as the other programs, or see the output of " + apply)
 	case others == 0:
-		b.WriteString(": run " + apply + ", or set this program as the others are (REPLICAS, EVENTS_MAX_AGE)")
+		b.WriteString(": run " + apply + ", or use the same REPLICAS and EVENTS_MAX_AGE as the other programs")
 	case inPlace == 0:
-		b.WriteString(": " + apply + " says what can be done about it")
+		b.WriteString(": " + apply + " shows how to resolve it")
 	default:
-		b.WriteString(": " + apply + " mends what it can and says what can be done about the rest")
+		b.WriteString(": " + apply + " corrects some of it and shows how to resolve the others")
 	}
 	return b.String()
 }
 
-// MissingError says that assets are not there and that this NATS user may not create them.
+// MissingError reports assets that do not exist and that this NATS user may not create.
 type MissingError struct {
 	Assets []string
 	// Err is the first refusal, a [*DeniedError].
@@ -47,16 +47,17 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("%s: missing, and %v: run %s as a user who may", strings.Join(e.Assets, ", "), e.Err, apply)
+	return fmt.Sprintf("%s: missing, and %v: run %s as a user that may", strings.Join(e.Assets, ", "), e.Err, apply)
 }
 
 func (e *MissingError) Unwrap() error { return e.Err }
 
-// DeniedError says that the NATS user may not send a request to JetStream's API, or may not receive its answer.
+// DeniedError reports that the NATS user may not send a request to JetStream's API, or may not
+// receive its answer.
 type DeniedError struct {
-	// Subject of the request, without the API's prefix: STREAM.CREATE.STRIPE_EVENTS.
+	// Subject is the request's subject without the API's prefix: STREAM.CREATE.STRIPE_EVENTS.
 	Subject string
-	// Err is what the server said.
+	// Err is the server's error.
 	Err error
 }
 
@@ -70,7 +71,7 @@ func (e *DeniedError) Error() string {
 
 func (e *DeniedError) Unwrap() error { return e.Err }
 
-// ServerVersionError says that the NATS server is too old.
+// ServerVersionError reports that the NATS server is too old.
 type ServerVersionError struct{ Version, URL string }
 
 func (e *ServerVersionError) Error() string {
@@ -78,14 +79,14 @@ func (e *ServerVersionError) Error() string {
 		e.URL, e.Version, oldestMajor, oldestMinor)
 }
 
-// NotAppliedError says what [Apply] could not change.
+// NotAppliedError lists the differences that [Apply] could not correct.
 type NotAppliedError struct {
 	Differences []Difference
-	// Recreatable says that ApplyOptions.Recreate would mend at least one of them.
+	// Recreatable reports that ApplyOptions.Recreate would correct at least one of them.
 	Recreatable bool
 }
 
-// Shortens says that ApplyOptions.Shorten and Fewer would mend all of them.
+// Shortens reports that ApplyOptions.Shorten and Fewer would correct all of them.
 func (e *NotAppliedError) Shortens() bool {
 	return !slices.ContainsFunc(e.Differences, func(d Difference) bool { return !d.Loses })
 }
@@ -97,13 +98,19 @@ func (e *NotAppliedError) Error() string {
 	}
 	text := strings.Join(list, "; ")
 	if e.Shortens() {
-		return text + ": set REPLICAS and EVENTS_MAX_AGE: as the daemons have them, or to what is wanted if replicas, or what is older, may be removed"
+		return text +
+			": set REPLICAS and EVENTS_MAX_AGE as the daemons have them, or confirm that replicas or older messages " +
+			"may be removed"
 	}
 	if e.Recreatable {
-		return text + ": `entitled topology apply --recreate` deletes and creates again what the system can rebuild; the rest cannot be rebuilt: " + ByRestore
+		return text +
+			": `entitled topology apply --recreate` deletes and recreates what the system can rebuild; the others " +
+			"cannot be rebuilt: " + ByRestore
 	}
 	return text + ": its content cannot be rebuilt: " + ByRestore
 }
 
-// ByRestore says how to change what cannot be changed in place and holds what cannot be rebuilt.
-const ByRestore = "stop the programs, `entitled backup DIR`, remove the logs and buckets (`nats stream rm`), `entitled restore DIR`"
+// ByRestore says how to change an asset that cannot be changed in place and whose content cannot be
+// rebuilt.
+const ByRestore = "stop the programs, `entitled backup DIR`, remove the logs and buckets (`nats stream rm`), " +
+	"`entitled restore DIR`"

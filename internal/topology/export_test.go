@@ -1,6 +1,6 @@
 package topology
 
-// FieldNames are the fields of streams and of consumers that are compared.
+// FieldNames returns the compared fields of streams and consumers.
 func FieldNames() (names []string) {
 	for _, f := range streamFields() {
 		names = append(names, f.name)

@@ -8,15 +8,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// LookEvery is how often the programs look whether what they need is still there.
+// LookEvery is how often programs check that their assets exist.
 const LookEvery = 2 * time.Second
 
-// lookWithin bounds one request of a look, so that a server that does not answer is noticed within seconds. The look as a
-// whole has no bound: on a slow server it would end each time before it comes to what is missing.
+// lookWithin bounds one request of a check, so that a server that does not answer is noticed within
+// seconds. The check as a whole has no bound: on a slow server it would always end before it
+// reaches the missing asset.
 const lookWithin = 3 * time.Second
 
-// Keep is [Ensure] every so often until ctx ends: a program calls it once it is ready. report gets what is wrong each time, nil if
-// nothing is. Silence says nothing yet: an answer may be late, or a leader be elected, so it is reported from the second time in a row.
+// Keep calls [Ensure] periodically until ctx ends; a program calls it once it is ready. report
+// receives the result of each check, nil if all is well. A check without an answer is reported only
+// if the next one has none either: the answer may be late, or a leader is being elected.
 func Keep(ctx context.Context, js jetstream.JetStream, assets []Asset, every time.Duration, report func(error)) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -37,7 +39,7 @@ func Keep(ctx context.Context, js jetstream.JetStream, assets []Asset, every tim
 	}
 }
 
-// certain says that err is what the server answered about the assets.
+// certain reports whether err is an answer of the server about the assets.
 func certain(err error) bool {
 	_, drift := errors.AsType[*DriftError](err)
 	_, missing := errors.AsType[*MissingError](err)

@@ -8,23 +8,25 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A LogLimit is a limit on the size of a log that an operator has set: [Check] takes it as wanted. It cuts short what EVENTS_MAX_AGE promises.
+// A LogLimit is a size limit that an operator has set on a log. [Check] accepts it as intended. It
+// may delete messages before EVENTS_MAX_AGE.
 type LogLimit struct {
 	Stream string
-	// Field is its name in the JSON configuration: max_msgs or max_bytes.
+	// Field is the name of the limit in the JSON configuration: max_msgs or max_bytes.
 	Field string
-	// Has of Limit are there, messages or bytes.
+	// Has is the current size and Limit the greatest, in messages or bytes.
 	Has, Limit uint64
-	// Full says that there is no room for one more message of the usual size.
+	// Full reports that one more message of the usual size does not fit.
 	Full bool
-	// Refuses says that a full log takes no more, rather than dropping the oldest.
+	// Refuses reports that a full log refuses new messages instead of dropping the oldest.
 	Refuses bool
-	// Oldest is when the oldest message was stored, zero if there is none. MaxAge is how long messages are kept as far as the limit lets them.
+	// Oldest is when the oldest message was stored, zero without messages. MaxAge is how long
+	// messages are kept unless the limit drops them first.
 	Oldest time.Time
 	MaxAge time.Duration
 }
 
-// Logs returns STRIPE_EVENTS and STRIPE_SYNCED as they are.
+// Logs returns the state of STRIPE_EVENTS and STRIPE_SYNCED.
 func Logs(ctx context.Context, js jetstream.JetStream) ([]*jetstream.StreamInfo, error) {
 	c, err := connected(js)
 	if err != nil {
@@ -46,7 +48,7 @@ func Logs(ctx context.Context, js jetstream.JetStream) ([]*jetstream.StreamInfo,
 	return logs, nil
 }
 
-// LogLimits returns the limits on the size of a log.
+// LogLimits returns the size limits of a log.
 func LogLimits(log *jetstream.StreamInfo) []LogLimit { return logLimits(log.Config, log.State) }
 
 func logLimits(c jetstream.StreamConfig, s jetstream.StreamState) []LogLimit {

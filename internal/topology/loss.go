@@ -7,51 +7,38 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/internal/streams"
 )
 
-// afterRecords is the sequence with which a new STRIPE_EVENTS begins, so that no record of a sync claims to cover an event
-// that comes later: one more than the greatest events_seq among the latest records of the customers. 1 without records.
+// afterRecords returns the first sequence for a new STRIPE_EVENTS: one more than the greatest
+// events_seq in the customers' latest records, so that no record claims to cover a later event; 1
+// without records.
 func (c client) afterRecords(ctx context.Context) (uint64, error) {
-	s, err := c.js.Stream(ctx, SyncedStream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	// A user that may not read the records may ask whether there are any.
+	if _, err := c.js.Stream(ctx, SyncedStream); errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 1, nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return 0, err
 	}
-	cons, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		FilterSubject: "stripe.synced.>",
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer s.DeleteConsumer(context.WithoutCancel(ctx), cons.CachedInfo().Name) //nolint:errcheck // it goes by itself after a while
-	const atOnce = 1000
 	var greatest uint64
-	for left := cons.CachedInfo().NumPending; left > 0; {
-		batch, err := cons.Fetch(int(min(left, atOnce)), jetstream.FetchContext(ctx))
+	newest := streams.Reading{Stream: SyncedStream, Subjects: []string{"stripe.synced.>"}, Newest: true}
+	for msg, err := range streams.Messages(ctx, c.js, newest) {
 		if err != nil {
 			return 0, err
 		}
-		for msg := range batch.Messages() {
-			var record struct {
-				EventsSeq uint64 `json:"events_seq"`
-			}
-			// A record that does not decode counts as none, as it does for coverage.
-			if json.Unmarshal(msg.Data(), &record) == nil {
-				greatest = max(greatest, record.EventsSeq)
-			}
-			left--
+		var record struct {
+			EventsSeq uint64 `json:"events_seq"`
 		}
-		if err := batch.Error(); err != nil {
-			return 0, err
+		// A record that cannot be decoded counts as none, as in coverage.
+		if json.Unmarshal(msg.Data, &record) == nil {
+			greatest = max(greatest, record.EventsSeq)
 		}
 	}
 	return greatest + 1, nil
 }
 
-// begin has STRIPE_EVENTS, which is missing, begin after what the records refer to.
+// begin sets the first sequence of the missing STRIPE_EVENTS, after all that the records refer to.
 func (s *stream) begin(ctx context.Context, c client) error {
 	if s.config.Name != EventsStream {
 		return nil

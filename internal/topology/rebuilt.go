@@ -8,9 +8,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// CreateRebuilt creates what is missing of the assets whose content the system rebuilds: STRIPE_SYNC,
-// stripe_pace and the consumers of the modes; without a mode, STRIPE_SYNC alone. It leaves alone what is there,
-// and returns how that differs. A restore ends with it: what else there is comes from the backup.
+// CreateRebuilt creates the missing assets whose content the system rebuilds: STRIPE_SYNC,
+// stripe_pace and the consumers of the modes; without a mode, STRIPE_SYNC alone. It leaves existing
+// ones alone and returns their differences. It is the last step of a restore, after the assets from
+// the backup.
 func CreateRebuilt(ctx context.Context, js jetstream.JetStream, o Options) ([]Finding, error) {
 	assets := Ingest(o)
 	if len(o.Modes) > 0 {
@@ -39,9 +40,10 @@ func CreateRebuilt(ctx context.Context, js jetstream.JetStream, o Options) ([]Fi
 	return findings, nil
 }
 
-// Restored is the configuration with which a stream is restored that a backup has with another: as it must be,
-// so that nothing is left for [Apply] when an earlier version has taken the backup. What the operator decides
-// stays: for how long a log is kept, its limits, description and metadata.
+// Restored returns the configuration with which to restore a stream from a backup with
+// configuration have. It is the current one, so that [Apply] has nothing to change after the
+// restore of an earlier version's backup, except for the operator's fields: the age and size limits
+// of a log, description and metadata.
 func Restored(have jetstream.StreamConfig, o Options) jetstream.StreamConfig {
 	if have.Name == EventsStream || have.Name == SyncedStream {
 		o.EventsMaxAge = have.MaxAge

@@ -7,20 +7,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// An Asset is one stream, bucket or consumer as it must be. [Ingest], [Syncer] and [All] make them.
+// An Asset is the required state of one stream, bucket or consumer. [Ingest], [Syncer] and [All]
+// return them.
 type Asset interface {
-	// String is its kind and name: "stream STRIPE_EVENTS", "bucket stripe_pace", "consumer … of STRIPE_SYNC".
+	// String returns kind and name: "stream STRIPE_EVENTS", "bucket stripe_pace", "consumer … of
+	// STRIPE_SYNC".
 	String() string
-	// check returns how the server's differs; errMissing if it has none.
+	// check returns the differences to the server's asset, or errMissing.
 	check(context.Context, client) ([]Difference, error)
-	// create makes it; errExists if there is one that differs.
+	// create creates it, or returns errExists if a different one exists.
 	create(context.Context, client) error
-	// mend changes in place what can be.
+	// mend corrects the differences that can be corrected in place.
 	mend(ctx context.Context, c client, may func(field string) bool) error
 	remove(context.Context, client) error
-	// replaceable says what makes up for the loss of what is in it; "" if nothing does.
+	// replaceable says how the system rebuilds lost content; "" if it cannot.
 	replaceable() string
-	// on is the stream that it is or that it belongs to.
+	// on returns the name of its stream: its own, or a consumer's.
 	on() string
 }
 
@@ -29,7 +31,7 @@ var (
 	errExists  = errors.New("exists")
 )
 
-// stream is a stream, or a bucket by the stream that holds it.
+// stream is a stream, or the stream behind a bucket.
 type stream struct {
 	label   string
 	config  jetstream.StreamConfig
@@ -103,13 +105,13 @@ type consumer struct {
 func (k *consumer) String() string { return "consumer " + k.config.Durable + " of " + k.stream }
 func (k *consumer) on() string     { return k.stream }
 
-func (k *consumer) replaceable() string { return "what it held is delivered again" }
+func (k *consumer) replaceable() string { return "its pending messages are delivered again" }
 
 func (k *consumer) look(ctx context.Context, c client) (jetstream.ConsumerConfig, error) {
 	var have jetstream.ConsumerConfig
 	err := c.do(ctx, "CONSUMER.INFO."+k.stream+"."+k.config.Durable, func(ctx context.Context) error {
 		cons, err := c.js.Consumer(ctx, k.stream, k.config.Durable)
-		// A push consumer is an asset of another kind, but what it has is read all the same.
+		// A push consumer has the wrong kind, but its configuration is compared all the same.
 		if errors.Is(err, jetstream.ErrNotPullConsumer) {
 			var push jetstream.PushConsumer
 			if push, err = c.js.PushConsumer(ctx, k.stream, k.config.Durable); err == nil {

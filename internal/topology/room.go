@@ -7,33 +7,35 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A NoRoomError says that NATS refuses to store something because there is no room for it. Stripe has nothing to do with it, and trying again does
-// not help until somebody makes room.
+// A NoRoomError reports that NATS has no room to store something. Stripe is not involved, and
+// retrying does not help until an operator makes room.
 type NoRoomError struct {
-	// Full is what is full, as a sentence.
+	// Full says what is full.
 	Full string
 	Err  error
 }
 
 func (e *NoRoomError) Error() string {
-	return e.Full + " (`entitled doctor` says more): " + e.Err.Error()
+	return e.Full + " (see `entitled doctor`): " + e.Err.Error()
 }
 
 func (e *NoRoomError) Unwrap() error { return e.Err }
 
-// NoRoomHint is what to do about a [NoRoomError].
-const NoRoomHint = "`entitled doctor` shows which server is full: make room on its disk, or raise max_file_store in nats.conf, then restart it"
+// NoRoomHint is the next step for a [NoRoomError].
+const NoRoomHint = "`entitled doctor` shows which server is full: make room on its disk, or raise max_file_store in " +
+	"nats.conf, then restart it"
 
-// The server's codes for a store that takes no more. nats.go has no names for them.
+// The server's codes for a store that is full. nats.go has no names for them.
 const (
 	codeAccountFull jetstream.ErrorCode = 10002 // resource limits exceeded for account
 	codeServerFull  jetstream.ErrorCode = 10023 // insufficient resources
 	codeMemoryFull  jetstream.ErrorCode = 10028 // insufficient memory resources available
 	codeStorageFull jetstream.ErrorCode = 10047 // insufficient storage resources available
-	codeStoreFailed jetstream.ErrorCode = 10077 // the error of the file system, in words
+	codeStoreFailed jetstream.ErrorCode = 10077 // an error of the file system, as text
 )
 
-// NameNoRoom returns err as a [*NoRoomError] if that is what it is, and err itself otherwise. It is the one place that knows how a full store answers.
+// NameNoRoom returns err as a [*NoRoomError] if it is the answer of a full store, else err itself.
+// Only this function knows such answers.
 func NameNoRoom(err error) error {
 	if _, named := errors.AsType[*NoRoomError](err); named {
 		return err
@@ -47,7 +49,7 @@ func NameNoRoom(err error) error {
 	case codeServerFull:
 		full = "the store of a NATS server is full"
 	case codeStorageFull:
-		full = "the store of a NATS server has not that much room left"
+		full = "the store of a NATS server has too little room left"
 	case codeMemoryFull:
 		full = "a NATS server has used up its max_memory_store"
 	case codeAccountFull:
@@ -63,7 +65,7 @@ func NameNoRoom(err error) error {
 	return &NoRoomError{Full: full, Err: err}
 }
 
-// IsNoRoom reports whether NATS refused to store something because there is no room for it.
+// IsNoRoom reports whether NATS had no room to store something.
 func IsNoRoom(err error) bool {
 	_, full := errors.AsType[*NoRoomError](NameNoRoom(err))
 	return full

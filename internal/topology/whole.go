@@ -14,69 +14,74 @@ import (
 	"entitled/entitlement"
 )
 
-// Restoring is the key in a stream's metadata that `entitled restore` sets until everything is restored. Programs wait
-// until no stream of theirs has it.
+// Restoring is the key that `entitled restore` sets in a stream's metadata until everything is
+// restored. Programs wait while one of their streams has it.
 const Restoring = "restoring"
 
-// EmptyClusterError says that the server is part of a cluster that holds no stream of ours. What a server stored before it
-// joined a cluster is not seen there and is deleted, so no program begins an empty log in a cluster by itself.
+// EmptyClusterError reports that the server belongs to a cluster without any stream of entitled. A
+// server that joins a cluster deletes the streams that it had before, so no program starts an empty
+// log in a cluster by itself.
 type EmptyClusterError struct {
-	// Cluster is its name.
+	// Cluster is the cluster's name.
 	Cluster string
 }
 
-// Problem is the error without the next step.
+// Problem is the error message without the next step.
 func (e *EmptyClusterError) Problem() string {
-	return "NATS cluster " + e.Cluster + " holds no stream of entitled, and no program creates the first one there"
+	return "NATS cluster " + e.Cluster +
+		" has no stream of entitled, and programs do not create the first one in a cluster"
 }
 
-// Next is what the operator can do about it.
+// Next is the operator's next step.
 func (e *EmptyClusterError) Next() string {
 	return "run `entitled restore DIR` to bring back a backup, or " + apply + " to begin with empty streams"
 }
 
 func (e *EmptyClusterError) Error() string { return e.Problem() + ": " + e.Next() }
 
-// LostError says that something is missing that other data refers to.
+// LostError reports that an asset is missing that other data refers to.
 type LostError struct {
-	// Missing is the asset, and Present what refers to it.
+	// Missing is the asset, Present the data that refers to it.
 	Missing, Present string
 }
 
-// Problem is the error without the next step.
+// Problem is the error message without the next step.
 func (e *LostError) Problem() string { return e.Missing + " is missing, but " + e.Present }
 
-// Next is what the operator can do about it.
+// Next is the operator's next step.
 func (e *LostError) Next() string {
-	return "restore a backup into an empty NATS with `entitled restore DIR`, or create it empty with `entitled topology apply --accept-loss`"
+	return "restore a backup into an empty NATS with `entitled restore DIR`, or create it empty with `entitled " +
+		"topology apply --accept-loss`"
 }
 
 func (e *LostError) Error() string { return e.Problem() + ": " + e.Next() }
 
-// RestoringError says that streams are being restored, or that a restore was interrupted.
+// RestoringError reports streams whose restore is running or was interrupted.
 type RestoringError struct{ Streams []string }
 
-// Problem is the error without the next step.
+// Problem is the error message without the next step.
 func (e *RestoringError) Problem() string {
 	return strings.Join(e.Streams, ", ") + ": marked " + strconv.Quote(Restoring) + " by `entitled restore`"
 }
 
-// Next is what the operator can do about it.
+// Next is the operator's next step.
 func (e *RestoringError) Next() string {
 	return "wait until the restore ends; if it was interrupted, run it again"
 }
 
 func (e *RestoringError) Error() string { return e.Problem() + ": " + e.Next() }
 
-// A NotWholeError is one of the errors that keep programs from creating and using streams until an operator acts.
+// A NotWholeError is one of the errors that prevent programs from creating and using streams until
+// an operator acts.
 type NotWholeError interface {
 	error
 	Problem() string
 	Next() string
 }
 
-// Whole returns nil if the streams and buckets that are there belong together, else an [*EmptyClusterError], a [*LostError],
-// a [*RestoringError], or why it could not look. An empty server that is not part of a cluster is whole.
+// Whole returns nil if the existing streams and buckets belong together; else an
+// [*EmptyClusterError], a [*LostError], a [*RestoringError], or the error that prevented the check.
+// An empty server outside a cluster passes.
 func Whole(ctx context.Context, js jetstream.JetStream) error {
 	c, err := connected(js)
 	if err != nil {
@@ -90,7 +95,7 @@ func Whole(ctx context.Context, js jetstream.JetStream) error {
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		s := stream{config: jetstream.StreamConfig{Name: name}}
 		switch have, err := s.look(ctx, c); {
-		case errors.Is(err, errMissing): // removed since
+		case errors.Is(err, errMissing): // removed in the meantime
 		case err != nil:
 			return fmt.Errorf("stream %s: %w", name, err)
 		case restoring(have):
@@ -118,10 +123,11 @@ func restoring(c jetstream.StreamConfig) bool {
 
 func bucketStream(m entitlement.Mode) string { return "KV_" + entitlement.Bucket(m) }
 
-// presence is the streams of ours that NATS has, by name. Nil: this user may not list streams.
+// presence has the names of entitled's streams that exist. It is nil if this user may not list
+// streams.
 type presence map[string]bool
 
-// present lists the streams of ours. A user who may not list streams gets nil and no error.
+// present lists entitled's streams. It returns nil and no error if the user may not list streams.
 func (c client) present(ctx context.Context) (presence, error) {
 	ours := map[string]bool{}
 	for _, a := range All(Options{}) {
@@ -146,7 +152,7 @@ func (c client) present(ctx context.Context) (presence, error) {
 	return p, nil
 }
 
-// mayCreate returns nil if the stream of that name, which is missing, may be created by a program.
+// mayCreate returns nil if a program may create the missing stream of this name.
 func (p presence) mayCreate(ctx context.Context, c client, name string) error {
 	cluster := c.js.Conn().ConnectedClusterName()
 	switch {
@@ -155,7 +161,7 @@ func (p presence) mayCreate(ctx context.Context, c client, name string) error {
 	case p == nil:
 		return nil
 	case name == EventsStream && p[EventsStream]:
-		return nil // created since
+		return nil // created in the meantime
 	case !p[EventsStream]:
 		if present := p.refersToEvents(); present != "" {
 			return &LostError{Missing: "stream " + EventsStream, Present: present}
@@ -174,14 +180,16 @@ func (p presence) mayCreate(ctx context.Context, c client, name string) error {
 			return err
 		}
 		if recorded {
-			return &LostError{Missing: "bucket " + entitlement.Bucket(m), Present: SyncedStream + " has records of mode " + string(m)}
+			return &LostError{
+				Missing: "bucket " + entitlement.Bucket(m), Present: SyncedStream + " has records of mode " + string(m),
+			}
 		}
 	}
 	return nil
 }
 
-// refersToEvents names what is there and refers to the event log; "" if nothing does. A work queue can be filled again, and
-// claims mean nothing after 30 s.
+// refersToEvents names an existing stream that refers to the event log; "" if there is none. A work
+// queue can be refilled, and claims expire after 30 s.
 func (p presence) refersToEvents() string {
 	var list []string
 	for name := range p {
@@ -204,7 +212,7 @@ func (p presence) refersToEvents() string {
 	return strings.Join(list, ", ") + verb
 }
 
-// hasRecords reports whether STRIPE_SYNCED holds a record of the mode.
+// hasRecords reports whether STRIPE_SYNCED has a record of the mode.
 func (c client) hasRecords(ctx context.Context, m entitlement.Mode) (bool, error) {
 	subject := "stripe.synced." + string(m) + ".>"
 	err := c.do(ctx, "DIRECT.GET."+SyncedStream, func(ctx context.Context) error {

@@ -1,6 +1,6 @@
-// Package tracing is what a trace needs on its way through NATS: its context in the headers of a message, as W3C writes it
-// (traceparent, tracestate). It makes no spans and holds no provider. Baggage is not carried: it is for whatever a program
-// likes, and what is stored is kept for months.
+// Package tracing carries the context of a trace through NATS, in the headers of a message, in
+// W3C's format (traceparent, tracestate). It creates no spans and has no provider. It does not
+// carry baggage, which may contain anything, while messages are stored for months.
 package tracing
 
 import (
@@ -13,7 +13,7 @@ import (
 
 var w3c propagation.TraceContext
 
-// Inject writes the context of the span in ctx to a message's headers; without a span it writes nothing.
+// Inject writes the context of the span in ctx to a message's headers, if there is a span.
 func Inject(ctx context.Context, h nats.Header) { w3c.Inject(ctx, carrier(h)) }
 
 // Extract returns ctx with the span that a message's headers name, or ctx itself.
@@ -21,7 +21,7 @@ func Extract(ctx context.Context, h nats.Header) context.Context {
 	return w3c.Extract(ctx, carrier(h))
 }
 
-// A carrier keeps the case of its keys, as NATS does; net/http's would write Traceparent.
+// A carrier keeps the case of its keys, as NATS does; net/http's carrier would write Traceparent.
 type carrier nats.Header
 
 func (c carrier) Get(key string) string { return nats.Header(c).Get(key) }
@@ -34,13 +34,13 @@ func (c carrier) Keys() []string {
 	return keys
 }
 
-// What the spans of all programs have in common: OpenTelemetry's names for messages, and ours for what is Stripe's.
-// They carry ids and event types, never payloads.
+// The attributes that the spans of all programs share: OpenTelemetry's names for messaging, and
+// ours for Stripe. They have ids and event types, never payloads.
 const (
 	System      = attribute.Key("messaging.system")
 	Operation   = attribute.Key("messaging.operation.name")
 	Destination = attribute.Key("messaging.destination.name")
-	// Sequence is the message's in its stream.
+	// Sequence is the sequence of the message in its stream.
 	Sequence = attribute.Key("nats.stream_seq")
 	Event    = attribute.Key("stripe.event.id")
 	Type     = attribute.Key("stripe.event.type")
@@ -49,7 +49,7 @@ const (
 	Customer = attribute.Key("stripe.customer")
 )
 
-// Message describes what is done with a message of a stream: publish, process.
+// Message returns the attributes of an operation (publish, process) on a message of a stream.
 func Message(operation, stream string) []attribute.KeyValue {
 	return []attribute.KeyValue{System.String("nats"), Operation.String(operation), Destination.String(stream)}
 }

@@ -30,7 +30,7 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// Whoever may publish may write anything there.
+// Any publisher may write anything into the headers.
 func TestNoContext(t *testing.T) {
 	t.Parallel()
 	none := nats.Header{}

@@ -30,25 +30,25 @@ import (
 	"entitled/internal/ingest"
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
-	"entitled/internal/stripesim"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
+	"entitled/stripesim"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
 	soon   = 30 * time.Second
 	secret = "whsec_trace"
 )
 
-// A whole is both daemons as a program wires them, on a NATS of their own, before a simulated Stripe.
+// A whole is both daemons, wired as in a program, with their own NATS and a simulated Stripe.
 type whole struct {
 	js       jetstream.JetStream
 	sim      *stripesim.Sim
-	webhooks string // where they are taken
+	webhooks string // URL of ingest
 }
 
 func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
@@ -64,13 +64,15 @@ func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
 	}
 	c := daemon.Checker{Program: "test"}
 	in := ingestd.Settings{MaxBody: "1 MiB", MaxBodies: "64 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
-	sy := syncerd.Settings{Base: api.URL, Rate: "1000", Features: "entitlements", Grace: "72h", CoverageEvery: "5m"}.Check(&c, "sk_test_trace")
-	shared := wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
+	sy := syncerd.Settings{Base: api.URL, Rate: "1000", CoverageEvery: "5m"}.Check(&c, "sk_test_trace")
+	shared := wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1",
+		EventsMaxAge: "1d"}}.Check(&c)
 	in.Secrets, in.Shared, sy.Shared = []string{secret}, shared, shared
 	if err := c.Err(); err != nil {
 		t.Fatal(err)
 	}
-	ready := daemon.NewReadiness(slog.New(slog.DiscardHandler), "ingest "+wiring.ReadyTopology, "syncer "+wiring.ReadyTopology)
+	ready := daemon.NewReadiness(slog.New(slog.DiscardHandler), "ingest "+wiring.ReadyTopology,
+		"syncer "+wiring.ReadyTopology)
 	host := func(name string) wiring.Host {
 		return wiring.Host{
 			NATS:    srv.Conn(t),
@@ -101,19 +103,21 @@ func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
 	return &whole{js: srv.JetStream(t), sim: sim, webhooks: "http://" + public.Addr().String() + ingest.Path}
 }
 
-// subscribed is a customer with a subscription that grants a feature.
+// subscribed creates a customer with a subscription that grants a feature.
 func (w *whole) subscribed(t *testing.T, id string) {
 	t.Helper()
 	_, err := w.sim.CreateCustomer(stripesim.CustomerParams{ID: id})
 	product, perr := w.sim.CreateProduct(stripesim.ProductParams{Name: "Pro", Features: []string{"sso"}})
 	price, cerr := w.sim.CreatePrice(stripesim.PriceParams{Product: product})
-	_, serr := w.sim.CreateSubscription(stripesim.SubscriptionParams{Customer: id, Items: []stripesim.ItemParams{{Price: price}}})
+	_, serr := w.sim.CreateSubscription(stripesim.SubscriptionParams{
+		Customer: id, Items: []stripesim.ItemParams{{Price: price}},
+	})
 	if err := errors.Join(err, perr, cerr, serr); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// send delivers one webhook for the customer, through a proxy that has a trace of its own.
+// send delivers one webhook of the customer, through a proxy that has its own trace.
 func (w *whole) send(t *testing.T, customer string) {
 	t.Helper()
 	body := fmt.Sprintf(`{"id":"evt_1","object":"event","type":"customer.subscription.updated","created":1,"livemode":false,
@@ -150,7 +154,7 @@ func (w *whole) last(t *testing.T, stream, subject string) *jetstream.RawStreamM
 	return m
 }
 
-// One webhook is one trace, from its arrival to the write of the snapshot, and no stranger's.
+// One webhook is one trace, from its arrival to the write of the snapshot, apart from the sender's.
 func TestOneWebhookIsOneTrace(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
@@ -169,9 +173,9 @@ func TestOneWebhookIsOneTrace(t *testing.T) {
 	})
 	root := slices.IndexFunc(spans, func(s tracetest.SpanStub) bool { return s.SpanKind == trace.SpanKindServer })
 	whole := spans[root].SpanContext.TraceID()
-	daemontest.Golden(t, "trace.txt", tree(spans, whole), *update) // which sorts them
+	daemontest.Golden(t, "trace.txt", tree(spans, whole), *update) // tree sorts them
 
-	// The audit log keeps the event's place in the trace; the scheduled check, months later, is none of it.
+	// The stored event keeps its context; the wake, months later, has none.
 	event := w.last(t, topology.EventsStream, "stripe.event.test.self.cus_trace.customer.subscription.updated")
 	if got, want := event.Header.Get("traceparent"), whole.String(); !strings.Contains(got, want) {
 		t.Errorf("traceparent of the event: %q, want trace %s", got, want)
@@ -182,10 +186,10 @@ func TestOneWebhookIsOneTrace(t *testing.T) {
 	}
 }
 
-// volatile are attributes whose values are another each time.
+// volatile are attributes whose values differ in each run.
 var volatile = map[attribute.Key]string{"nats.stream_seq": "n", "stripe.request_id": "req_…", "entitled.revision": "n"}
 
-// tree draws one trace: children below their parents, in the order in which they began.
+// tree formats one trace: children below their parents, in the order of their start.
 func tree(spans tracetest.SpanStubs, id trace.TraceID) string {
 	slices.SortStableFunc(spans, func(a, b tracetest.SpanStub) int { return a.StartTime.Compare(b.StartTime) })
 	known := map[trace.SpanID]bool{}

@@ -1,9 +1,10 @@
-// Package wiring is what the two daemons have in common, and below it are their own settings and how their parts are put
-// together: [ingestd] and [syncerd], apart so that neither is linked with the other. cmd/ingest, cmd/syncer and `entitled dev` share them,
-// so that what a developer runs is what runs in production.
+// Package wiring has the settings that the two daemons share. Below it, [ingestd] and [syncerd]
+// have each daemon's own settings and assemble its parts; they are separate so that neither links
+// the other. cmd/ingest, cmd/syncer and `entitled dev` all use them, so a developer runs the
+// production code.
 //
-// The common path: a program embeds the settings that it needs in its own, checks them beside its own, and runs what the
-// check returns on a [Host].
+// A program embeds the settings that it needs, checks them together with its own, and runs the
+// result of the check on a [Host].
 //
 //	var s struct {
 //		Syncer syncerd.Settings `embed:""`
@@ -16,9 +17,9 @@
 //	if err := c.Err(); err != nil {
 //		return err
 //	}
-//	return svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error { return y.Run(ctx, wiring.Host{NATS: nc, …}) })
+//	return wiring.Process{…}.Run(ctx, p, y.Run)
 //
-// Where a program listens, whom it connects to as whom, and the two secrets are its own affair.
+// The program itself handles listeners, the NATS connection and the two secrets.
 //
 // [ingestd]: entitled/internal/wiring/ingestd
 // [syncerd]: entitled/internal/wiring/syncerd
@@ -39,23 +40,23 @@ import (
 	"entitled/internal/topology"
 )
 
-// A Host is what a daemon runs in, and whom it tells how it is.
+// A Host is the environment of a daemon, which reports its state to it.
 type Host struct {
 	NATS *nats.Conn
-	// Ready is told, by condition, what keeps the daemon from working; nil when nothing does. The conditions of two daemons
-	// in one process need names of their own.
+	// Ready receives, per condition, why the daemon cannot work; nil when it can. Two daemons in
+	// one process need different names for their conditions.
 	Ready   func(condition string, err error)
 	Metrics prometheus.Registerer
-	// Traces may be nil: no spans.
+	// Traces creates spans; nil creates none.
 	Traces trace.TracerProvider
 	Log    *slog.Logger
 }
 
-// ReadyTopology is the condition that both daemons set: that the streams and buckets they need are there. It takes time, so
-// a program should not count as ready before it holds.
+// ReadyTopology is the condition of both daemons that the streams and buckets they need exist. It
+// takes time, so a program should not count as ready before it holds.
 const ReadyTopology = "topology"
 
-// SharedSettings are those in which all ingests and syncers must agree.
+// SharedSettings are the settings that must be equal in all ingests and syncers.
 type SharedSettings struct {
 	MarkSettings     `embed:""`
 	TopologySettings `embed:""`
@@ -67,33 +68,34 @@ type Shared struct {
 	Topology topology.Options
 }
 
-// Check turns the settings into values.
+// Check parses the settings.
 func (s SharedSettings) Check(c *daemon.Checker) Shared {
 	return Shared{Marks: s.MarkSettings.Check(c), Topology: s.TopologySettings.Check(c)}
 }
 
-// MarkSettings say which events lead to a sync.
+// MarkSettings select the events that lead to a sync.
 type MarkSettings struct {
 	MarkTypes string `name:"mark-types" env:"MARK_TYPES" placeholder:"GLOB,…" help:"Event types that mark their customer for a sync, separated by commas. Default: the documented list. Give ingest and syncer the same."`
 }
 
-// Check turns the setting into a value.
+// Check parses the setting.
 func (s MarkSettings) Check(c *daemon.Checker) stripeevent.Types {
 	types, err := stripeevent.ParseTypes(cmp.Or(s.MarkTypes, strings.Join(stripeevent.DefaultTypes(), ",")))
 	c.Error("MARK_TYPES", err, "globs separated by commas, as in customer.subscription.*,invoice.paid")
 	return types
 }
 
-// TopologySettings say how streams and buckets are kept.
+// TopologySettings configure the streams and buckets.
 type TopologySettings struct {
 	Replicas     string `name:"replicas" env:"REPLICAS" placeholder:"N" help:"Replicas of the streams and buckets: 3 in a cluster. Default: 1."`
 	EventsMaxAge string `name:"events-max-age" env:"EVENTS_MAX_AGE" placeholder:"90d" help:"How long events, and the records of syncs, are kept. Default: 90d."`
 }
 
-// Check turns the settings into values.
+// Check parses the settings.
 func (s TopologySettings) Check(c *daemon.Checker) topology.Options {
 	return topology.Options{
-		Replicas:     c.Int("REPLICAS", cmp.Or(s.Replicas, "1"), daemon.Between(1, 5)),
-		EventsMaxAge: c.Duration("EVENTS_MAX_AGE", cmp.Or(s.EventsMaxAge, "90d"), daemon.Between(time.Hour, 3650*24*time.Hour)),
+		Replicas: c.Int("REPLICAS", cmp.Or(s.Replicas, "1"), daemon.Between(1, 5)),
+		EventsMaxAge: c.Duration("EVENTS_MAX_AGE",
+			cmp.Or(s.EventsMaxAge, "90d"), daemon.Between(time.Hour, 3650*24*time.Hour)),
 	}
 }

@@ -41,8 +41,7 @@ var (
 
 const batch, size = 4000, 2048
 
-// patience bounds how long a cluster may take to elect its leaders, on a machine that is busy with
-// other work.
+// patience bounds the election of a cluster's leaders on a busy machine.
 const patience = 3 * time.Minute
 
 func main() {
@@ -56,7 +55,7 @@ func main() {
 	}
 }
 
-// serve is a nats-server, until the process is killed.
+// serve runs a nats-server until the process is killed.
 func serve() error {
 	o := &server.Options{
 		ServerName: fmt.Sprint("n", *node), Host: "127.0.0.1", Port: *port + *node, NoSigs: true, Logtime: true,
@@ -132,9 +131,8 @@ func run() error {
 	return verdict(js, acked)
 }
 
-// verdict reads the stream from its first message to its last. A message that was published twice,
-// for its first acknowledgement was lost, makes up for one that is gone; the verdict errs on the
-// side of the server.
+// verdict reads the whole stream. A message published twice because its first acknowledgment was
+// lost can hide a lost one, so the verdict favors the server.
 func verdict(js jetstream.JetStream, acked int) error {
 	readable := 0
 	err := retry(patience, func(ctx context.Context) error {
@@ -180,7 +178,7 @@ func verdict(js jetstream.JetStream, acked int) error {
 	return err
 }
 
-// retry tries until within has passed; a try has 5 s.
+// retry repeats try until within has passed; each try has 5 s.
 func retry(within time.Duration, try func(context.Context) error) error {
 	for end := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -1,7 +1,8 @@
-// Package daemontest runs a program as a process of its own: signals, exit codes, what it prints. Only tests import it.
+// Package daemontest runs a program as a process, to test signals, exit codes and output. Only
+// tests import it.
 //
-// The process is the test binary once more, which calls the program's main at once: nothing is built, and what is tested is
-// what was compiled for the test, race detector included.
+// The process is the test binary itself, which then calls the program's main. Nothing is built, and
+// the tested code is that of the test binary, race detector included.
 //
 //	func TestMain(m *testing.M) { daemontest.Main(m, main) }
 //
@@ -28,13 +29,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// marker in the environment makes the test binary the program.
+// marker in the environment turns the test binary into the program.
 const marker = "ENTITLED_TEST_IS_THE_PROGRAM"
 
-// deadline bounds every wait; it is generous because tests share their machine.
+// deadline bounds every wait. It is long because tests share their machine.
 const deadline = 30 * time.Second
 
-// Main is the whole of a TestMain: main where [Start] has started this process, else the tests.
+// Main is a complete TestMain: it calls main if [Start] started this process, else it runs the
+// tests.
 func Main(m *testing.M, main func()) {
 	if os.Getenv(marker) != "" {
 		main()
@@ -47,7 +49,7 @@ func Main(m *testing.M, main func()) {
 type Program struct {
 	tb     testing.TB
 	cmd    *exec.Cmd
-	stdout bytes.Buffer // read after exited only
+	stdout bytes.Buffer // read only after exited
 	exited chan struct{}
 
 	mu      sync.Mutex
@@ -55,10 +57,13 @@ type Program struct {
 	changed chan struct{} // closed and replaced with each line, closed for good after the last
 }
 
-// Start starts the program with no environment but env. It is killed when the test ends, if it still runs.
+// Start starts the program with no environment but env. It is killed at the end of the test if it
+// is still running.
 func Start(tb testing.TB, env map[string]string, args ...string) *Program {
 	tb.Helper()
-	p := &Program{tb: tb, cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{}), changed: make(chan struct{})}
+	p := &Program{
+		tb: tb, cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{}), changed: make(chan struct{}),
+	}
 	p.cmd.Env = []string{marker + "=1"}
 	for k, v := range env {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)
@@ -100,7 +105,7 @@ func (p *Program) read(stderr io.Reader) {
 	close(p.changed)
 }
 
-// PID is the process's id.
+// PID returns the process id.
 func (p *Program) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal.
@@ -122,13 +127,13 @@ func (p *Program) Wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Stdout is what an ended program wrote to its standard output.
+// Stdout returns the standard output of an ended program.
 func (p *Program) Stdout() string {
 	<-p.exited
 	return p.stdout.String()
 }
 
-// Stderr is what it has written to its standard error.
+// Stderr returns the standard error so far.
 func (p *Program) Stderr() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,7 +144,7 @@ func (p *Program) Stderr() string {
 	return b.String()
 }
 
-// Logged waits for a line of the log with a message and returns its attributes.
+// Logged waits for a log line with this message and returns its attributes.
 func (p *Program) Logged(message string) map[string]any {
 	p.tb.Helper()
 	end := time.After(deadline)
@@ -165,7 +170,7 @@ func (p *Program) Logged(message string) map[string]any {
 	}
 }
 
-// over is an error when the program has ended and all its lines were seen.
+// over returns an error if the program has ended and all its lines were seen.
 func (p *Program) over(seen int) error {
 	select {
 	case <-p.exited:
@@ -180,7 +185,7 @@ func (p *Program) over(seen int) error {
 	return errors.New("it ended: " + p.cmd.ProcessState.String())
 }
 
-// Golden compares text with a file under testdata, which update writes anew.
+// Golden compares text with a file under testdata, which it rewrites if update is true.
 func Golden(tb testing.TB, name, got string, update bool) {
 	tb.Helper()
 	file := filepath.Join("testdata", name)

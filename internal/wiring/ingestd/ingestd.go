@@ -1,4 +1,4 @@
-// Package ingestd is the settings of an ingest and how its parts are put together.
+// Package ingestd has the settings of an ingest and assembles its parts.
 package ingestd
 
 import (
@@ -17,7 +17,7 @@ import (
 	"entitled/internal/wiring"
 )
 
-// Settings are those of ingest alone.
+// Settings are the settings of ingest alone.
 type Settings struct {
 	MaxBody        string `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"Largest webhook taken. The max_payload of NATS must be larger."`
 	MaxBodies      string `name:"max-bodies-bytes" env:"MAX_BODIES_BYTES" default:"64 MiB" help:"Memory for all webhooks in flight and their connections (32 KiB each). For more, the connections that hold most for longest without a verified webhook are cut off. At least twice MAX_BODY_BYTES; GOMEMLIMIT twice this."`
@@ -25,7 +25,7 @@ type Settings struct {
 	PublishTimeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"How long a webhook waits to be stored before it is answered with 503."`
 }
 
-// Ingest is checked [Settings] with all that an ingest needs besides its host.
+// Ingest is checked [Settings], with everything else that an ingest needs except its host.
 type Ingest struct {
 	// Secrets are the signing secrets of the webhook endpoints.
 	Secrets []string
@@ -36,24 +36,28 @@ type Ingest struct {
 	lookEvery                 time.Duration
 }
 
-// Check turns the settings into values. Secrets and Shared are left to the caller.
+// Check parses the settings. The caller sets Secrets and Shared.
 func (s Settings) Check(c *daemon.Checker) Ingest {
 	i := Ingest{
-		maxBody:        c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
-		maxBodies:      c.Bytes("MAX_BODIES_BYTES", s.MaxBodies, daemon.Between[int64](1<<20, 64<<30)),
-		tolerance:      c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
-		lookEvery:      topology.LookEvery,
-		publishTimeout: c.Duration("PUBLISH_TIMEOUT", s.PublishTimeout, daemon.Between(100*time.Millisecond, 15*time.Second)),
+		maxBody:   c.Bytes("MAX_BODY_BYTES", s.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
+		maxBodies: c.Bytes("MAX_BODIES_BYTES", s.MaxBodies, daemon.Between[int64](1<<20, 64<<30)),
+		tolerance: c.Duration("SIGNATURE_TOLERANCE", s.Tolerance, daemon.Between(time.Second, time.Hour)),
+		lookEvery: topology.LookEvery,
+		publishTimeout: c.Duration("PUBLISH_TIMEOUT",
+			s.PublishTimeout, daemon.Between(100*time.Millisecond, 15*time.Second)),
 	}
 	if i.maxBodies > 0 && i.maxBodies < 2*i.maxBody {
-		c.Problem("MAX_BODIES_BYTES", strconv.Quote(s.MaxBodies)+": less than twice MAX_BODY_BYTES, so the largest webhook may find no room",
+		c.Problem("MAX_BODIES_BYTES",
+			strconv.Quote(s.MaxBodies)+": less than twice MAX_BODY_BYTES, so there may be no room for the largest "+
+				"webhook",
 			"raise it, or lower MAX_BODY_BYTES")
 	}
 	return i
 }
 
-// Run answers webhooks on public from the start, with 503 until what they are stored in is there. When ctx ends it takes no
-// more and returns once those under way are answered, so that no PubAck is outstanding.
+// Run answers webhooks on public from the start, with 503 until the streams exist. When ctx ends it
+// accepts no more, and returns when those in progress are answered, so that no PubAck is
+// outstanding.
 func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) error {
 	js, err := ingest.NewPublisher(h.NATS, i.publishTimeout)
 	if err != nil {
@@ -83,15 +87,16 @@ func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) err
 		report := func(err error) { h.Ready(wiring.ReadyTopology, err) }
 		err := topology.Wait(ctx, js, topology.Ingest(i.Shared.Topology), report)
 		if ctx.Err() != nil {
-			return nil // asked to stop while waiting
+			return nil // stopped while waiting
 		}
 		if err != nil {
 			return fmt.Errorf("topology: %w", err)
 		}
 		report(nil)
 		if err := in.Ready(); err != nil {
-			// Not a reason to take no webhook at all: Stripe's are rarely larger than a tenth of the default.
-			h.Log.Warn("the largest webhooks cannot be stored", "err", err)
+			// Not a reason to refuse all webhooks: Stripe's are rarely larger than a tenth of the
+			// default.
+			h.Log.Warn("cannot store the largest webhooks, whose senders get 503", "err", err)
 		}
 		topology.Keep(ctx, js, topology.Ingest(i.Shared.Topology), i.lookEvery, tolerant(report))
 		return nil
@@ -99,7 +104,8 @@ func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) err
 	return g.Wait()
 }
 
-// tolerant passes on what is wrong with the streams. One that only differs from what it must be still takes webhooks.
+// tolerant reports errors of the streams, except that an ingest works with streams that only
+// differ.
 func tolerant(report func(error)) func(error) {
 	return func(err error) {
 		_, missing := errors.AsType[*topology.MissingError](err)

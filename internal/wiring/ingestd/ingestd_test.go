@@ -19,27 +19,27 @@ import (
 	"entitled/internal/wiring"
 )
 
-// told is the last that an ingest said of a condition, and how often it said anything.
-type told struct {
+// condition records the last report of a condition and the number of reports.
+type condition struct {
 	mu    sync.Mutex
 	err   error
 	times int
 }
 
-func (x *told) report(_ string, err error) {
+func (x *condition) report(_ string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.err, x.times = err, x.times+1
 }
 
-func (x *told) last() (times int, err error) {
+func (x *condition) last() (times int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.times, x.err
 }
 
-// An ingest that is ready goes on looking: what is deleted it makes again, what it cannot reach makes it unready, what only
-// differs does not.
+// A ready ingest keeps checking: it recreates deleted streams, is unready without NATS, and is
+// ready with streams that only differ.
 func TestIngestStaysTruthful(t *testing.T) {
 	t.Parallel()
 	const soon = 30 * time.Second
@@ -52,13 +52,15 @@ func TestIngestStaysTruthful(t *testing.T) {
 	}
 	c := daemon.Checker{Program: "test"}
 	in := Settings{MaxBody: "512 KiB", MaxBodies: "64 MiB", Tolerance: "5m", PublishTimeout: "5s"}.Check(&c)
-	in.Shared = wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1", EventsMaxAge: "1d"}}.Check(&c)
+	in.Shared = wiring.SharedSettings{TopologySettings: wiring.TopologySettings{Replicas: "1",
+		EventsMaxAge: "1d"}}.Check(&c)
 	in.Secrets, in.lookEvery = []string{"whsec_x"}, 20*time.Millisecond
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var ready told
+	var ready condition
 	ended := make(chan error, 1)
 	go func() { // received below
-		ended <- in.Run(ctx, wiring.Host{NATS: nc, Ready: ready.report, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}, public)
+		ended <- in.Run(ctx, wiring.Host{NATS: nc, Ready: ready.report, Metrics: prometheus.NewRegistry(),
+			Log: slog.New(slog.DiscardHandler)}, public)
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -66,7 +68,7 @@ func TestIngestStaysTruthful(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// looks waits until it has looked again, twice: once may have begun before.
+	// looks waits for the second check from now, since the first may have begun before.
 	looks := func(want string, fits func(error) bool) {
 		t.Helper()
 		since, _ := ready.last()
@@ -87,7 +89,7 @@ func TestIngestStaysTruthful(t *testing.T) {
 		_, err := js.Stream(t.Context(), topology.EventsStream)
 		return err
 	})
-	looks("readiness, with the stream made again", well)
+	looks("readiness, with the stream recreated", well)
 
 	s, err := js.Stream(t.Context(), topology.EventsStream)
 	if err != nil {
@@ -100,8 +102,10 @@ func TestIngestStaysTruthful(t *testing.T) {
 	}
 	looks("readiness, although the stream differs", well)
 
-	// What other data refers to is not made again.
-	bucket, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KV_entitlements_test", Subjects: []string{"$KV.entitlements_test.>"}})
+	// A stream that other data refers to is not recreated.
+	bucket, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "KV_entitlements_test", Subjects: []string{"$KV.entitlements_test.>"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,12 +113,13 @@ func TestIngestStaysTruthful(t *testing.T) {
 		t.Fatal(err)
 	}
 	looks("that the log is gone", func(err error) bool {
-		return err != nil && strings.Contains(err.Error(), "stream STRIPE_EVENTS is missing, but bucket entitlements_test is there")
+		return err != nil &&
+			strings.Contains(err.Error(), "stream STRIPE_EVENTS is missing, but bucket entitlements_test is there")
 	})
 	if err := js.DeleteStream(t.Context(), bucket.CachedInfo().Config.Name); err != nil {
 		t.Fatal(err)
 	}
-	looks("readiness, with the log made again", well)
+	looks("readiness, with the log recreated", well)
 
 	srv.Shutdown()
 	looks("why it cannot store", func(err error) bool { return err != nil })

@@ -7,26 +7,27 @@ import (
 	"entitled/internal/daemon"
 )
 
-// What is no signing secret is refused, named, and not printed; all of them at once.
+// All values that are not signing secrets are refused together, named and not printed.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string][]string{
-		"whsec_hush":                             nil,
-		" whsec_hush , whsec_hush2":              nil,
-		"":                                       {"missing"},
-		"whsec_hush,":                            {"number 2 of 2 is empty"},
-		"hush":                                   {"number 1 of 1 does not begin with whsec_"},
-		"sk_test_hush":                           {"number 1 of 1 is a key of Stripe's API"},
-		"whsec_a,rk_live_hush":                   {"number 2 of 2 is a key of Stripe's API"},
-		"pk_test_hush":                           {"number 1 of 1 is a publishable key"},
-		`"sk_live_hush"`:                         {"is a key of Stripe's API"},
-		`"whsec_hush"`:                           {"number 1 of 1 is in quotes"},
-		"'whsec_hush'":                           {"number 1 of 1 is in quotes"},
-		`"whsec_hush,whsec_hush2"`:               {"number 1 of 2 is in quotes", "number 2 of 2 is in quotes"},
-		"whsec_":                                 {"is not whole"},
-		"whsec_hush whsec_hush2":                 {"has a blank in it"},
-		"WHSEC_hush":                             {"does not begin with whsec_"},
-		"hush,sk_test_hush,'whsec_hush',whsec_b": {"number 1 of 4 does not", "number 2 of 4 is a key", "number 3 of 4 is in quotes"},
+		"whsec_hush":                nil,
+		" whsec_hush , whsec_hush2": nil,
+		"":                          {"missing"},
+		"whsec_hush,":               {"number 2 of 2 is empty"},
+		"hush":                      {"number 1 of 1 does not begin with whsec_"},
+		"sk_test_hush":              {"number 1 of 1 is a key of Stripe's API"},
+		"whsec_a,rk_live_hush":      {"number 2 of 2 is a key of Stripe's API"},
+		"pk_test_hush":              {"number 1 of 1 is a publishable key"},
+		`"sk_live_hush"`:            {"is a key of Stripe's API"},
+		`"whsec_hush"`:              {"number 1 of 1 is in quotes"},
+		"'whsec_hush'":              {"number 1 of 1 is in quotes"},
+		`"whsec_hush,whsec_hush2"`:  {"number 1 of 2 is in quotes", "number 2 of 2 is in quotes"},
+		"whsec_":                    {"is incomplete"},
+		"whsec_hush whsec_hush2":    {"has a blank in it"},
+		"WHSEC_hush":                {"does not begin with whsec_"},
+		"hush,sk_test_hush,'whsec_hush',whsec_b": {"number 1 of 4 does not", "number 2 of 4 is a key",
+			"number 3 of 4 is in quotes"},
 	} {
 		c := daemon.Checker{Program: "test"}
 		Secrets(&c, value)

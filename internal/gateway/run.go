@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"entitled/internal/token"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// The time limits of a connection, except a stream's writes.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second
+	writeTimeout      = 30 * time.Second // longer than a sync
+	idleTimeout       = 2 * time.Minute
+	maxHeader         = 8 << 10 // bytes; net/http allows 4 KiB more
+	shutdownTimeout   = 15 * time.Second
+)
+
+// Run serves ln until ctx ends. Open gives it the source, and may wait until there is one; until
+// then requests are answered 503. Then Run ends the streams, answers the requests in progress, and
+// closes ln.
+func (g *Gateway) Run(ctx context.Context, ln net.Listener, open func(context.Context) (Source, error)) error {
+	srv := &http.Server{
+		Handler:           g.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // strangers cause these errors
+	}
+	w, ctx := errgroup.WithContext(ctx)
+	w.Go(func() error {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+		}
+		return nil
+	})
+	w.Go(func() error {
+		<-ctx.Done()
+		g.hub.stop()
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if err := srv.Shutdown(deadline); err != nil {
+			return errors.Join(fmt.Errorf("shut down: requests still in progress after %v: %w", shutdownTimeout, err),
+				srv.Close())
+		}
+		return nil
+	})
+	w.Go(func() error {
+		g.files.watch(ctx, g)
+		return nil
+	})
+	w.Go(func() error {
+		s, err := open(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil // stopped while it waited
+			}
+			return err
+		}
+		g.Open(s)
+		w.Go(func() error {
+			g.hub.watchStatus(ctx, s)
+			return nil
+		})
+		g.hub.follow(ctx, s)
+		if ctx.Err() == nil {
+			return errors.New("the watch of the bucket ended")
+		}
+		return nil
+	})
+	return w.Wait()
+}
+
+// lookEvery is how often the files of TokenKeys are compared with what was read.
+const lookEvery = 5 * time.Second
+
+// keyFiles are the public keys in files.
+type keyFiles struct {
+	names []string
+	data  [][]byte
+	keys  []any
+}
+
+func openKeyFiles(names []string) (*keyFiles, error) {
+	f := &keyFiles{names: names}
+	_, err := f.read()
+	return f, err
+}
+
+// read reads all files, and reports whether one has changed. An error changes nothing.
+func (f *keyFiles) read() (changed bool, err error) {
+	data := make([][]byte, len(f.names))
+	var keys []any
+	for i, name := range f.names {
+		if data[i], err = os.ReadFile(name); err != nil {
+			return false, err
+		}
+		more, err := token.ParsePublicKeys(data[i])
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		keys = append(keys, more...)
+		changed = changed || f.data == nil || !bytes.Equal(data[i], f.data[i])
+	}
+	f.data, f.keys = data, keys
+	return changed, nil
+}
+
+// watch puts changed files in force until ctx ends. While a file cannot be read, the former keys
+// stay.
+func (f *keyFiles) watch(ctx context.Context, g *Gateway) {
+	if len(f.names) == 0 {
+		return
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	failed := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		changed, err := f.read()
+		switch {
+		case err != nil && err.Error() != failed:
+			failed = err.Error()
+			g.log.Warn("cannot read GATEWAY_TOKEN_KEYS, the former keys stay in force", "err", err)
+		case err == nil && changed:
+			failed = ""
+			g.verifier.Store(token.NewVerifier(g.cfg.Mode, g.cfg.TokenSecrets, f.keys))
+			g.log.Info("GATEWAY_TOKEN_KEYS has changed", "keys", len(f.keys))
+		case err == nil:
+			failed = ""
+		}
+	}
+}

@@ -1,0 +1,419 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"entitled/entitlement"
+)
+
+// A reader is the other end of a stream, in memory.
+type reader struct {
+	header http.Header
+	status int
+	mu     sync.Mutex
+	text   strings.Builder
+	// deadline is that of the next write; a write to a reader that is slow ends there.
+	deadline time.Time
+	slow     bool
+}
+
+func (r *reader) Header() http.Header                { return r.header }
+func (r *reader) WriteHeader(status int)             { r.status = status }
+func (r *reader) FlushError() error                  { return nil }
+func (r *reader) SetWriteDeadline(t time.Time) error { r.deadline = t; return nil }
+func (r *reader) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.slow {
+		time.Sleep(time.Until(r.deadline))
+		return 0, os.ErrDeadlineExceeded
+	}
+	return r.text.Write(p)
+}
+
+// decisions returns the events read since the last call, and the number of comments.
+func (r *reader) decisions(t *testing.T) (list []Decision, comments int) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for line := range strings.Lines(r.text.String()) {
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			var d Decision
+			if err := json.Unmarshal([]byte(data), &d); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, d)
+		}
+		if strings.HasPrefix(line, ":") {
+			comments++
+		}
+	}
+	r.text.Reset()
+	return list, comments
+}
+
+// open starts a stream in a bubble, and returns its reader and a channel that is closed at its end.
+func (r *rig) open(ctx context.Context, path, by string, slow bool) (*reader, chan struct{}) {
+	read, ended := &reader{header: http.Header{}, slow: slow}, make(chan struct{})
+	req := httptest.NewRequestWithContext(ctx, "GET", path, nil)
+	req.Header.Set("Authorization", "Bearer "+by)
+	go func() { // ends with the stream, which each test waits for
+		defer close(ended)
+		r.Handler().ServeHTTP(read, req)
+	}()
+	synctest.Wait()
+	return read, ended
+}
+
+func (r *rig) endings(reason string) int {
+	return int(testutil.ToFloat64(r.metrics.ended.WithLabelValues(reason)))
+}
+
+// A stream begins with the state, and has every change, the end of a grant at its instant, and
+// staleness; an unchanged sync is no event.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		read, ended := r.open(ctx, "/v1/customers/user_1/stream", serverKey, false)
+		next := func(want string, fits func(Decision) bool) {
+			t.Helper()
+			synctest.Wait()
+			list, _ := read.decisions(t)
+			if len(list) != 1 || !fits(list[0]) {
+				t.Errorf("want one event with %s: %+v", want, list)
+			}
+		}
+		nothing := func(why string) {
+			t.Helper()
+			synctest.Wait()
+			if list, _ := read.decisions(t); len(list) > 0 {
+				t.Errorf("%s: %+v", why, list)
+			}
+		}
+		if read.status != 200 || read.header.Get("X-Accel-Buffering") != "no" ||
+			read.header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%d %v", read.status, read.header)
+		}
+		next("the state", func(d Decision) bool { return d.Allowed && d.Revision == 1 })
+
+		until := time.Now().Add(time.Second * 7)
+		until = until.Truncate(time.Second)
+		end := until.Unix()
+		r.hub.changed(new(r.source.put(paying("cus_1", "user_1", grant("sub_1", &end, "export")))))
+		next("the end ahead", func(d Decision) bool { return d.Allowed && d.Until != nil && *d.Until == end })
+		same := paying("cus_1", "user_1", grant("sub_1", &end, "export"))
+		same.AsOf = same.AsOf.Add(time.Hour)
+		r.hub.changed(new(r.source.put(same)))
+		nothing("only as_of has changed")
+		time.Sleep(time.Until(until) - time.Millisecond)
+		nothing("the grant has not ended")
+		time.Sleep(3 * time.Millisecond)
+		next("the end", func(d Decision) bool { return !d.Allowed && len(d.Features) == 0 })
+
+		r.hub.changed(new(r.source.put(paying("cus_2", "user_1", grant("sub_2", nil, "sso")))))
+		next("another customer with the id", func(d Decision) bool { return d.Allowed && len(d.Customers) == 2 })
+		r.hub.changed(new(r.source.put(paying("cus_2", "user_3", grant("sub_2", nil, "sso")))))
+		next("that customer gone", func(d Decision) bool { return !d.Allowed && d.Customers == nil })
+		r.hub.changed(new(r.source.put(paying("cus_7", "user_7"))))
+		nothing("a change of somebody else")
+
+		_, _ = read.decisions(t)
+		time.Sleep(heartbeat + time.Second)
+		synctest.Wait()
+		if list, comments := read.decisions(t); len(list) != 0 || comments != 1 {
+			t.Errorf("%d events and %d comments in 21 s", len(list), comments)
+		}
+		cancel()
+		<-ended
+		if r.endings(endedGone) != 1 || r.hub.count() != 0 {
+			t.Errorf("%d streams are open", r.hub.count())
+		}
+	})
+}
+
+// The default of another plans document reaches the streams of unknown customers, which no change of
+// the bucket signals.
+func TestStreamOfDefault(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		watching := make(chan struct{})
+		go func() { // received below
+			defer close(watching)
+			r.hub.watchStatus(ctx, r.source)
+		}()
+		read, ended := r.open(ctx, "/v1/customers/nobody/stream", serverKey, false)
+		time.Sleep(2 * time.Second)
+		_, _ = read.decisions(t)
+		r.source.set(func() {
+			r.source.standard = &entitlement.Grant{Source: entitlement.SourceDefault, Features: []string{"sso"}}
+			r.source.status = func() entitlement.Status {
+				return entitlement.Status{CurrentAt: time.Now(), PlansRevision: 2}
+			}
+		})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if list, _ := read.decisions(t); len(list) != 1 || !slices.Equal(list[0].Features, []string{"sso"}) {
+			t.Errorf("two seconds after another document: %+v", list)
+		}
+		cancel()
+		<-ended
+		<-watching
+	})
+}
+
+// Streams stay open without NATS: they say since when, and when it is over.
+func TestStreamStale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		watching := make(chan struct{})
+		go func() { // received below
+			defer close(watching)
+			r.hub.watchStatus(ctx, r.source)
+		}()
+		read, ended := r.open(ctx, "/v1/customers/cus_1/stream", serverKey, false)
+		away := time.Now()
+		r.source.set(func() {
+			r.source.status = func() entitlement.Status { return entitlement.Status{CurrentAt: away} }
+		})
+		time.Sleep(staleAfter + 2*time.Second)
+		synctest.Wait()
+		list, _ := read.decisions(t)
+		if last := list[len(list)-1]; len(list) != 2 || last.StaleSince == nil || !last.Allowed {
+			t.Errorf("%+v", list)
+		}
+		r.source.set(func() {
+			r.source.status = func() entitlement.Status { return entitlement.Status{CurrentAt: time.Now()} }
+		})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if list, _ := read.decisions(t); len(list) != 1 || list[0].StaleSince != nil {
+			t.Errorf("back: %+v", list)
+		}
+		cancel()
+		<-ended
+		<-watching
+	})
+}
+
+func TestStreamEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		token := r.token(t, set("exp", time.Now().Add(3*time.Minute).Unix()))
+		began := time.Now()
+		tokens, byToken := r.open(t.Context(), "/v1/customers/me/stream", token, false)
+		_, byLife := r.open(t.Context(), "/v1/customers/cus_1/stream", serverKey, false)
+		_, slow := r.open(t.Context(), "/v1/customers/cus_1/stream", serverKey, true)
+		<-slow
+		if took := time.Since(began); took != writeWithin || r.endings(endedSlow) != 1 {
+			t.Errorf("a slow reader is dropped after %v", took)
+		}
+		<-byToken
+		if took := time.Since(began); took < 2*time.Minute || took > 3*time.Minute || r.endings(endedToken) != 1 {
+			t.Errorf("the stream of a token of 3 minutes ends after %v", took)
+		}
+		if !tokens.deadline.After(time.Now()) {
+			t.Error("net/http cannot write the end of the body, so the reader sees a broken connection")
+		}
+		<-byLife
+		if took := time.Since(began); took < 8*time.Minute || took > 12*time.Minute || r.endings(endedLife) != 1 {
+			t.Errorf("a stream lives for %v", took)
+		}
+		_, drained := r.open(t.Context(), "/v1/customers/cus_1/stream", serverKey, false)
+		r.hub.stop()
+		<-drained
+		if w := r.ask("GET", "/v1/customers/cus_1/stream", serverKey, ""); w.Code != 503 || r.endings(endedDrain) != 1 {
+			t.Errorf("while it stops: %d", w.Code)
+		}
+	})
+}
+
+// A slow reader does not keep others from their events.
+func TestSlowReaderDelaysNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, slow := r.open(ctx, "/v1/customers/cus_1/stream", serverKey, true)
+		read, ended := r.open(ctx, "/v1/customers/cus_1/stream", serverKey, false)
+		_, _ = read.decisions(t)
+		r.hub.changed(new(r.source.put(paying("cus_1", "user_1", grant("sub_1", nil, "sso")))))
+		synctest.Wait()
+		if list, _ := read.decisions(t); len(list) != 1 || list[0].Features[0] != "sso" {
+			t.Errorf("%+v", list)
+		}
+		<-slow
+		cancel()
+		<-ended
+	})
+}
+
+func TestStreamLimits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.MaxStreams = 150 })
+		ctx, cancel := context.WithCancel(t.Context())
+		var ended []chan struct{}
+		refused := 0
+		for range 200 {
+			read, end := r.open(ctx, "/v1/customers/cus_1/stream", serverKey, false)
+			if read.status == http.StatusTooManyRequests {
+				refused++
+			}
+			ended = append(ended, end)
+		}
+		if refused != 100 {
+			t.Errorf("%d of 200 refused", refused)
+		}
+		full := 0
+		for range 60 {
+			read, end := r.open(ctx, "/v1/customers/user_1/stream", serverKey, false)
+			if read.status == http.StatusServiceUnavailable {
+				full++
+			}
+			ended = append(ended, end)
+		}
+		if full != 10 {
+			t.Errorf("%d of 60 more refused; MAX_STREAMS is 150", full)
+		}
+		cancel()
+		for _, end := range ended {
+			<-end
+		}
+		if r.hub.count() != 0 || len(r.hub.byRef) != 0 {
+			t.Errorf("%d streams are left", r.hub.count())
+		}
+	})
+}
+
+// deadlines is a connection that keeps its last read deadline.
+type deadlines struct {
+	net.Conn
+	mu   sync.Mutex
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.mu.Lock()
+	d.read = t
+	d.mu.Unlock()
+	return d.Conn.SetReadDeadline(t)
+}
+
+type oneConn struct {
+	net.Listener
+	accepted chan *deadlines
+}
+
+func (l oneConn) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	d := &deadlines{Conn: c}
+	l.accepted <- d
+	return d, nil
+}
+
+// Run serves a stream whose connection has no deadline for the request, and ends in order.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := oneConn{ln, make(chan *deadlines, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { // received below
+		ended <- r.Run(ctx, l, func(context.Context) (Source, error) { return r.source, nil })
+	}()
+	<-r.source.listening
+	req, err := http.NewRequestWithContext(t.Context(), "GET",
+		"http://"+ln.Addr().String()+"/v1/customers/cus_1/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", readKey)
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	data := func() string {
+		for lines.Scan() {
+			if d, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				return d
+			}
+		}
+		return ""
+	}
+	if d := data(); !strings.Contains(d, `"export"`) {
+		t.Fatalf("first event %q", d)
+	}
+	conn := <-l.accepted
+	conn.mu.Lock()
+	if !conn.read.IsZero() {
+		t.Errorf("the stream ends at the read deadline %v", conn.read)
+	}
+	conn.mu.Unlock()
+	r.source.changes <- r.source.put(paying("cus_1", "user_1", grant("sub_1", nil, "sso")))
+	if d := data(); !strings.Contains(d, `"sso"`) {
+		t.Errorf("second event %q", d)
+	}
+	cancel()
+	if d := data(); d != "" || lines.Err() != nil {
+		t.Errorf("after the end: %q, %v", d, lines.Err())
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// Before the source can be opened requests are refused; an error of it ends the gateway.
+func TestRunNotOpen(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(Config{Mode: entitlement.Test, Keys: []Key{Digest(serverKey)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := (&rig{g, nil, t.Context()}).ask("GET", "/v1/customers/cus_1", serverKey, "")
+	if w.Code != 503 || code(w.Body.Bytes()) != "not_ready" || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	broken := errors.New("broken")
+	err = g.Run(t.Context(), ln, func(context.Context) (Source, error) { return nil, broken })
+	if !errors.Is(err, broken) {
+		t.Errorf("Run: %v", err)
+	}
+}

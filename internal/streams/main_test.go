@@ -1,0 +1,9 @@
+package streams_test
+
+import (
+	"testing"
+
+	"entitled/internal/natstest"
+)
+
+func TestMain(m *testing.M) { natstest.Main(m) }

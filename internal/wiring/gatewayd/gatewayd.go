@@ -1,0 +1,71 @@
+// Package gatewayd has the settings of a gateway and assembles its parts.
+package gatewayd
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"entitled/entitlement"
+	"entitled/internal/daemon"
+	"entitled/internal/gateway"
+	"entitled/internal/wiring"
+)
+
+// Settings are the settings of the gateway alone.
+type Settings struct {
+	Mode         string `name:"mode" env:"MODE" placeholder:"MODE" help:"Stripe's mode: test or live. Required."`
+	Keys         string `name:"gateway-keys" env:"GATEWAY_KEYS" secret:"" placeholder:"KEY,…" help:"Server keys that may ask for any customer, for syncs and for tokens, separated by commas: each of 32 characters or more, or its digest as sha256:HEX, or file:NAME with one a line."`
+	ReadKeys     string `name:"gateway-read-keys" env:"GATEWAY_READ_KEYS" secret:"" placeholder:"KEY,…" help:"Server keys that only read."`
+	TokenSecrets string `name:"gateway-token-secrets" env:"GATEWAY_TOKEN_SECRETS" secret:"" placeholder:"SECRET,…" help:"Secrets of customer tokens (HS256), separated by commas: each of 32 bytes or more. The first signs the tokens that the gateway makes."`
+	TokenKeys    string `name:"gateway-token-keys" env:"GATEWAY_TOKEN_KEYS" placeholder:"FILE,…" help:"Files with public keys of customer tokens (EdDSA, ES256), as PEM or JWK set, separated by commas. They are read again when they change."`
+	Origins      string `name:"gateway-origins" env:"GATEWAY_ORIGINS" placeholder:"ORIGIN,…" help:"Origins of the pages that may ask, separated by commas: https://app.example.com. Default: none."`
+	MaxStreams   string `name:"max-streams" env:"MAX_STREAMS" default:"20000" help:"Most streams that are open at once."`
+}
+
+// Gateway is checked [Settings], with everything else that a gateway needs except its host.
+type Gateway struct{ config gateway.Config }
+
+// Check parses the settings.
+func (s Settings) Check(c *daemon.Checker) Gateway {
+	cfg := gateway.Config{
+		Mode:         entitlement.Mode(c.OneOf("MODE", s.Mode, "test", "live")),
+		Keys:         serverKeys(c, "GATEWAY_KEYS", s.Keys),
+		ReadKeys:     serverKeys(c, "GATEWAY_READ_KEYS", s.ReadKeys),
+		TokenSecrets: TokenSecrets(c, s.TokenSecrets),
+		TokenKeys:    tokenKeys(c, s.TokenKeys),
+		Origins:      origins(c, s.Origins),
+		MaxStreams:   c.Int("MAX_STREAMS", s.MaxStreams, daemon.Between(1, 1_000_000)),
+	}
+	if s.Keys+s.ReadKeys+s.TokenSecrets+s.TokenKeys == "" {
+		c.Problem("GATEWAY_KEYS", "missing, and so are GATEWAY_READ_KEYS, GATEWAY_TOKEN_SECRETS and GATEWAY_TOKEN_KEYS",
+			keyHint+"; without any of them nobody could ask")
+	}
+	return Gateway{cfg}
+}
+
+// Run answers on public from the start, with 503 until the bucket has been read. When ctx ends it
+// ends the streams, and returns when the other requests are answered.
+func (g Gateway) Run(ctx context.Context, h wiring.Host, public net.Listener) error {
+	g.config.Traces, g.config.Log = h.Traces, h.Log
+	gw, err := gateway.New(g.config)
+	if err != nil {
+		return fmt.Errorf("GATEWAY_TOKEN_KEYS: %w", err)
+	}
+	h.Metrics.MustRegister(gw.Metrics()...)
+	var client *entitlement.Client
+	err = gw.Run(ctx, public, func(ctx context.Context) (gateway.Source, error) {
+		client, err = entitlement.Open(ctx, h.NATS, g.config.Mode,
+			&entitlement.Options{Logger: h.Log, WaitForBucket: true})
+		if err != nil {
+			h.Ready(wiring.ReadyTopology, err)
+			return nil, err
+		}
+		h.Ready(wiring.ReadyTopology, nil)
+		return gateway.FromClient(client), nil
+	})
+	if client != nil {
+		_ = client.Close() // always nil
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+package stripesim
+
+import (
+	"net/http"
+	"slices"
+)
+
+// The functions below are the reads of the endpoints. Each runs under the world's lock, so an
+// answer is the state at one instant.
+
+func (v view) listSubscriptions(q *query) (any, *apiError) {
+	statuses := []string{StatusActive, StatusPastDue, StatusUnpaid, StatusCanceled, StatusIncomplete,
+		StatusIncompleteExpired, StatusTrialing, StatusPaused, "all", "ended"}
+	if err := q.oneOf("status", statuses...); err != nil {
+		return nil, err
+	}
+	if err := q.oneOf("collection_method", "charge_automatically", "send_invoice"); err != nil {
+		return nil, err
+	}
+	all := v.w.subList
+	if id, ok := q.one["customer"]; ok {
+		rec := v.w.custs[id]
+		if rec == nil {
+			return nil, missing(http.StatusBadRequest, "customer", id, "customer")
+		}
+		all = rec.subs
+		if c := rec.asOf(v.at); c != nil && c.Deleted && !v.w.sim.cfg.ListDeletedCustomers {
+			all = nil
+		}
+	}
+	for _, param := range []string{"price", "plan"} {
+		if id, ok := q.one[param]; ok && v.w.prices[id] == nil {
+			return nil, missing(http.StatusBadRequest, param, id, param)
+		}
+	}
+	page, more, err := pageOf(all, q, v.subPlace, "subscription", func(rec *subRecord) bool {
+		s := rec.asOf(v.at)
+		return s != nil && s.matches(q)
+	})
+	if err != nil {
+		return nil, err
+	}
+	data := make([]*subscriptionJSON, len(page))
+	for i, rec := range page {
+		data[i] = v.subscription(rec.asOf(v.at), q.expand.of("data"))
+	}
+	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/subscriptions"}, nil
+}
+
+func (s *Subscription) matches(q *query) bool {
+	switch status := q.one["status"]; status {
+	case "all":
+	case "":
+		if s.ended() {
+			return false
+		}
+	case "ended":
+		if !s.ended() {
+			return false
+		}
+	default:
+		if s.Status != status {
+			return false
+		}
+	}
+	for _, param := range []string{"price", "plan"} {
+		if id, ok := q.one[param]; ok && !slices.ContainsFunc(s.Items, func(it Item) bool { return it.Price == id }) {
+			return false
+		}
+	}
+	return q.one["collection_method"] != "send_invoice" &&
+		q.span("current_period_start").has(s.CurrentPeriodStart) &&
+		q.span("current_period_end").has(s.CurrentPeriodEnd)
+}
+
+func (v view) subPlace(id string) (*place, bool) {
+	rec := v.w.subs[id]
+	if rec == nil {
+		return nil, false
+	}
+	return &rec.place, true
+}
+
+func (v view) getSubscription(q *query) (any, *apiError) {
+	rec := v.w.subs[q.id]
+	if rec == nil {
+		return nil, missing(http.StatusNotFound, "subscription", q.id, "id")
+	}
+	return v.subscription(rec.asOf(v.at), q.expand), nil
+}
+
+func (v view) listItems(q *query) (any, *apiError) {
+	id, ok := q.one["subscription"]
+	if !ok {
+		return nil, badParam("parameter_missing", "subscription", "Missing required param: subscription.")
+	}
+	rec := v.w.subs[id]
+	if rec == nil {
+		return nil, missing(http.StatusBadRequest, "subscription", id, "subscription")
+	}
+	data := []*itemJSON{}
+	list := &listJSON{Object: "list", URL: "/v1/subscription_items"}
+	if s := rec.asOf(v.at); s != nil {
+		page, more, err := pageOfSlice(s.Items, q, func(it *Item) string { return it.ID }, "subscription item")
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			data = append(data, v.item(s, &page[i], q.expand.of("data")))
+		}
+		list.HasMore = more
+	}
+	list.Data = data
+	return list, nil
+}
+
+func (v view) listCustomers(q *query) (any, *apiError) {
+	page, more, err := pageOf(v.w.custList, q, func(id string) (*place, bool) {
+		rec := v.w.custs[id]
+		if rec == nil {
+			return nil, false
+		}
+		return &rec.place, true
+	}, "customer", func(rec *custRecord) bool {
+		c := rec.asOf(v.at)
+		email, byEmail := q.one["email"]
+		return c != nil && !c.Deleted && (!byEmail || c.Email == email)
+	})
+	if err != nil {
+		return nil, err
+	}
+	data := make([]any, len(page))
+	for i, rec := range page {
+		data[i] = v.customer(rec.asOf(v.at), q.expand.of("data"))
+	}
+	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/customers"}, nil
+}
+
+func (v view) getCustomer(q *query) (any, *apiError) {
+	rec := v.w.custs[q.id]
+	if rec == nil {
+		return nil, missing(http.StatusNotFound, "customer", q.id, "id")
+	}
+	return v.customer(rec.asOf(v.at), q.expand), nil
+}
+
+func (v view) listEntitlements(q *query) (any, *apiError) {
+	id, ok := q.one["customer"]
+	if !ok {
+		return nil, badParam("parameter_missing", "customer", "Missing required param: customer.")
+	}
+	rec := v.w.custs[id]
+	if rec == nil {
+		return nil, missing(http.StatusBadRequest, "customer", id, "customer")
+	}
+	data := []*entitlementJSON{}
+	list := &listJSON{Object: "list", URL: "/v1/entitlements/active_entitlements"}
+	if c := rec.asOf(v.at); c != nil {
+		id := func(e *activeEntitlement) string { return e.id }
+		page, more, err := pageOfSlice(c.entitlements, q, id, "active entitlement")
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			data = append(data, v.entitlement(&page[i], q.expand.of("data")))
+		}
+		list.HasMore = more
+	}
+	list.Data = data
+	return list, nil
+}
+
+// listFeatures lists every feature that a product has had: no feature is ever archived.
+func (v view) listFeatures(q *query) (any, *apiError) {
+	if err := q.oneOf("archived", "true", "false"); err != nil {
+		return nil, err
+	}
+	there := slices.DeleteFunc(slices.Clone(v.w.features), func(f *feature) bool {
+		key, byKey := q.one["lookup_key"]
+		return f.stamp > v.at || byKey && f.LookupKey != key || q.one["archived"] == "true"
+	})
+	page, more, err := pageOfSlice(there, q, func(f **feature) string { return (*f).ID }, "feature")
+	if err != nil {
+		return nil, err
+	}
+	data := make([]*featureJSON, len(page))
+	for i, f := range page {
+		data[i] = v.feature(f)
+	}
+	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/entitlements/features"}, nil
+}
+
+type accountJSON struct {
+	ID             string `json:"id"`
+	Object         string `json:"object"`
+	ChargesEnabled bool   `json:"charges_enabled"`
+	Country        string `json:"country"`
+	Currency       string `json:"default_currency"`
+	Type           string `json:"type"`
+}
+
+func (v view) getAccount(*query) (any, *apiError) {
+	return &accountJSON{
+		ID: v.w.scope.account, Object: "account", ChargesEnabled: true,
+		Country: "US", Currency: "usd", Type: "standard",
+	}, nil
+}

@@ -1,0 +1,86 @@
+package stripesim
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+func (v view) listProducts(q *query) (any, *apiError) {
+	if err := q.oneOf("active", "true", "false"); err != nil {
+		return nil, err
+	}
+	page, more, err := pageOf(v.w.prodList, q, func(id string) (*place, bool) {
+		rec := v.w.products[id]
+		if rec == nil {
+			return nil, false
+		}
+		return &rec.place, true
+	}, "product", func(rec *productRecord) bool {
+		p := rec.asOf(v.at)
+		return p != nil && wanted(q, "active", strconv.FormatBool(p.Active)) && among(q, "ids", p.ID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	data := make([]*productJSON, len(page))
+	for i, rec := range page {
+		data[i] = v.product(rec.asOf(v.at), q.expand.of("data"))
+	}
+	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/products"}, nil
+}
+
+func (v view) getProduct(q *query) (any, *apiError) {
+	rec := v.w.products[q.id]
+	if rec == nil {
+		return nil, missing(http.StatusNotFound, "product", q.id, "id")
+	}
+	return v.product(rec.asOf(v.at), q.expand), nil
+}
+
+func (v view) listPrices(q *query) (any, *apiError) {
+	if err := q.oneOf("active", "true", "false"); err != nil {
+		return nil, err
+	}
+	if err := q.oneOf("type", "recurring", "one_time"); err != nil {
+		return nil, err
+	}
+	page, more, err := pageOf(v.w.priceLst, q, func(id string) (*place, bool) {
+		rec := v.w.prices[id]
+		if rec == nil {
+			return nil, false
+		}
+		return &rec.place, true
+	}, "price", func(rec *priceRecord) bool {
+		p := rec.asOf(v.at)
+		return p != nil && wanted(q, "active", strconv.FormatBool(p.Active)) && wanted(q, "product", p.Product) &&
+			wanted(q, "currency", p.Currency) && wanted(q, "type", "recurring") && among(q, "lookup_keys", p.LookupKey)
+	})
+	if err != nil {
+		return nil, err
+	}
+	data := make([]*priceJSON, len(page))
+	for i, rec := range page {
+		data[i] = v.price(rec.asOf(v.at), q.expand.of("data"))
+	}
+	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/prices"}, nil
+}
+
+func (v view) getPrice(q *query) (any, *apiError) {
+	rec := v.w.prices[q.id]
+	if rec == nil {
+		return nil, missing(http.StatusNotFound, "price", q.id, "id")
+	}
+	return v.price(rec.asOf(v.at), q.expand), nil
+}
+
+// wanted and among report whether a value matches a parameter; every value does if it is absent.
+func wanted(q *query, param, value string) bool {
+	v, ok := q.one[param]
+	return !ok || v == value
+}
+
+func among(q *query, param, value string) bool {
+	v, ok := q.many[param]
+	return !ok || slices.Contains(v, value)
+}
