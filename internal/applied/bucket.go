@@ -269,7 +269,7 @@ func (b *Bucket) ReadProgress(ctx context.Context) (p Progress, err error) {
 	if err != nil {
 		return p, err
 	}
-	e, err := kv.Get(ctx, "decided."+string(b.mode))
+	e, err := streams.Get(ctx, kv, "decided."+string(b.mode))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return p, nil
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/streams"
 	"entitled/internal/topology"
 )
 
@@ -57,7 +58,7 @@ func (l *Log) entitlements(ctx context.Context, m entitlement.Mode) (jetstream.K
 
 // entry returns a bucket's entry, nil and 0 if there is none.
 func entry(ctx context.Context, kv jetstream.KeyValue, key string) (value []byte, revision uint64, err error) {
-	e, err := kv.Get(ctx, key)
+	e, err := streams.Get(ctx, kv, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, nil
 	}

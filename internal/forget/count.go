@@ -157,7 +157,7 @@ type place struct {
 }
 
 func (p place) exists(ctx context.Context) (bool, error) {
-	_, err := p.kv.Get(ctx, p.key)
+	_, err := streams.Get(ctx, p.kv, p.key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return false, nil
 	}

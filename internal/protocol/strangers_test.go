@@ -1,11 +1,12 @@
 package protocol
 
 import (
-	"entitled/entitlement"
-	"entitled/internal/stripeevent"
 	"fmt"
 	"testing"
 	"time"
+
+	"entitled/entitlement"
+	"entitled/internal/stripeevent"
 )
 
 // An id is forgotten after a minute, and before that if there are too many.

@@ -113,7 +113,7 @@ func (s *Store) WriteSnapshot(ctx context.Context, key string, data []byte, revi
 // not notice that the key was written and deleted in between; snapshots and claims are read with
 // [KV.value].
 func Get(ctx context.Context, kv jetstream.KeyValue, key string) ([]byte, uint64, error) {
-	e, err := kv.Get(ctx, key)
+	e, err := streams.Get(ctx, kv, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, nil
 	}

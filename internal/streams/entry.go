@@ -14,7 +14,7 @@ var ErrConflict = errors.New("another writer was first")
 
 // A KV is the part of [jetstream.KeyValue] that an [Entry] uses.
 type KV interface {
-	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	Getter
 	Put(ctx context.Context, key string, value []byte) (uint64, error)
 	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
@@ -38,7 +38,7 @@ type Value[T any] struct {
 
 // Get reads the entry. An entry that is absent or does not decode is no error.
 func (e Entry[T]) Get(ctx context.Context) (Value[T], error) {
-	got, err := answered(ctx, func() (jetstream.KeyValueEntry, error) { return e.KV.Get(ctx, e.Key) })
+	got, err := Get(ctx, e.KV, e.Key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return Value[T]{}, nil
 	}

@@ -32,6 +32,16 @@ func First(ctx context.Context, stream jetstream.Stream, seq uint64, subject str
 	return found(m, subject, err)
 }
 
+// Get reads an entry of a bucket.
+func Get(ctx context.Context, kv Getter, key string) (jetstream.KeyValueEntry, error) {
+	return answered(ctx, func() (jetstream.KeyValueEntry, error) { return kv.Get(ctx, key) })
+}
+
+// A Getter is the part of [jetstream.KeyValue] that reads an entry.
+type Getter interface {
+	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+}
+
 func found(m *jetstream.RawStreamMsg, subject string, err error) (*jetstream.RawStreamMsg, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/streams"
 )
 
 // Restoring is the key that `entitled restore` sets in a stream's metadata until everything is
@@ -213,22 +214,23 @@ func (p presence) refersToEvents() string {
 }
 
 // hasRecords reports whether STRIPE_SYNCED has a record of the mode.
-func (c client) hasRecords(ctx context.Context, m entitlement.Mode) (bool, error) {
+func (c client) hasRecords(ctx context.Context, m entitlement.Mode) (recorded bool, err error) {
 	subject := "stripe.synced." + string(m) + ".>"
-	err := c.do(ctx, "DIRECT.GET."+SyncedStream, func(ctx context.Context) error {
+	err = c.do(ctx, "DIRECT.GET."+SyncedStream, func(ctx context.Context) error {
 		s, err := c.js.Stream(ctx, SyncedStream)
 		if err != nil {
 			return err
 		}
-		_, err = s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
+		first, err := streams.First(ctx, s, 1, subject)
+		recorded = first != nil
 		return err
 	})
 	_, denied := errors.AsType[*DeniedError](err)
-	if denied || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+	if denied || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("look for records of mode %s: %w", m, err)
 	}
-	return true, nil
+	return recorded, nil
 }
