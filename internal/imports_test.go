@@ -111,7 +111,8 @@ func rules() []rule {
 		within("internal/idset"),
 		within("internal/term"),
 		// Users import it in their own tests, so it brings them no further dependency.
-		knows("stripesim"),
+		knows("stripesim", "stripesim/internal"),
+		within("stripesim"),
 	}
 }
 
@@ -368,8 +369,9 @@ func TestRules(t *testing.T) {
 		"internal/topology imports cmd/entitled: only tests may import cmd",
 		"internal/topology imports internal/daemon: only cmd and internal/dev and internal/wiring and internal/bench may import internal/daemon",
 		"internal/yamltree imports entitlement: internal/yamltree may know the standard library and github.com/goccy/go-yaml only",
-		"stripesim imports entitlement: stripesim may know the standard library only",
-		"stripesim imports github.com/stripe/stripe-go/v76: stripesim may know the standard library only",
+		"stripesim imports entitlement: stripesim may know the standard library and stripesim/internal only",
+		"stripesim imports entitlement: stripesim may know no other package of the module",
+		"stripesim imports github.com/stripe/stripe-go/v76: stripesim may know the standard library and stripesim/internal only",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"entitled/stripesim/internal/wire"
 )
 
 // CheckoutParams describe a purchase through Stripe Checkout.
@@ -101,7 +103,7 @@ func (c *Checkout) attach(t *tx) error {
 	c.method = t.attach(rec, card, false)
 	if c.params.TrialDays > 0 {
 		// The trial charges nothing yet: a setup intent saves the card.
-		intent := &setupJSON{
+		intent := &wire.Setup{
 			ID: newID(t.rng, "seti_1", 23), Object: "setup_intent", Created: t.now, Customer: strOrNull(c.Customer),
 			Livemode: t.scope.live, Metadata: map[string]string{}, PaymentMethod: strOrNull(c.method),
 			Status: "requires_confirmation", Usage: "off_session",
@@ -154,7 +156,7 @@ func (c *Checkout) complete(t *tx) error {
 	if s.Status == StatusIncomplete || s.ended() {
 		return nil // not paid: the session stays open
 	}
-	t.emit("checkout.session.completed", &sessionJSON{
+	t.emit("checkout.session.completed", &wire.Session{
 		ID: c.Session, Object: "checkout.session", AmountTotal: t.amount(s), Created: t.now, Currency: s.Currency,
 		Customer: strOrNull(s.Customer), Email: strOrNull(c.params.Email), Invoice: strOrNull(s.invoice.id),
 		Livemode: t.scope.live, Metadata: map[string]string{}, Mode: "subscription", PaymentStatus: "paid",
@@ -174,41 +176,11 @@ func (a *Account) GuestPayment(amount int64) error {
 		t.emit("payment_intent.created", t.wireIntent(guest, inv, "requires_payment_method"), nil)
 		t.emit("charge.succeeded", t.wireCharge(guest, inv, true), nil)
 		t.emit("payment_intent.succeeded", t.wireIntent(guest, inv, "succeeded"), nil)
-		t.emit("checkout.session.completed", &sessionJSON{
+		t.emit("checkout.session.completed", &wire.Session{
 			ID: newID(t.rng, "cs_test_a1", 56), Object: "checkout.session", AmountTotal: amount, Created: t.now,
 			Currency: "usd", Livemode: t.scope.live, Metadata: map[string]string{}, Mode: "payment",
 			PaymentIntent: strOrNull(inv.paymentIntent), PaymentStatus: "paid", Status: "complete",
 		}, nil)
 		return nil
 	})
-}
-
-type setupJSON struct {
-	ID            string            `json:"id"`
-	Object        string            `json:"object"`
-	Created       int64             `json:"created"`
-	Customer      *string           `json:"customer"`
-	Livemode      bool              `json:"livemode"`
-	Metadata      map[string]string `json:"metadata"`
-	PaymentMethod *string           `json:"payment_method"`
-	Status        string            `json:"status"`
-	Usage         string            `json:"usage"`
-}
-
-type sessionJSON struct {
-	ID            string            `json:"id"`
-	Object        string            `json:"object"`
-	AmountTotal   int64             `json:"amount_total"`
-	Created       int64             `json:"created"`
-	Currency      string            `json:"currency"`
-	Customer      *string           `json:"customer"`
-	Email         *string           `json:"customer_email"`
-	Invoice       *string           `json:"invoice"`
-	Livemode      bool              `json:"livemode"`
-	Metadata      map[string]string `json:"metadata"`
-	Mode          string            `json:"mode"`
-	PaymentIntent *string           `json:"payment_intent"`
-	PaymentStatus string            `json:"payment_status"`
-	Status        string            `json:"status"`
-	Subscription  *string           `json:"subscription"`
 }

@@ -10,6 +10,7 @@ import (
 type Customer struct {
 	ID                   string
 	Email, Name          string
+	Description, Phone   string
 	Created              int64 // unix seconds
 	Deleted              bool
 	Delinquent           bool
@@ -24,7 +25,9 @@ type Customer struct {
 type CustomerParams struct {
 	ID          string // defaults to a generated id
 	Email, Name string
-	Metadata    map[string]string
+	// Description and Phone are as at Stripe.
+	Description, Phone string
+	Metadata           map[string]string
 	// Created is in unix seconds. Only [Account.Load] uses it.
 	Created int64
 	// NoPaymentMethod creates the customer without a payment method. Otherwise one is attached and
@@ -71,10 +74,10 @@ func (t *tx) newCustomer(p CustomerParams) (*custRecord, error) {
 		created = p.Created
 	}
 	rec := &custRecord{place: t.place(p.ID, created)}
-	rec.set(&Customer{
-		ID: p.ID, Email: p.Email, Name: p.Name, Created: created,
+	t.setCustomer(rec, &Customer{
+		ID: p.ID, Email: p.Email, Name: p.Name, Description: p.Description, Phone: p.Phone, Created: created,
 		Metadata: maps.Clone(p.Metadata),
-	}, t.stamp)
+	})
 	t.custs[p.ID] = rec
 	t.custList = append(t.custList, rec)
 	return rec, nil
@@ -97,7 +100,7 @@ func (t *tx) updateCustomer(rec *custRecord, change func(*Customer)) {
 	old := rec.get()
 	next := *old
 	change(&next)
-	rec.set(&next, t.stamp)
+	t.setCustomer(rec, &next)
 	t.emitUpdate("customer.updated", t.wireCustomer(old), t.wireCustomer(&next))
 }
 
@@ -134,21 +137,24 @@ func (a *Account) DeleteCustomer(id string) error {
 		if err != nil {
 			return err
 		}
-		for _, sub := range rec.subs {
-			if !sub.get().ended() {
-				t.cancelNow(sub, "cancellation_requested")
-			}
-		}
-		t.reentitle(rec)
-		last := rec.get()
-		gone := &Customer{ID: last.ID, Created: last.Created, Deleted: true}
-		rec.set(gone, t.stamp)
-		for _, m := range slices.Clone(rec.methods) {
-			t.release(rec, m)
-		}
-		t.emit("customer.deleted", t.wireCustomer(last), nil)
+		t.deleteCustomer(rec)
 		return nil
 	})
+}
+
+func (t *tx) deleteCustomer(rec *custRecord) {
+	for _, sub := range rec.subs {
+		if !sub.get().ended() {
+			t.cancelNow(sub, "cancellation_requested")
+		}
+	}
+	t.reentitle(rec)
+	last := rec.get()
+	t.setCustomer(rec, &Customer{ID: last.ID, Created: last.Created, Deleted: true})
+	for _, m := range slices.Clone(rec.methods) {
+		t.release(rec, m)
+	}
+	t.emit("customer.deleted", t.wireCustomer(last), nil)
 }
 
 // FailPayments makes every attempt to charge the customer fail, until [Account.RecoverPayments].

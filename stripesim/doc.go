@@ -21,7 +21,11 @@
 // entitlements/features and account, with Stripe's filters, cursors, limits, expansions and errors.
 // The key decides the mode and may be restricted. The header Stripe-Account selects a connected account. Objects have the
 // shape of version 2023-10-16 or, for versions from 2025-03-31 on, their periods on the items.
-// There are no writes: the state changes through [Account] and the clock.
+//
+// Customers can be created, updated, deleted and searched. A write under an Idempotency-Key is
+// answered as Stripe answers it: the same again for a day of the simulator's clock, a 500 too; 400
+// for another body; 409 while one is in flight. The search lags by [Config].SearchLag. All other
+// state changes through [Account] and the clock.
 //
 // # Guarantees
 //
@@ -45,7 +49,7 @@
 //
 // Prices are recurring, licensed and per unit. The prices of a subscription have one interval and
 // currency, and there are at most 20. There is no tax, discount, schedule, test clock, metered
-// usage, search or thin event; [Account.InjectRaw] delivers bodies of the test's choice. Invoices,
+// usage or thin event; [Account.InjectRaw] delivers bodies of the test's choice. Invoices,
 // charges and intents exist only in events and as an expanded latest_invoice. A customer with one
 // subscription takes about 1.3 kB of memory after [Account.Load].
 //

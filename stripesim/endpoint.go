@@ -13,12 +13,14 @@ type endpoint struct {
 	object     string // where expand paths start
 	list       bool
 	read       func(v view, q *query) (any, *apiError)
+	fields     []string // patterns of the parameters of a write: see parseForm
+	write      func(t *tx, v view, q *query) (any, *apiError)
 	// customer returns the id of the customer that a request reads, for the log and for faults; ""
 	// if it reads no particular customer.
 	customer func(w *world, q *query) string
 }
 
-// endpoints returns the operations that the simulator serves, by path with :id for the id.
+// endpoints returns the operations that the simulator serves, by method and path with :id for the id.
 func endpoints() map[string]*endpoint {
 	byParam := func(_ *world, q *query) string { return q.one["customer"] }
 	table := []*endpoint{
@@ -71,9 +73,10 @@ func endpoints() map[string]*endpoint {
 		},
 	}
 	table = append(table, catalogEndpoints()...)
+	table = append(table, customerWrites()...)
 	byName := make(map[string]*endpoint, len(table))
 	for _, e := range table {
-		byName[strings.TrimPrefix(e.name, "GET ")] = e
+		byName[e.name] = e
 	}
 	return byName
 }
@@ -108,16 +111,18 @@ func catalogEndpoints() []*endpoint {
 
 // route returns the operation of a request and the id in its path.
 func (s *Sim) route(r *http.Request) (*endpoint, string, *apiError) {
-	if r.Method == http.MethodGet {
-		path := strings.TrimSuffix(r.URL.Path, "/")
-		if e := s.endpoints[path]; e != nil {
-			return e, "", nil
+	parts := strings.Split(strings.TrimSuffix(r.URL.Path, "/"), "/")
+	named := func() *endpoint { return s.endpoints[r.Method+" "+strings.Join(parts, "/")] }
+	if e := named(); e != nil {
+		return e, "", nil
+	}
+	for i := len(parts) - 1; i >= max(len(parts)-2, 0); i-- { // the id, or the id before an action
+		id := parts[i]
+		parts[i] = ":id"
+		if e := named(); e != nil {
+			return e, id, nil
 		}
-		if cut := strings.LastIndexByte(path, '/'); cut > 0 {
-			if e := s.endpoints[path[:cut]+"/:id"]; e != nil {
-				return e, path[cut+1:], nil
-			}
-		}
+		parts[i] = id
 	}
 	return nil, "", &apiError{
 		status: http.StatusNotFound, Type: typeInvalid,

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"entitled/stripesim/internal/wire"
 )
 
 // retention is how long GET /v1/events lists an event, in seconds of the simulator's clock.
@@ -18,6 +20,7 @@ type event struct {
 	world     *world
 	kind      string
 	request   string
+	key       string // the Idempotency-Key of the request
 	data      json.RawMessage
 	visibleAt int64  // stamp from which GET /v1/events lists it
 	raw       []byte // the body of InjectRaw, nil otherwise
@@ -65,7 +68,7 @@ func (t *tx) emit(kind string, object any, prev map[string]any) {
 		Previous map[string]any  `json:"previous_attributes,omitempty"`
 	}{raw, prev}
 	e := &event{
-		place: t.place(id, t.now), world: t.world, kind: kind, request: t.request,
+		place: t.place(id, t.now), world: t.world, kind: kind, request: t.request, key: t.key,
 		data: mustJSON(data), visibleAt: t.stamp + int64(f.EventsLag.draw(luck)),
 	}
 	t.events.add(e, t.sim.cfg.KeepEvents)
@@ -166,30 +169,11 @@ func (a *Account) Events() []EventInfo {
 	return out
 }
 
-// eventJSON is the envelope of API answers and of webhook bodies.
-type eventJSON struct {
-	ID         string          `json:"id"`
-	Object     string          `json:"object"`
-	Account    string          `json:"account,omitempty"`
-	APIVersion string          `json:"api_version"`
-	Created    int64           `json:"created"`
-	Data       json.RawMessage `json:"data"`
-	Livemode   bool            `json:"livemode"`
-	Pending    int64           `json:"pending_webhooks"`
-	Request    eventRequest    `json:"request"`
-	Type       string          `json:"type"`
-}
-
-type eventRequest struct {
-	ID             *string `json:"id"`
-	IdempotencyKey *string `json:"idempotency_key"`
-}
-
-func (e *event) wire() *eventJSON {
-	out := &eventJSON{
+func (e *event) wire() *wire.Event {
+	out := &wire.Event{
 		ID: e.id, Object: "event", APIVersion: e.world.sim.cfg.APIVersion, Created: e.created,
 		Data: e.data, Livemode: e.world.scope.live, Pending: e.pending.Load(),
-		Request: eventRequest{ID: strOrNull(e.request)}, Type: e.kind,
+		Request: wire.EventRequest{ID: strOrNull(e.request), IdempotencyKey: strOrNull(e.key)}, Type: e.kind,
 	}
 	if e.world.scope.account != e.world.sim.cfg.AccountID {
 		out.Account = e.world.scope.account

@@ -44,6 +44,11 @@ type Faults struct {
 	HTML502 float64 `json:"html_502,omitempty"`
 	// Reset is the share of requests whose connection is reset instead of an answer.
 	Reset float64 `json:"reset,omitempty"`
+	// Error500After and ResetAfter are the shares of writes that take effect but are answered with
+	// 500, or with a reset of the connection. As with Error500, the error is what the same
+	// Idempotency-Key gets again; after a reset it gets the answer that was lost.
+	Error500After float64 `json:"error_500_after,omitempty"`
+	ResetAfter    float64 `json:"reset_after,omitempty"`
 	// Truncate is the share of answers whose JSON ends in the middle, with the status unchanged.
 	Truncate float64 `json:"truncate,omitempty"`
 	// Poison maps the ids of customers to a status, such as 400 or 403: requests about such a

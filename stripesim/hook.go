@@ -15,6 +15,8 @@ type Answer struct {
 	Body   []byte
 	// Reset resets the connection instead of answering.
 	Reset bool
+
+	truncated bool // the body ends in the middle
 }
 
 // hooks are the functions of tests that stop or answer requests.

@@ -31,6 +31,7 @@ func (p params) paged() params {
 type query struct {
 	id     string // from the path, or ""
 	one    map[string]string
+	form   map[string]string // of a write: names with their brackets
 	many   map[string][]string
 	spans  map[string]bounds
 	limit  int

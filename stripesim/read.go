@@ -3,6 +3,8 @@ package stripesim
 import (
 	"net/http"
 	"slices"
+
+	"entitled/stripesim/internal/wire"
 )
 
 // The functions below are the reads of the endpoints. Each runs under the world's lock, so an
@@ -40,11 +42,11 @@ func (v view) listSubscriptions(q *query) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	data := make([]*subscriptionJSON, len(page))
+	data := make([]*wire.Subscription, len(page))
 	for i, rec := range page {
 		data[i] = v.subscription(rec.asOf(v.at), q.expand.of("data"))
 	}
-	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/subscriptions"}, nil
+	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/subscriptions"}, nil
 }
 
 func (s *Subscription) matches(q *query) bool {
@@ -98,8 +100,8 @@ func (v view) listItems(q *query) (any, *apiError) {
 	if rec == nil {
 		return nil, missing(http.StatusBadRequest, "subscription", id, "subscription")
 	}
-	data := []*itemJSON{}
-	list := &listJSON{Object: "list", URL: "/v1/subscription_items"}
+	data := []*wire.Item{}
+	list := &wire.List{Object: "list", URL: "/v1/subscription_items"}
 	if s := rec.asOf(v.at); s != nil {
 		page, more, err := pageOfSlice(s.Items, q, func(it *Item) string { return it.ID }, "subscription item")
 		if err != nil {
@@ -133,7 +135,7 @@ func (v view) listCustomers(q *query) (any, *apiError) {
 	for i, rec := range page {
 		data[i] = v.customer(rec.asOf(v.at), q.expand.of("data"))
 	}
-	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/customers"}, nil
+	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/customers"}, nil
 }
 
 func (v view) getCustomer(q *query) (any, *apiError) {
@@ -153,8 +155,8 @@ func (v view) listEntitlements(q *query) (any, *apiError) {
 	if rec == nil {
 		return nil, missing(http.StatusBadRequest, "customer", id, "customer")
 	}
-	data := []*entitlementJSON{}
-	list := &listJSON{Object: "list", URL: "/v1/entitlements/active_entitlements"}
+	data := []*wire.Entitlement{}
+	list := &wire.List{Object: "list", URL: "/v1/entitlements/active_entitlements"}
 	if c := rec.asOf(v.at); c != nil {
 		id := func(e *activeEntitlement) string { return e.id }
 		page, more, err := pageOfSlice(c.entitlements, q, id, "active entitlement")
@@ -183,24 +185,15 @@ func (v view) listFeatures(q *query) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	data := make([]*featureJSON, len(page))
+	data := make([]*wire.Feature, len(page))
 	for i, f := range page {
 		data[i] = v.feature(f)
 	}
-	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/entitlements/features"}, nil
-}
-
-type accountJSON struct {
-	ID             string `json:"id"`
-	Object         string `json:"object"`
-	ChargesEnabled bool   `json:"charges_enabled"`
-	Country        string `json:"country"`
-	Currency       string `json:"default_currency"`
-	Type           string `json:"type"`
+	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/entitlements/features"}, nil
 }
 
 func (v view) getAccount(*query) (any, *apiError) {
-	return &accountJSON{
+	return &wire.Account{
 		ID: v.w.scope.account, Object: "account", ChargesEnabled: true,
 		Country: "US", Currency: "usd", Type: "standard",
 	}, nil

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+
+	"entitled/stripesim/internal/wire"
 )
 
 func (v view) listProducts(q *query) (any, *apiError) {
@@ -23,11 +25,11 @@ func (v view) listProducts(q *query) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	data := make([]*productJSON, len(page))
+	data := make([]*wire.Product, len(page))
 	for i, rec := range page {
 		data[i] = v.product(rec.asOf(v.at), q.expand.of("data"))
 	}
-	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/products"}, nil
+	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/products"}, nil
 }
 
 func (v view) getProduct(q *query) (any, *apiError) {
@@ -59,11 +61,11 @@ func (v view) listPrices(q *query) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	data := make([]*priceJSON, len(page))
+	data := make([]*wire.Price, len(page))
 	for i, rec := range page {
 		data[i] = v.price(rec.asOf(v.at), q.expand.of("data"))
 	}
-	return &listJSON{Object: "list", Data: data, HasMore: more, URL: "/v1/prices"}, nil
+	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/prices"}, nil
 }
 
 func (v view) getPrice(q *query) (any, *apiError) {

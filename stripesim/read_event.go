@@ -3,6 +3,8 @@ package stripesim
 import (
 	"net/http"
 	"slices"
+
+	"entitled/stripesim/internal/wire"
 )
 
 // maxTypes is Stripe's limit on the event types in one request.
@@ -45,11 +47,11 @@ func (v view) listEvents(q *query) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	data := make([]*eventJSON, len(page))
+	data := make([]*wire.Event, len(page))
 	for i, e := range page {
 		data[i] = e.wire()
 	}
-	return &listJSON{Object: "list", Data: slices.Clip(data), HasMore: more, URL: "/v1/events"}, nil
+	return &wire.List{Object: "list", Data: slices.Clip(data), HasMore: more, URL: "/v1/events"}, nil
 }
 
 func (v view) getEvent(q *query) (any, *apiError) {

@@ -14,14 +14,17 @@ type Request struct {
 	Time     time.Time     `json:"time"` // wall clock, on arrival
 	Method   string        `json:"method"`
 	Path     string        `json:"path"`
-	Endpoint string        `json:"endpoint"` // such as "GET /v1/subscriptions/:id"; "" if it is unknown
-	Query    url.Values    `json:"query,omitempty"`
+	Endpoint string        `json:"endpoint"`          // such as "GET /v1/subscriptions/:id"; "" if it is unknown
+	Query    url.Values    `json:"query,omitempty"`   // of a write, its form
 	Account  string        `json:"account,omitempty"` // the connected account; "" for the platform's own
 	Livemode bool          `json:"livemode"`
 	Version  string        `json:"version"`            // the API version of the answer
 	Customer string        `json:"customer,omitempty"` // the customer that it reads; "" if it reads no particular one
 	Status   int           `json:"status"`             // 0 while it is in flight, and after a reset
 	Duration time.Duration `json:"duration_ns"`
+	// IdempotencyKey is that of a write, and Replayed whether the answer was an earlier one.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	Replayed       bool   `json:"replayed,omitempty"`
 }
 
 // Stats are totals of the requests since the start or the last [Sim.ResetLog].

@@ -60,6 +60,9 @@ func (s *Sim) answer(r *http.Request, req *Request) *Answer {
 	if !faults.covers(c.Endpoint) {
 		faults = &Faults{}
 	}
+	if c.endpoint.write != nil {
+		return s.write(r.Context(), c, faults)
+	}
 	if a := faults.strike(s, c.Request); a != nil {
 		return a
 	}
@@ -95,13 +98,31 @@ func (s *Sim) identify(r *http.Request, c *call) (err *apiError) {
 	if !c.key.may(c.endpoint.permission) {
 		return forbidden(c.key, account, c.endpoint.permission)
 	}
-	c.Query = r.URL.Query()
-	if c.query, err = parseQuery(c.Query, c.endpoint.params); err != nil {
+	if err := c.parse(r); err != nil {
 		return err
 	}
 	c.query.id = id
 	c.Customer = c.endpoint.customer(c.world, c.query)
 	c.query.expand, err = parseExpand(c.query.many["expand"], c.endpoint.object, c.key, account)
+	return err
+}
+
+// parse reads and checks the parameters, which a write has in its body.
+func (c *call) parse(r *http.Request) (err *apiError) {
+	c.Query = r.URL.Query()
+	if c.endpoint.write == nil {
+		c.query, err = parseQuery(c.Query, c.endpoint.params)
+		return err
+	}
+	c.IdempotencyKey = r.Header.Get("Idempotency-Key")
+	r.Body = http.MaxBytesReader(nil, r.Body, 1<<20)
+	if r.ParseForm() != nil {
+		return badParam("", "", "Invalid request: the body is not a form.")
+	}
+	if c.Query = r.Form; r.Method == http.MethodPost {
+		c.Query = r.PostForm
+	}
+	c.query, err = parseForm(c.Query, c.endpoint.fields)
 	return err
 }
 
@@ -129,7 +150,7 @@ func (s *Sim) read(ctx context.Context, c *call, f *Faults) *Answer {
 		return &Answer{Reset: true}
 	}
 	if f.Truncate > 0 && s.draw.float() < f.Truncate {
-		a.Body = a.Body[:len(a.Body)/2]
+		a.truncated = true
 	}
 	return a
 }
@@ -178,10 +199,14 @@ func (a *Answer) write(rw http.ResponseWriter, req *Request) {
 	for k, v := range a.Header {
 		h[k] = v
 	}
-	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	body := a.Body
+	if a.truncated {
+		body = body[:len(body)/2]
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	rw.WriteHeader(a.Status)
 	// Ignore the error: the client has disconnected.
-	_, _ = rw.Write(a.Body)
+	_, _ = rw.Write(body)
 }
 
 // reset closes the connection so that the client gets a TCP reset.

@@ -46,6 +46,9 @@ type Config struct {
 	// KeepEvents bounds the events kept per account and mode; the oldest are dropped first.
 	// Defaults to 100,000.
 	KeepEvents int
+	// SearchLag is how far the search of customers is behind, on the simulator's clock. Defaults to a
+	// minute, as Stripe says of normal operation; a negative lag is none.
+	SearchLag time.Duration
 	// LogSize bounds the log of requests and the log of webhook attempts. Defaults to 10,000.
 	LogSize int
 	// DeliveryConcurrency bounds the webhooks in flight. Defaults to 16. With 1 they are delivered
@@ -72,6 +75,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.AfterDunning = cmp.Or(c.AfterDunning, StatusCanceled)
 	c.KeepEvents = cmp.Or(c.KeepEvents, 100_000)
+	c.SearchLag = cmp.Or(c.SearchLag, time.Minute)
 	c.LogSize = cmp.Or(c.LogSize, 10_000)
 	c.DeliveryConcurrency = cmp.Or(c.DeliveryConcurrency, 16)
 	c.DeliveryTimeout = cmp.Or(c.DeliveryTimeout, 20*time.Second)

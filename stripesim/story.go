@@ -48,7 +48,7 @@ type Progress struct {
 const day = 24 * time.Hour
 
 // Stories returns eight stories with the prices of [Account.DemoCatalog]: a renewal, a trial, an
-// upgrade, a failed payment, a cancellation, a deletion, a connected account and more seats. They
+// upgrade, a failed payment, a wire.Cancellation, a deletion, a connected account and more seats. They
 // last five weeks. The metadata of a customer with the id cus_Amelia has user_id: amelia.
 func Stories() []Story {
 	buy := func(price string, trialDays int) func(*Cast) error {

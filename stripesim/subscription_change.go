@@ -74,7 +74,7 @@ func (a *Account) CancelAt(sub string, at time.Time) error {
 	})
 }
 
-// UndoCancel removes a scheduled cancellation.
+// UndoCancel removes a scheduled wire.Cancellation.
 func (a *Account) UndoCancel(sub string) error {
 	return a.change(sub, func(t *tx, rec *subRecord) error {
 		t.updateSub(rec, func(s *Subscription) {

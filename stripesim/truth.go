@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+
+	"entitled/stripesim/internal/wire"
 )
 
 // CustomerInfo names one customer.
@@ -65,13 +67,13 @@ func (a *Account) Truth(customer string) (Truth, bool) {
 	}
 	v := view{w: w, at: now, full: true}
 	x := expansion{"customer": nil, "default_payment_method": nil}
-	data := make([]*subscriptionJSON, 0, len(rec.subs))
+	data := make([]*wire.Subscription, 0, len(rec.subs))
 	for _, sub := range slices.Backward(rec.subs) {
 		s := sub.get()
 		data = append(data, v.subscription(s, x))
 		out.Subscriptions = append(out.Subscriptions, s.clone())
 	}
-	out.SubscriptionsJSON = mustJSON(&listJSON{Object: "list", Data: data, URL: "/v1/subscriptions"})
+	out.SubscriptionsJSON = mustJSON(&wire.List{Object: "list", Data: data, URL: "/v1/subscriptions"})
 	out.CustomerJSON = mustJSON(v.customer(c, nil))
 	return out, true
 }

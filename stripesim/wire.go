@@ -34,15 +34,6 @@ func (t *tx) wirePrice(p *price) any          { return t.view().price(p, nil) }
 func (t *tx) wireInvoice(i *invoice) any      { return t.view().invoice(i, nil) }
 func (t *tx) wireSummary(c *Customer) any     { return t.view().summary(c) }
 
-// listJSON is Stripe's list envelope.
-type listJSON struct {
-	Object  string `json:"object"`
-	Data    any    `json:"data"`
-	HasMore bool   `json:"has_more"`
-	Total   *int   `json:"total_count,omitempty"`
-	URL     string `json:"url"`
-}
-
 func strOrNull(s string) *string {
 	if s == "" {
 		return nil

@@ -3,6 +3,8 @@ package stripesim
 import (
 	"math/rand/v2"
 	"sync"
+
+	"entitled/stripesim/internal/idempotency"
 )
 
 // scope identifies one world: an account in one mode. Worlds share no objects.
@@ -50,6 +52,8 @@ type world struct {
 	features []*feature // newest first
 	byLookup map[string]*feature
 	events   eventLog
+	search   searchIndex
+	keys     idempotency.Keys
 	due      dueHeap
 }
 
@@ -128,6 +132,7 @@ type tx struct {
 	silent  bool
 	loading bool
 	request string // the request id of the step's events; "" if the clock caused them
+	key     string // the Idempotency-Key of that request, or ""
 	batch   []*event
 }
 

@@ -1,0 +1,125 @@
+package stripesim
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"entitled/stripesim/internal/idempotency"
+)
+
+// write answers a request that changes the state. Under an Idempotency-Key it answers the same again
+// for a day of the simulator's clock, the errors of an execution that had begun included.
+func (s *Sim) write(ctx context.Context, c *call, f *Faults) *Answer {
+	key, struck := c.IdempotencyKey, f.strike(s, c.Request)
+	if struck != nil && struck.Status != http.StatusInternalServerError {
+		return struck // before the execution, so nothing is saved
+	}
+	if len(key) > idempotency.MaxKey {
+		return badParam("", "", "Idempotency keys can be up to %d characters long.", idempotency.MaxKey).answer()
+	}
+	if key == "" {
+		a, _ := s.execute(ctx, c, f, struck)
+		return a
+	}
+	keys := &c.world.keys
+	path := c.Method + " " + c.Path
+	outcome, found := keys.Begin(key, path, c.Query.Encode(), s.Now())
+	switch outcome {
+	case idempotency.Replay:
+		c.Replayed = true
+		return &Answer{Status: found.Answer.Status, Body: found.Answer.Body, Header: http.Header{
+			"Idempotent-Replayed": {"true"}, "Original-Request": {found.Answer.Request}, "Idempotency-Key": {key},
+		}}
+	case idempotency.InFlight:
+		return keyInUse(key).answer()
+	case idempotency.OtherPath, idempotency.OtherParams:
+		return keyMisused(key, path, found.Path, outcome == idempotency.OtherPath).answer()
+	}
+	a, begun := s.execute(ctx, c, f, struck)
+	if !begun {
+		keys.Forget(key)
+		return a
+	}
+	saved := *a
+	if a.Reset { // only the answer was lost
+		saved = Answer{Status: http.StatusOK, Body: a.Body}
+	}
+	keys.Save(key, idempotency.Answer{Status: saved.Status, Body: saved.Body, Request: c.ID})
+	if a.Header == nil {
+		a.Header = http.Header{}
+	}
+	a.Header["Idempotency-Key"] = []string{key}
+	return a
+}
+
+// execute runs a write once, or fails with struck. begun reports whether the answer is saved under
+// the key.
+func (s *Sim) execute(ctx context.Context, c *call, f *Faults, struck *Answer) (a *Answer, begun bool) {
+	if struck != nil {
+		return struck, true
+	}
+	before, after := s.latency(f)
+	if !pause(ctx, before) {
+		return &Answer{Reset: true}, false
+	}
+	object, err := c.run()
+	if err != nil {
+		a = err.answer()
+	} else {
+		a = &Answer{Status: http.StatusOK, Body: mustJSON(object)}
+	}
+	s.hooks.hold(ctx, c.Request)
+	pause(ctx, after)
+	lucky := func(share float64) bool { return share > 0 && s.draw.float() < share }
+	switch {
+	case err == nil && lucky(f.Error500After):
+		a = serverError(http.StatusInternalServerError).answer()
+	case err == nil && lucky(f.ResetAfter):
+		a.Status, a.Reset = 0, true
+	case lucky(f.Truncate):
+		// What is saved is whole, so the whole answer comes under the same key.
+		a.truncated = true
+	}
+	return a, true
+}
+
+// run applies the change as one step and renders the object.
+func (c *call) run() (any, *apiError) {
+	w := c.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.begin(w.sim.Now().Unix())
+	t.request, t.key = c.ID, c.IdempotencyKey
+	object, err := c.endpoint.write(t, view{w: w, at: now, basil: basil(c.Version)}, c.query)
+	if err != nil {
+		return nil, err
+	}
+	t.commit()
+	return object, nil
+}
+
+const typeIdempotency = "idempotency_error"
+
+func keyInUse(key string) *apiError {
+	return &apiError{
+		status: http.StatusConflict, Type: typeIdempotency, Code: "idempotency_key_in_use",
+		DocURL: "https://stripe.com/docs/error-codes/idempotency-key-in-use",
+		Message: "There is currently another in-progress request using this Idempotent Key (that probably means you " +
+			"submitted twice, and the other request is still going through): " + key +
+			". Please try again later.",
+	}
+}
+
+func keyMisused(key, path, first string, otherPath bool) *apiError {
+	e := &apiError{status: http.StatusBadRequest, Type: typeIdempotency}
+	if otherPath {
+		e.Message = fmt.Sprintf("Keys for idempotent requests can only be used for the same endpoint they were first "+
+			"used for ('%s' vs '%s'). Try using a key other than '%s' if you meant to execute a different request.",
+			path, first, key)
+	} else {
+		e.Message = fmt.Sprintf("Keys for idempotent requests can only be used with the same parameters they were "+
+			"first used with. Try using a key other than '%s' if you meant to execute a different request.", key)
+	}
+	return e
+}
