@@ -19,7 +19,7 @@ import (
 // The time limits of a connection, except a stream's writes.
 const (
 	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 15 * time.Second
+	readTimeout       = 10 * time.Second // shorter than shutdownTimeout: a body that never ends is no error then
 	writeTimeout      = 30 * time.Second // longer than a sync
 	idleTimeout       = 2 * time.Minute
 	maxHeader         = 8 << 10 // bytes; net/http allows 4 KiB more

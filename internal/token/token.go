@@ -5,6 +5,7 @@ package token
 import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -39,6 +40,27 @@ type Token struct {
 type claims struct {
 	jwt.RegisteredClaims
 	Customer string `json:"customer,omitempty"`
+}
+
+// UnmarshalJSON ignores claims whose names differ in case. encoding/json would take SUB for sub, and
+// the last of them wins, but the names of claims are case-sensitive.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	exact := map[string]json.RawMessage{}
+	for _, name := range []string{"aud", "exp", "nbf", "iat", "sub", "customer"} {
+		if value, ok := all[name]; ok {
+			exact[name] = value
+		}
+	}
+	data, err := json.Marshal(exact)
+	if err != nil {
+		return err
+	}
+	type plain claims // without this method
+	return json.Unmarshal(data, (*plain)(c))
 }
 
 func audience(mode entitlement.Mode) string { return "entitled:" + string(mode) }
@@ -97,6 +119,9 @@ func (v *Verifier) add(algorithm string, key jwt.VerificationKey) {
 // keysOf returns the keys of the token's algorithm, which the parser has found among those allowed.
 // Keys of another algorithm are not tried, so that no public key is taken for a secret.
 func (v *Verifier) keysOf(t *jwt.Token) (any, error) {
+	if _, critical := t.Header["crit"]; critical {
+		return nil, errors.New("the token has critical extensions, and none is supported") // RFC 7515, 4.1.11
+	}
 	return jwt.VerificationKeySet{Keys: v.keys[t.Method.Alg()]}, nil
 }
 

@@ -2,9 +2,12 @@ package token
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"entitled/entitlement"
 )
@@ -64,4 +67,37 @@ func FuzzParsePublicKeys(f *testing.F) {
 			t.Errorf("%d keys, %v", len(keys), err)
 		}
 	})
+}
+
+// The names of claims are case-sensitive, and a header with critical extensions is refused: a token
+// that another verifier reads otherwise is none.
+func TestExactNames(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	v := NewVerifier(entitlement.Test, [][]byte{secret}, nil)
+	for name, row := range map[string]struct {
+		claims, header map[string]any
+		id             string // empty: refused
+	}{
+		"as it should be": {nil, nil, "user_1"},
+		"SUB":             {map[string]any{"SUB": "user_2", "Sub": "user_3"}, nil, "user_1"},
+		"Customer":        {map[string]any{"Customer": "cus_2"}, nil, "user_1"},
+		"Customer only":   {map[string]any{"Customer": "cus_2", "sub": nil}, nil, ""},
+		"Exp only":        {map[string]any{"Exp": now.Add(time.Minute).Unix(), "exp": nil}, nil, ""},
+		"ended, with Exp": {map[string]any{"Exp": now.Add(time.Minute).Unix(), "exp": now.Unix() - 1}, nil, ""},
+		"Aud":             {map[string]any{"Aud": "entitled:test", "aud": "entitled:live"}, nil, ""},
+		"crit":            {nil, map[string]any{"crit": []string{"b64"}, "b64": false}, ""},
+	} {
+		token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+			"aud": "entitled:test", "exp": now.Add(time.Minute).Unix(), "sub": "user_1"})
+		maps.Copy(token.Claims.(jwt.MapClaims), row.claims)
+		maps.Copy(token.Header, row.header)
+		text, err := token.SignedString(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := v.Verify(text, now); got.ID != row.id || got.Customer != "" || (err == nil) != (row.id != "") {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
 }
