@@ -179,15 +179,9 @@ func (s *Snapshot) content() []byte {
 // Encode returns the snapshot as JSON, as the bucket has it. Equal snapshots with equal AsOf,
 // ChangedAt and Cause have equal bytes if their lists are sorted as the syncer sorts them.
 func (s *Snapshot) Encode() []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	// The JSON is not embedded in HTML, and escaping would turn each <, > and & into six bytes.
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		// Strings, integers and times always marshal; the years of the times are within RFC 3339's.
-		panic(fmt.Sprintf("encode snapshot of %s: %v", s.Customer, err))
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	c := codec{out: make([]byte, 0, 1024)}
+	c.snapshot(s)
+	return c.out
 }
 
 // Decode decodes a bucket entry. It returns [ErrSchema] if the entry has a newer schema, and
@@ -196,7 +190,9 @@ func (s *Snapshot) Encode() []byte {
 // sorted. Fields that this version does not know are dropped.
 func Decode(data []byte) (Snapshot, error) {
 	var s Snapshot
-	if err := json.Unmarshal(data, &s); err != nil {
+	if own, ok := decodeOwn(data); ok {
+		s = own
+	} else if err := json.Unmarshal(data, &s); err != nil {
 		var head struct {
 			Schema int `json:"schema"`
 		}
