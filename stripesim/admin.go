@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"entitled/stripesim/internal/wire"
 )
 
 const adminPrefix = "/_sim/"
@@ -61,7 +63,7 @@ func (s *Sim) adminRoutes() *http.ServeMux {
 				out = map[string]string{"error": err.Error()}
 			}
 			// Ignore the error: the client has disconnected.
-			_, _ = rw.Write(append(mustJSON(out), '\n'))
+			_, _ = rw.Write(append(wire.MustJSON(out), '\n'))
 		})
 	}
 	handle("GET /_sim/state", s.adminState)
@@ -85,11 +87,13 @@ func (s *Sim) adminRoutes() *http.ServeMux {
 		return struct{}{}, nil
 	})
 	handle("POST /_sim/stories", s.adminStories)
+	mux.HandleFunc(payPrefix+"{id}", s.payPage)
+	mux.HandleFunc(portalPrefix+"{id}", s.portalPage)
 	mux.HandleFunc("/_sim/", func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		rw.WriteHeader(http.StatusNotFound)
 		// Ignore the error: the client has disconnected.
-		_, _ = rw.Write(append(mustJSON(map[string]string{
+		_, _ = rw.Write(append(wire.MustJSON(map[string]string{
 			"error": fmt.Sprintf("unknown path %s %s: there are %s",
 				r.Method, r.URL.Path, strings.Join(patterns, ", ")),
 		}), '\n'))

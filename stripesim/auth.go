@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"entitled/stripesim/internal/api"
 )
 
 // Key is an API key that the simulator accepts, unless it is expired.
@@ -49,14 +51,14 @@ func modeOf(secret string) (live, ok bool) {
 }
 
 // authenticate returns the key of a request, from its Bearer or Basic authorization.
-func (s *Sim) authenticate(r *http.Request) (*Key, bool, *apiError) {
+func (s *Sim) authenticate(r *http.Request) (*Key, bool, *api.Error) {
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		secret, _, ok = r.BasicAuth()
 	}
 	if !ok || secret == "" {
-		return nil, false, &apiError{
-			status: http.StatusUnauthorized, Type: typeInvalid,
+		return nil, false, &api.Error{
+			Status: http.StatusUnauthorized, Type: api.TypeInvalid,
 			Message: "You did not provide an API key. You need to provide your API key in the Authorization " +
 				"header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See " +
 				"https://stripe.com/docs/api#authentication for details, or we can help at " +
@@ -72,14 +74,14 @@ func (s *Sim) authenticate(r *http.Request) (*Key, bool, *apiError) {
 	}
 	i := slices.IndexFunc(keys, func(k Key) bool { return k.Secret == secret })
 	if !formed || i < 0 {
-		return nil, false, &apiError{
-			status: http.StatusUnauthorized, Type: typeInvalid,
+		return nil, false, &api.Error{
+			Status: http.StatusUnauthorized, Type: api.TypeInvalid,
 			Message: "Invalid API Key provided: " + masked(secret),
 		}
 	}
 	if keys[i].Expired {
-		return nil, false, &apiError{
-			status: http.StatusUnauthorized, Type: typeInvalid, Code: "api_key_expired",
+		return nil, false, &api.Error{
+			Status: http.StatusUnauthorized, Type: api.TypeInvalid, Code: "api_key_expired",
 			DocURL:  "https://stripe.com/docs/error-codes/api-key-expired",
 			Message: "Expired API Key provided: " + masked(secret),
 		}
@@ -96,9 +98,9 @@ func masked(secret string) string {
 }
 
 // forbidden returns the error that names the missing permission, as Stripe's does.
-func forbidden(k *Key, account, permission string) *apiError {
-	return &apiError{
-		status: http.StatusForbidden, Type: typeInvalid,
+func forbidden(k *Key, account, permission string) *api.Error {
+	return &api.Error{
+		Status: http.StatusForbidden, Type: api.TypeInvalid,
 		Message: "The provided key '" + masked(k.Secret) + "' does not have the required permissions for this " +
 			"endpoint on account '" + account + "'. Having the '" + permission +
 			"' permission would allow this request to continue.",
@@ -106,9 +108,9 @@ func forbidden(k *Key, account, permission string) *apiError {
 }
 
 // accountInvalid returns the error for a connected account that is unknown or revoked.
-func accountInvalid(k *Key, account string) *apiError {
-	return &apiError{
-		status: http.StatusForbidden, Type: typeInvalid, Code: "account_invalid",
+func accountInvalid(k *Key, account string) *api.Error {
+	return &api.Error{
+		Status: http.StatusForbidden, Type: api.TypeInvalid, Code: "account_invalid",
 		DocURL: "https://stripe.com/docs/error-codes/account-invalid",
 		Message: "The provided key '" + masked(k.Secret) + "' does not have access to account '" + account +
 			"' (or that account does not exist). Application access may have been revoked.",

@@ -1,6 +1,11 @@
 package stripesim
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"entitled/stripesim/internal/ids"
+)
 
 // invoice is a subscription's latest invoice. A published invoice is never changed.
 type invoice struct {
@@ -60,8 +65,9 @@ func hasMethod(c *Customer, s *Subscription) bool {
 
 // canPay reports whether a charge would succeed now.
 func (t *tx) canPay(rec *subRecord) bool {
-	c := rec.owner.get()
-	return !c.paymentsFail && hasMethod(c, rec.get())
+	c, s := rec.owner.get(), rec.get()
+	m := t.methods[cmp.Or(s.DefaultPaymentMethod, c.DefaultPaymentMethod)]
+	return !c.paymentsFail && hasMethod(c, s) && (m == nil || m.get().Last4 != DeclinedCard)
 }
 
 // open creates a draft invoice for the current period and emits invoice.created. At finalizeAt, in
@@ -69,7 +75,7 @@ func (t *tx) canPay(rec *subRecord) bool {
 func (t *tx) open(rec *subRecord, reason string, finalizeAt int64) {
 	next := *rec.get()
 	inv := &invoice{
-		id: newID(t.rng, "in_1", 23), subscription: next.ID, customer: next.Customer,
+		id: ids.New(t.rng, "in_1", 23), subscription: next.ID, customer: next.Customer,
 		status: "draft", reason: reason, amount: t.amount(&next), currency: next.Currency,
 		created: t.now, periodStart: next.CurrentPeriodStart, periodEnd: next.CurrentPeriodEnd,
 		finalizeAt: finalizeAt,
@@ -100,7 +106,7 @@ func (t *tx) finalize(rec *subRecord) {
 	inv := t.setInvoice(rec, func(inv *invoice) {
 		inv.status, inv.finalizeAt = "open", 0
 		if inv.amount > 0 {
-			inv.paymentIntent = newID(t.rng, "pi_3", 23)
+			inv.paymentIntent = ids.New(t.rng, "pi_3", 23)
 		}
 	})
 	t.emit("invoice.finalized", t.wireInvoice(inv), nil)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/ids"
 )
 
 // feature is a feature of Stripe's entitlements.
@@ -61,7 +64,7 @@ type PriceParams struct {
 // CreateProduct creates a product and emits product.created.
 func (a *Account) CreateProduct(p ProductParams) (id string, err error) {
 	err = a.step(func(t *tx) error {
-		id = cmp.Or(p.ID, newID(t.rng, "prod_", 14))
+		id = cmp.Or(p.ID, ids.New(t.rng, "prod_", 14))
 		if t.products[id] != nil {
 			return fmt.Errorf("product %s: already exists", id)
 		}
@@ -86,9 +89,9 @@ func (a *Account) CreateProduct(p ProductParams) (id string, err error) {
 func (t *tx) feature(key string) *feature {
 	f := t.byLookup[key]
 	if f == nil {
-		f = &feature{ID: newID(t.rng, "feat_test_61", 38), LookupKey: key, Name: key, stamp: t.stamp}
+		f = &feature{ID: ids.New(t.rng, "feat_test_61", 38), LookupKey: key, Name: key, stamp: t.stamp}
 		if t.scope.live {
-			f.ID = newID(t.rng, "feat_61", 38)
+			f.ID = ids.New(t.rng, "feat_61", 38)
 		}
 		t.byLookup[key] = f
 		t.features = slices.Concat([]*feature{f}, t.features)
@@ -124,7 +127,7 @@ func (a *Account) UpdateProduct(product, name string, metadata map[string]string
 		old := rec.get()
 		next := *old
 		next.Name = cmp.Or(name, old.Name)
-		next.Metadata = mergeMetadata(old.Metadata, metadata)
+		next.Metadata = api.MergeMetadata(old.Metadata, metadata)
 		next.Updated = t.now
 		rec.set(&next, t.stamp)
 		t.emitUpdate("product.updated", t.wireProduct(old), t.wireProduct(&next))
@@ -138,7 +141,7 @@ func (a *Account) CreatePrice(p PriceParams) (id string, err error) {
 		if t.products[p.Product] == nil {
 			return fmt.Errorf("no such product: %q", p.Product)
 		}
-		id = cmp.Or(p.ID, newID(t.rng, "price_1", 23))
+		id = cmp.Or(p.ID, ids.New(t.rng, "price_1", 23))
 		if t.prices[id] != nil {
 			return fmt.Errorf("price %s: already exists", id)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"entitled/stripesim/internal/ids"
 	"entitled/stripesim/internal/wire"
 )
 
@@ -15,9 +16,11 @@ type CheckoutParams struct {
 	Customer    string
 	Email, Name string            // of a customer that Checkout creates
 	Metadata    map[string]string // of a customer that Checkout creates
-	Price       string            // the id of an existing price
-	Quantity    int64             // defaults to 1
-	TrialDays   int               // 0 means no trial
+	// SubscriptionMetadata is that of the new subscription.
+	SubscriptionMetadata map[string]string
+	Price                string // the id of an existing price
+	Quantity             int64  // defaults to 1
+	TrialDays            int    // 0 means no trial
 	// PaymentMethod is the buyer's payment method. Nil is a visa card that ends in 4242.
 	PaymentMethod *PaymentMethodParams
 }
@@ -57,7 +60,7 @@ func (a *Account) CheckoutOver(ctx context.Context, p CheckoutParams, spread tim
 		if err != nil || !more {
 			return c, err
 		}
-		luck := chance(a.w.sim.cfg.Seed, "checkout", c.Customer, fmt.Sprint(len(c.steps)))
+		luck := ids.Chance(a.w.sim.cfg.Seed, "checkout", c.Customer, fmt.Sprint(len(c.steps)))
 		if !pause(ctx, Range{gap * 85 / 100, gap * 115 / 100}.draw(luck)) {
 			return c, fmt.Errorf("checkout of %s: %w", c.Customer, ctx.Err())
 		}
@@ -104,8 +107,8 @@ func (c *Checkout) attach(t *tx) error {
 	if c.params.TrialDays > 0 {
 		// The trial charges nothing yet: a setup intent saves the card.
 		intent := &wire.Setup{
-			ID: newID(t.rng, "seti_1", 23), Object: "setup_intent", Created: t.now, Customer: strOrNull(c.Customer),
-			Livemode: t.scope.live, Metadata: map[string]string{}, PaymentMethod: strOrNull(c.method),
+			ID: ids.New(t.rng, "seti_1", 23), Object: "setup_intent", Created: t.now, Customer: wire.StrOrNull(c.Customer),
+			Livemode: t.scope.live, Metadata: map[string]string{}, PaymentMethod: wire.StrOrNull(c.method),
 			Status: "requires_confirmation", Usage: "off_session",
 		}
 		t.emit("setup_intent.created", intent, nil)
@@ -119,6 +122,7 @@ func (c *Checkout) subscribe(t *tx) error {
 	rec, err := t.newSubscription(SubscriptionParams{
 		Customer: c.Customer, Items: []ItemParams{{Price: c.params.Price, Quantity: c.params.Quantity}},
 		TrialDays: c.params.TrialDays, DefaultIncomplete: true, DefaultPaymentMethod: c.method,
+		Metadata: c.params.SubscriptionMetadata,
 	})
 	if err != nil {
 		return err
@@ -147,20 +151,21 @@ func (c *Checkout) pay(t *tx) error {
 
 func (c *Checkout) complete(t *tx) error {
 	rec := t.subs[c.Subscription]
-	mode := "test"
-	if t.scope.live {
-		mode = "live"
-	}
-	c.Session = newID(t.rng, "cs_"+mode+"_a1", 56)
 	s := rec.get()
-	if s.Status == StatusIncomplete || s.ended() {
-		return nil // not paid: the session stays open
+	paid := s.Status != StatusIncomplete && !s.ended()
+	if t.sessions[c.Session] != nil {
+		c.settle(t, paid)
+		return nil
+	}
+	c.Session = t.newSessionID()
+	if !paid {
+		return nil // the session stays open
 	}
 	t.emit("checkout.session.completed", &wire.Session{
 		ID: c.Session, Object: "checkout.session", AmountTotal: t.amount(s), Created: t.now, Currency: s.Currency,
-		Customer: strOrNull(s.Customer), Email: strOrNull(c.params.Email), Invoice: strOrNull(s.invoice.id),
+		Customer: wire.StrOrNull(s.Customer), Email: wire.StrOrNull(c.params.Email), Invoice: wire.StrOrNull(s.invoice.id),
 		Livemode: t.scope.live, Metadata: map[string]string{}, Mode: "subscription", PaymentStatus: "paid",
-		Status: "complete", Subscription: strOrNull(s.ID),
+		Status: "complete", Subscription: wire.StrOrNull(s.ID),
 	}, nil)
 	return nil
 }
@@ -172,14 +177,14 @@ func (a *Account) GuestPayment(amount int64) error {
 		guest := &subRecord{owner: &custRecord{}}
 		guest.set(&Subscription{}, t.stamp)
 		guest.owner.set(&Customer{}, t.stamp)
-		inv := &invoice{paymentIntent: newID(t.rng, "pi_3", 23), amount: amount, currency: "usd", created: t.now}
+		inv := &invoice{paymentIntent: ids.New(t.rng, "pi_3", 23), amount: amount, currency: "usd", created: t.now}
 		t.emit("payment_intent.created", t.wireIntent(guest, inv, "requires_payment_method"), nil)
 		t.emit("charge.succeeded", t.wireCharge(guest, inv, true), nil)
 		t.emit("payment_intent.succeeded", t.wireIntent(guest, inv, "succeeded"), nil)
 		t.emit("checkout.session.completed", &wire.Session{
-			ID: newID(t.rng, "cs_test_a1", 56), Object: "checkout.session", AmountTotal: amount, Created: t.now,
+			ID: ids.New(t.rng, "cs_test_a1", 56), Object: "checkout.session", AmountTotal: amount, Created: t.now,
 			Currency: "usd", Livemode: t.scope.live, Metadata: map[string]string{}, Mode: "payment",
-			PaymentIntent: strOrNull(inv.paymentIntent), PaymentStatus: "paid", Status: "complete",
+			PaymentIntent: wire.StrOrNull(inv.paymentIntent), PaymentStatus: "paid", Status: "complete",
 		}, nil)
 		return nil
 	})

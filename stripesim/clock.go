@@ -72,7 +72,11 @@ func (s *Sim) Live(ctx context.Context, speed float64) {
 func (w *world) nextDue() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.due.next()
+	at := w.due.next()
+	if rec := w.nextExpiry(); rec != nil && (at == 0 || rec.get().expires < at) {
+		at = rec.get().expires
+	}
+	return at
 }
 
 // passAll applies the changes that are due at one instant, each as a step of its own.
@@ -84,11 +88,17 @@ func (w *world) passAll(at int64) {
 func (w *world) passOne(at int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	t := w.begin(w.sim.Now().Unix())
 	rec := w.due.take(at)
 	if rec == nil {
-		return false
+		session := w.nextExpiry()
+		if session == nil || session.get().expires > at {
+			return false
+		}
+		t.closeSession(session, "expired")
+		t.commit()
+		return true
 	}
-	t := w.begin(w.sim.Now().Unix())
 	t.pass(rec)
 	w.due.book(rec, rec.get().due(), false)
 	t.commit()

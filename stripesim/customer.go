@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/ids"
 )
 
 // Customer is a customer's state.
@@ -23,11 +26,9 @@ type Customer struct {
 
 // CustomerParams describe a new customer.
 type CustomerParams struct {
-	ID          string // defaults to a generated id
-	Email, Name string
-	// Description and Phone are as at Stripe.
-	Description, Phone string
-	Metadata           map[string]string
+	ID                              string // defaults to a generated id
+	Email, Name, Description, Phone string
+	Metadata                        map[string]string
 	// Created is in unix seconds. Only [Account.Load] uses it.
 	Created int64
 	// NoPaymentMethod creates the customer without a payment method. Otherwise one is attached and
@@ -64,7 +65,7 @@ func (p CustomerParams) card() PaymentMethodParams {
 
 func (t *tx) newCustomer(p CustomerParams) (*custRecord, error) {
 	if p.ID == "" {
-		p.ID = newID(t.rng, "cus_", 14)
+		p.ID = ids.New(t.rng, "cus_", 14)
 	}
 	if t.custs[p.ID] != nil {
 		return nil, fmt.Errorf("customer %s: already exists", p.ID)
@@ -111,22 +112,9 @@ func (a *Account) UpdateCustomer(id string, metadata map[string]string) error {
 		if err != nil {
 			return err
 		}
-		t.updateCustomer(rec, func(c *Customer) { c.Metadata = mergeMetadata(c.Metadata, metadata) })
+		t.updateCustomer(rec, func(c *Customer) { c.Metadata = api.MergeMetadata(c.Metadata, metadata) })
 		return nil
 	})
-}
-
-func mergeMetadata(old, changes map[string]string) map[string]string {
-	next := make(map[string]string, len(old)+len(changes))
-	maps.Copy(next, old)
-	for k, v := range changes {
-		if v == "" {
-			delete(next, k)
-		} else {
-			next[k] = v
-		}
-	}
-	return next
 }
 
 // DeleteCustomer cancels the customer's subscriptions, detaches its payment methods and deletes it.

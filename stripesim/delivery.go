@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"entitled/stripesim/internal/ids"
 )
 
 // Attempt is one webhook request that the simulator sent.
@@ -148,7 +150,7 @@ func (d *deliveries) enqueue(w *world, batch []*event) {
 			if !ep.wants(e) {
 				continue
 			}
-			luck := chance(d.sim.cfg.Seed, "delivery", e.id, ep.ID)
+			luck := ids.Chance(d.sim.cfg.Seed, "delivery", e.id, ep.ID)
 			if luck.Float64() < f.WebhookDrop {
 				e.failed.Add(1)
 				continue
@@ -246,7 +248,7 @@ func (d *deliveries) settle(j *job, ok bool) {
 	case j.attempt > len(waits):
 		j.giveUp()
 	default:
-		jitter := 0.9 + 0.2*chance(d.sim.cfg.Seed, "retry", j.event.id, j.endpoint, fmt.Sprint(j.attempt)).Float64()
+		jitter := 0.9 + 0.2*ids.Chance(d.sim.cfg.Seed, "retry", j.event.id, j.endpoint, fmt.Sprint(j.attempt)).Float64()
 		next := *j
 		next.due = time.Now().Add(time.Duration(float64(waits[j.attempt-1]) * jitter / d.sim.cfg.RetryFactor))
 		next.attempt++

@@ -19,13 +19,17 @@
 // The simulator serves GET of subscriptions, subscription_items, customers, products, prices and
 // events (lists and, but for the items, single objects), entitlements/active_entitlements,
 // entitlements/features and account, with Stripe's filters, cursors, limits, expansions and errors.
-// The key decides the mode and may be restricted. The header Stripe-Account selects a connected account. Objects have the
-// shape of version 2023-10-16 or, for versions from 2025-03-31 on, their periods on the items.
+// The key decides the mode and may be restricted. The header Stripe-Account selects a connected
+// account. Objects have the shape of version 2023-10-16 or, for versions from 2025-03-31 on, their periods on the items.
 //
 // Customers can be created, updated, deleted and searched. A write under an Idempotency-Key is
 // answered as Stripe answers it: the same again for a day of the simulator's clock, a 500 too; 400
-// for another body; 409 while one is in flight. The search lags by [Config].SearchLag. All other
-// state changes through [Account] and the clock.
+// for another body; 409 while one is in flight. The search lags by [Config].SearchLag.
+//
+// Sessions of Checkout (one recurring price) and of the customer portal have pages under /_sim/, plain
+// HTML forms: a person pays, with a card that is charged or one that is declined, changes the
+// quantity, cancels. A test posts the same forms, or calls [Account.PaySession]. DELETE cancels a
+// subscription. All other state changes through [Account] and the clock.
 //
 // # Guarantees
 //
@@ -42,7 +46,8 @@
 //
 // Stripe does not document the delays between the attempts of a webhook; the simulator's fit the
 // documented total, divided by [Config].RetryFactor. A list of a deleted customer's subscriptions
-// is empty unless ListDeletedCustomers is set. There is no default limit on concurrency. By default
+// is empty unless ListDeletedCustomers is set. A declined card in Checkout leaves an incomplete
+// subscription, which the next card pays. There is no default limit on concurrency. By default
 // a failed payment is retried three times, and then the subscription is canceled.
 //
 // # Limits

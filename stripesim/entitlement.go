@@ -1,6 +1,10 @@
 package stripesim
 
-import "slices"
+import (
+	"slices"
+
+	"entitled/stripesim/internal/ids"
+)
 
 // activeEntitlement is one row of GET /v1/entitlements/active_entitlements.
 type activeEntitlement struct {
@@ -54,7 +58,7 @@ func (t *tx) reentitle(rec *custRecord) {
 	kept := len(rows)
 	for _, f := range want {
 		if !slices.ContainsFunc(rows[:kept], func(r activeEntitlement) bool { return r.feature == f }) {
-			rows = append(rows, activeEntitlement{id: newID(t.rng, t.entitlementPrefix(), 36), feature: f})
+			rows = append(rows, activeEntitlement{id: ids.New(t.rng, t.entitlementPrefix(), 36), feature: f})
 		}
 	}
 	if kept == len(old.entitlements) && len(rows) == kept {

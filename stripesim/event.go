@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"entitled/stripesim/internal/ids"
 	"entitled/stripesim/internal/wire"
 )
 
@@ -53,13 +54,13 @@ func (t *tx) emit(kind string, object any, prev map[string]any) {
 	if t.silent || t.loading {
 		return
 	}
-	id := newID(t.rng, "evt_1", 23)
+	id := ids.New(t.rng, "evt_1", 23)
 	f := t.sim.faults.Load()
-	luck := chance(t.sim.cfg.Seed, "event", id)
+	luck := ids.Chance(t.sim.cfg.Seed, "event", id)
 	if f.neverGenerated(kind) && luck.Float64() < f.NeverGenerated {
 		return
 	}
-	raw := mustJSON(object)
+	raw := wire.MustJSON(object)
 	if luck.Float64() < f.CustomerObject {
 		raw = t.expandCustomer(raw)
 	}
@@ -69,7 +70,7 @@ func (t *tx) emit(kind string, object any, prev map[string]any) {
 	}{raw, prev}
 	e := &event{
 		place: t.place(id, t.now), world: t.world, kind: kind, request: t.request, key: t.key,
-		data: mustJSON(data), visibleAt: t.stamp + int64(f.EventsLag.draw(luck)),
+		data: wire.MustJSON(data), visibleAt: t.stamp + int64(f.EventsLag.draw(luck)),
 	}
 	t.events.add(e, t.sim.cfg.KeepEvents)
 	t.batch = append(t.batch, e)
@@ -81,7 +82,7 @@ func (t *tx) emitUpdate(kind string, before, after any) {
 	if t.silent || t.loading {
 		return
 	}
-	if prev := difference(before, after); len(prev) > 0 {
+	if prev := wire.Difference(before, after); len(prev) > 0 {
 		t.emit(kind, after, prev)
 	}
 }
@@ -98,7 +99,7 @@ func (t *tx) expandCustomer(raw json.RawMessage) json.RawMessage {
 		return raw
 	}
 	m["customer"] = t.wireCustomer(rec.get())
-	return mustJSON(m)
+	return wire.MustJSON(m)
 }
 
 // Emit generates an event of any type about any JSON object. The event is listed, signed and
@@ -126,7 +127,7 @@ func (a *Account) InjectRaw(body []byte) {
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e := &event{place: w.place(newID(w.rng, "raw_", 14), w.sim.Now().Unix()), world: w, raw: slices.Clone(body)}
+	e := &event{place: w.place(ids.New(w.rng, "raw_", 14), w.sim.Now().Unix()), world: w, raw: slices.Clone(body)}
 	w.sim.deliveries.enqueue(w, []*event{e})
 }
 
@@ -173,7 +174,7 @@ func (e *event) wire() *wire.Event {
 	out := &wire.Event{
 		ID: e.id, Object: "event", APIVersion: e.world.sim.cfg.APIVersion, Created: e.created,
 		Data: e.data, Livemode: e.world.scope.live, Pending: e.pending.Load(),
-		Request: wire.EventRequest{ID: strOrNull(e.request), IdempotencyKey: strOrNull(e.key)}, Type: e.kind,
+		Request: wire.EventRequest{ID: wire.StrOrNull(e.request), IdempotencyKey: wire.StrOrNull(e.key)}, Type: e.kind,
 	}
 	if e.world.scope.account != e.world.sim.cfg.AccountID {
 		out.Account = e.world.scope.account
@@ -188,7 +189,7 @@ func (e *event) body() []byte {
 	}
 	var pretty bytes.Buffer
 	// Indent cannot fail: mustJSON returns valid JSON.
-	_ = json.Indent(&pretty, mustJSON(e.wire()), "", "  ")
+	_ = json.Indent(&pretty, wire.MustJSON(e.wire()), "", "  ")
 	return pretty.Bytes()
 }
 
@@ -198,15 +199,4 @@ func matchType(patterns []string, kind string) bool {
 		prefix, open := strings.CutSuffix(p, "*")
 		return p == kind || open && strings.HasPrefix(kind, prefix)
 	})
-}
-
-// mustJSON encodes the simulator's own types, which cannot fail.
-func mustJSON(v any) json.RawMessage {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		panic("stripesim: " + err.Error())
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

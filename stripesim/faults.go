@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"entitled/stripesim/internal/api"
 )
 
 // Faults configure the failures of a [Sim]. With the zero value nothing fails and answers come at
@@ -144,21 +146,21 @@ func (f *Faults) neverGenerated(kind string) bool {
 // strike returns the faulty answer to a request, or nil.
 func (f *Faults) strike(s *Sim, r *Request) *Answer {
 	if status := f.Poison[r.Customer]; status != 0 && r.Customer != "" {
-		e := &apiError{status: status, Type: typeInvalid, Message: "This customer cannot be read."}
-		return e.answer()
+		e := &api.Error{Status: status, Type: api.TypeInvalid, Message: "This customer cannot be read."}
+		return fail(e)
 	}
 	lucky := func(share float64) bool { return share > 0 && s.draw.float() < share }
 	switch {
 	case lucky(f.RateLimited):
-		return rateLimited("endpoint-rate").answer()
+		return fail(api.RateLimited("endpoint-rate"))
 	case lucky(f.LockTimeout):
-		return lockTimeout().answer()
+		return fail(api.LockTimeout())
 	case lucky(f.Error500):
-		return serverError(http.StatusInternalServerError).answer()
+		return fail(api.ServerError(http.StatusInternalServerError))
 	case lucky(f.Error503):
-		return serverError(http.StatusServiceUnavailable).answer()
+		return fail(api.ServerError(http.StatusServiceUnavailable))
 	case lucky(f.Error409):
-		return serverError(http.StatusConflict).answer()
+		return fail(api.ServerError(http.StatusConflict))
 	case lucky(f.HTML200):
 		return htmlAnswer(http.StatusOK)
 	case lucky(f.HTML502):

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/wire"
 )
 
 // Answer is the HTTP answer to a request.
@@ -122,4 +125,16 @@ func (k *hooks) intercept(r *Request) *Answer {
 		}
 	}
 	return nil
+}
+
+// fail returns the answer of an error.
+func fail(e *api.Error) *Answer {
+	a := &Answer{Status: e.Status, Body: wire.MustJSON(map[string]*api.Error{"error": e})}
+	if e.Reason != "" {
+		a.Header = http.Header{"Stripe-Rate-Limited-Reason": {e.Reason}}
+	}
+	if e.Status == http.StatusUnauthorized {
+		a.Header = http.Header{"Www-Authenticate": {`Basic realm="Stripe"`}}
+	}
+	return a
 }

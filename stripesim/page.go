@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"sort"
+
+	"entitled/stripesim/internal/api"
 )
 
 // placed is an object with a position in a list.
@@ -12,19 +14,19 @@ type placed interface{ at() *place }
 // pageOf returns one page, newest first, of a list that is kept oldest first; more reports whether
 // objects follow. It skips objects that do not match and visits as little of the list as possible.
 func pageOf[R placed](
-	all []R, q *query, cursor func(id string) (*place, bool), what string, match func(R) bool,
-) (page []R, more bool, err *apiError) {
-	created := q.span("created")
-	lo := sort.Search(len(all), func(i int) bool { return all[i].at().created >= created.from })
-	hi := sort.Search(len(all), func(i int) bool { return all[i].at().created > created.to })
-	after, before := q.one["starting_after"], q.one["ending_before"]
+	all []R, q *api.Query, cursor func(id string) (*place, bool), what string, match func(R) bool,
+) (page []R, more bool, err *api.Error) {
+	created := q.Span("created")
+	lo := sort.Search(len(all), func(i int) bool { return all[i].at().created >= created.From })
+	hi := sort.Search(len(all), func(i int) bool { return all[i].at().created > created.To })
+	after, before := q.One["starting_after"], q.One["ending_before"]
 	if after != "" && before != "" {
 		return nil, false, twoCursors()
 	}
 	if after != "" {
 		p, ok := cursor(after)
 		if !ok {
-			return nil, false, missing(http.StatusBadRequest, what, after, "starting_after")
+			return nil, false, api.Missing(http.StatusBadRequest, what, after, "starting_after")
 		}
 		hi = min(hi, sort.Search(len(all), func(i int) bool { return !all[i].at().less(p) }))
 	}
@@ -33,7 +35,7 @@ func pageOf[R placed](
 			if !match(all[i]) {
 				continue
 			}
-			if len(page) == q.limit {
+			if len(page) == q.Limit {
 				return page, true, nil
 			}
 			page = append(page, all[i])
@@ -42,14 +44,14 @@ func pageOf[R placed](
 	}
 	p, ok := cursor(before)
 	if !ok {
-		return nil, false, missing(http.StatusBadRequest, what, before, "ending_before")
+		return nil, false, api.Missing(http.StatusBadRequest, what, before, "ending_before")
 	}
 	lo = max(lo, sort.Search(len(all), func(i int) bool { return p.less(all[i].at()) }))
 	for i := lo; i < hi; i++ {
 		if !match(all[i]) {
 			continue
 		}
-		if len(page) == q.limit {
+		if len(page) == q.Limit {
 			more = true
 			break
 		}
@@ -59,22 +61,22 @@ func pageOf[R placed](
 	return page, more, nil
 }
 
-func twoCursors() *apiError {
-	return badParam("", "starting_after",
+func twoCursors() *api.Error {
+	return api.BadParam("", "starting_after",
 		"You may only specify one of these parameters: starting_after, ending_before.")
 }
 
 // pageOfSlice returns one page of a short list, in the order of the list.
-func pageOfSlice[T any](all []T, q *query, id func(*T) string, what string) ([]T, bool, *apiError) {
-	find := func(param string) (int, *apiError) {
+func pageOfSlice[T any](all []T, q *api.Query, id func(*T) string, what string) ([]T, bool, *api.Error) {
+	find := func(param string) (int, *api.Error) {
 		for i := range all {
-			if id(&all[i]) == q.one[param] {
+			if id(&all[i]) == q.One[param] {
 				return i, nil
 			}
 		}
-		return 0, missing(http.StatusBadRequest, what, q.one[param], param)
+		return 0, api.Missing(http.StatusBadRequest, what, q.One[param], param)
 	}
-	after, before := q.one["starting_after"], q.one["ending_before"]
+	after, before := q.One["starting_after"], q.One["ending_before"]
 	switch {
 	case after != "" && before != "":
 		return nil, false, twoCursors()
@@ -89,8 +91,8 @@ func pageOfSlice[T any](all []T, q *query, id func(*T) string, what string) ([]T
 		if err != nil {
 			return nil, false, err
 		}
-		from := max(0, i-q.limit)
+		from := max(0, i-q.Limit)
 		return all[from:i], from > 0, nil
 	}
-	return all[:min(q.limit, len(all))], len(all) > q.limit, nil
+	return all[:min(q.Limit, len(all))], len(all) > q.Limit, nil
 }

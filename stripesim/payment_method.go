@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"entitled/stripesim/internal/ids"
 )
 
 // paymentMethod is a payment method's state.
@@ -39,7 +41,7 @@ func (a *Account) AttachPaymentMethod(customer string, p PaymentMethodParams, ma
 
 func (t *tx) attach(rec *custRecord, p PaymentMethodParams, makeDefault bool) string {
 	m := &paymentMethod{
-		ID:       newID(t.rng, "pm_1", 23),
+		ID:       ids.New(t.rng, "pm_1", 23),
 		Type:     cmp.Or(p.Type, "card"),
 		Last4:    cmp.Or(p.Last4, "4242"),
 		Brand:    p.Brand,

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"strconv"
 
+	"entitled/stripesim/internal/api"
 	"entitled/stripesim/internal/wire"
 )
 
-func (v view) listProducts(q *query) (any, *apiError) {
-	if err := q.oneOf("active", "true", "false"); err != nil {
+func (v view) listProducts(q *api.Query) (any, *api.Error) {
+	if err := q.OneOf("active", "true", "false"); err != nil {
 		return nil, err
 	}
 	page, more, err := pageOf(v.w.prodList, q, func(id string) (*place, bool) {
@@ -27,24 +28,24 @@ func (v view) listProducts(q *query) (any, *apiError) {
 	}
 	data := make([]*wire.Product, len(page))
 	for i, rec := range page {
-		data[i] = v.product(rec.asOf(v.at), q.expand.of("data"))
+		data[i] = v.product(rec.asOf(v.at), q.Expand.Of("data"))
 	}
 	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/products"}, nil
 }
 
-func (v view) getProduct(q *query) (any, *apiError) {
-	rec := v.w.products[q.id]
+func (v view) getProduct(q *api.Query) (any, *api.Error) {
+	rec := v.w.products[q.ID]
 	if rec == nil {
-		return nil, missing(http.StatusNotFound, "product", q.id, "id")
+		return nil, api.Missing(http.StatusNotFound, "product", q.ID, "id")
 	}
-	return v.product(rec.asOf(v.at), q.expand), nil
+	return v.product(rec.asOf(v.at), q.Expand), nil
 }
 
-func (v view) listPrices(q *query) (any, *apiError) {
-	if err := q.oneOf("active", "true", "false"); err != nil {
+func (v view) listPrices(q *api.Query) (any, *api.Error) {
+	if err := q.OneOf("active", "true", "false"); err != nil {
 		return nil, err
 	}
-	if err := q.oneOf("type", "recurring", "one_time"); err != nil {
+	if err := q.OneOf("type", "recurring", "one_time"); err != nil {
 		return nil, err
 	}
 	page, more, err := pageOf(v.w.priceLst, q, func(id string) (*place, bool) {
@@ -63,26 +64,26 @@ func (v view) listPrices(q *query) (any, *apiError) {
 	}
 	data := make([]*wire.Price, len(page))
 	for i, rec := range page {
-		data[i] = v.price(rec.asOf(v.at), q.expand.of("data"))
+		data[i] = v.price(rec.asOf(v.at), q.Expand.Of("data"))
 	}
 	return &wire.List{Object: "list", Data: data, HasMore: more, URL: "/v1/prices"}, nil
 }
 
-func (v view) getPrice(q *query) (any, *apiError) {
-	rec := v.w.prices[q.id]
+func (v view) getPrice(q *api.Query) (any, *api.Error) {
+	rec := v.w.prices[q.ID]
 	if rec == nil {
-		return nil, missing(http.StatusNotFound, "price", q.id, "id")
+		return nil, api.Missing(http.StatusNotFound, "price", q.ID, "id")
 	}
-	return v.price(rec.asOf(v.at), q.expand), nil
+	return v.price(rec.asOf(v.at), q.Expand), nil
 }
 
 // wanted and among report whether a value matches a parameter; every value does if it is absent.
-func wanted(q *query, param, value string) bool {
-	v, ok := q.one[param]
+func wanted(q *api.Query, param, value string) bool {
+	v, ok := q.One[param]
 	return !ok || v == value
 }
 
-func among(q *query, param, value string) bool {
-	v, ok := q.many[param]
+func among(q *api.Query, param, value string) bool {
+	v, ok := q.Many[param]
 	return !ok || slices.Contains(v, value)
 }

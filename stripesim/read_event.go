@@ -4,24 +4,25 @@ import (
 	"net/http"
 	"slices"
 
+	"entitled/stripesim/internal/api"
 	"entitled/stripesim/internal/wire"
 )
 
 // maxTypes is Stripe's limit on the event types in one request.
 const maxTypes = 20
 
-func (v view) listEvents(q *query) (any, *apiError) {
-	kinds := q.many["types"]
+func (v view) listEvents(q *api.Query) (any, *api.Error) {
+	kinds := q.Many["types"]
 	if len(kinds) > maxTypes {
-		return nil, badParam("", "types", "You may only specify up to 20 event types.")
+		return nil, api.BadParam("", "types", "You may only specify up to 20 event types.")
 	}
-	if one, ok := q.one["type"]; ok {
+	if one, ok := q.One["type"]; ok {
 		if kinds != nil {
-			return nil, badParam("", "type", "You may pass either `type` or `types`, but not both.")
+			return nil, api.BadParam("", "type", "You may pass either `type` or `types`, but not both.")
 		}
 		kinds = []string{one}
 	}
-	if err := q.oneOf("delivery_success", "true", "false"); err != nil {
+	if err := q.OneOf("delivery_success", "true", "false"); err != nil {
 		return nil, err
 	}
 	stamp, oldest := v.w.sim.stamp(), v.w.sim.Now().Unix()-retention
@@ -36,7 +37,7 @@ func (v view) listEvents(q *query) (any, *apiError) {
 		if !visible(e) || kinds != nil && !matchType(kinds, e.kind) {
 			return false
 		}
-		switch q.one["delivery_success"] {
+		switch q.One["delivery_success"] {
 		case "true":
 			return e.pending.Load() == 0 && e.failed.Load() == 0
 		case "false":
@@ -54,10 +55,10 @@ func (v view) listEvents(q *query) (any, *apiError) {
 	return &wire.List{Object: "list", Data: slices.Clip(data), HasMore: more, URL: "/v1/events"}, nil
 }
 
-func (v view) getEvent(q *query) (any, *apiError) {
-	e := v.w.events.byID[q.id]
+func (v view) getEvent(q *api.Query) (any, *api.Error) {
+	e := v.w.events.byID[q.ID]
 	if e == nil || e.created < v.w.sim.Now().Unix()-retention || e.visibleAt > v.w.sim.stamp() {
-		return nil, missing(http.StatusNotFound, "event", q.id, "id")
+		return nil, api.Missing(http.StatusNotFound, "event", q.ID, "id")
 	}
 	return e.wire(), nil
 }

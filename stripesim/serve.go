@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/wire"
 )
 
 // call is one request in flight.
@@ -16,7 +19,7 @@ type call struct {
 	world    *world
 	key      *Key
 	endpoint *endpoint
-	query    *query
+	query    *api.Query
 }
 
 // ServeHTTP serves Stripe's API under /v1/ and [AdminAPI] under /_sim/.
@@ -47,11 +50,11 @@ func (s *Sim) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 func (s *Sim) answer(r *http.Request, req *Request) *Answer {
 	c := &call{Request: req}
 	if err := s.identify(r, c); err != nil {
-		return err.answer()
+		return fail(err)
 	}
 	faults := s.faults.Load()
 	if reason := s.limits.enter(faults.Limits, c.Livemode, c.Endpoint); reason != "" {
-		return rateLimited(reason).answer()
+		return fail(api.RateLimited(reason))
 	}
 	defer s.limits.leave(c.Livemode)
 	if a := s.hooks.intercept(c.Request); a != nil {
@@ -72,7 +75,7 @@ func (s *Sim) answer(r *http.Request, req *Request) *Answer {
 var versionForm = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(\.[a-z_]+)?$`)
 
 // identify sets the key, account, operation and parameters of a call, and checks the permission.
-func (s *Sim) identify(r *http.Request, c *call) (err *apiError) {
+func (s *Sim) identify(r *http.Request, c *call) (err *api.Error) {
 	if c.key, c.Livemode, err = s.authenticate(r); err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func (s *Sim) identify(r *http.Request, c *call) (err *apiError) {
 	c.Endpoint = c.endpoint.name
 	if v := r.Header.Get("Stripe-Version"); v != "" {
 		if !versionForm.MatchString(v) {
-			return badParam("", "", "Invalid Stripe API version: %s", v)
+			return api.BadParam("", "", "Invalid Stripe API version: %s", v)
 		}
 		c.Version = v
 	}
@@ -101,28 +104,31 @@ func (s *Sim) identify(r *http.Request, c *call) (err *apiError) {
 	if err := c.parse(r); err != nil {
 		return err
 	}
-	c.query.id = id
+	c.query.ID = id
 	c.Customer = c.endpoint.customer(c.world, c.query)
-	c.query.expand, err = parseExpand(c.query.many["expand"], c.endpoint.object, c.key, account)
+	c.query.Expand, err = api.ParseExpand(c.query.Many["expand"], c.endpoint.object, c.key.may,
+		func(permission string) *api.Error { return forbidden(c.key, account, permission) })
 	return err
 }
 
 // parse reads and checks the parameters, which a write has in its body.
-func (c *call) parse(r *http.Request) (err *apiError) {
+func (c *call) parse(r *http.Request) (err *api.Error) {
 	c.Query = r.URL.Query()
 	if c.endpoint.write == nil {
-		c.query, err = parseQuery(c.Query, c.endpoint.params)
+		c.query, err = api.ParseQuery(c.Query, c.endpoint.params)
 		return err
 	}
 	c.IdempotencyKey = r.Header.Get("Idempotency-Key")
 	r.Body = http.MaxBytesReader(nil, r.Body, 1<<20)
 	if r.ParseForm() != nil {
-		return badParam("", "", "Invalid request: the body is not a form.")
+		return api.BadParam("", "", "Invalid request: the body is not a form.")
 	}
 	if c.Query = r.Form; r.Method == http.MethodPost {
 		c.Query = r.PostForm
 	}
-	c.query, err = parseForm(c.Query, c.endpoint.fields)
+	if c.query, err = api.ParseForm(c.Query, c.endpoint.fields); err == nil {
+		c.query.Base = "http://" + r.Host
+	}
 	return err
 }
 
@@ -141,9 +147,9 @@ func (s *Sim) read(ctx context.Context, c *call, f *Faults) *Answer {
 	c.world.mu.RUnlock()
 	var a *Answer
 	if err != nil {
-		a = err.answer()
+		a = fail(err)
 	} else {
-		a = &Answer{Status: http.StatusOK, Body: mustJSON(object)}
+		a = &Answer{Status: http.StatusOK, Body: wire.MustJSON(object)}
 	}
 	s.hooks.hold(ctx, c.Request)
 	if !pause(ctx, after) {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"entitled/stripesim/internal/ids"
 )
 
 // PinnedVersion is the API version of the JSON in a [Truth], and the version of stripe-go v76.
@@ -125,7 +127,7 @@ func (d *draw) float() float64 {
 func (d *draw) id(prefix string, n int) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return newID(d.rng, prefix, n)
+	return ids.New(d.rng, prefix, n)
 }
 
 // New returns a simulator without customers, webhook endpoints or faults. The caller must call
@@ -141,7 +143,7 @@ func New(cfg Config) *Sim {
 		keys:      slices.Clone(cfg.Keys),
 	}
 	s.now.Store(cfg.Start.UnixNano())
-	s.draw.rng = chance(cfg.Seed, "requests")
+	s.draw.rng = ids.Chance(cfg.Seed, "requests")
 	s.log.init(cfg.LogSize)
 	s.deliveries = newDeliveries(s)
 	s.faults.Store(&Faults{})

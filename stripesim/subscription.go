@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"entitled/stripesim/internal/ids"
 )
 
 // The subscription statuses that Stripe documents. [Account.SetStatus] also takes any other string.
@@ -142,7 +144,7 @@ func (t *tx) newSubscription(p SubscriptionParams) (*subRecord, error) {
 		return nil, err
 	}
 	if p.ID == "" {
-		p.ID = newID(t.rng, "sub_1", 23)
+		p.ID = ids.New(t.rng, "sub_1", 23)
 	}
 	if t.subs[p.ID] != nil {
 		return nil, fmt.Errorf("subscription %s: already exists", p.ID)
@@ -228,7 +230,7 @@ func (t *tx) newItems(params []ItemParams, created int64) ([]Item, error) {
 			return nil, err
 		}
 		items = append(items, Item{
-			ID: newID(t.rng, "si_", 14), Price: p.Price, Quantity: cmp.Or(p.Quantity, 1),
+			ID: ids.New(t.rng, "si_", 14), Price: p.Price, Quantity: cmp.Or(p.Quantity, 1),
 			Created: created, Metadata: maps.Clone(p.Metadata),
 		})
 	}

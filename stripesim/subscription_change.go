@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/ids"
 )
 
 // change runs fn on a subscription that has not ended and updates the customer's entitlements, as
@@ -158,7 +161,7 @@ func (a *Account) SetStatus(sub, status string) error {
 // UpdateSubscription merges metadata into the subscription's. An empty value removes its key.
 func (a *Account) UpdateSubscription(sub string, metadata map[string]string) error {
 	return a.change(sub, func(t *tx, rec *subRecord) error {
-		t.updateSub(rec, func(s *Subscription) { s.Metadata = mergeMetadata(s.Metadata, metadata) })
+		t.updateSub(rec, func(s *Subscription) { s.Metadata = api.MergeMetadata(s.Metadata, metadata) })
 		return nil
 	})
 }
@@ -215,7 +218,7 @@ func (a *Account) AddItem(sub string, p ItemParams) (id string, err error) {
 			return err
 		}
 		item := Item{
-			ID: newID(t.rng, "si_", 14), Price: p.Price, Quantity: max(p.Quantity, 1),
+			ID: ids.New(t.rng, "si_", 14), Price: p.Price, Quantity: max(p.Quantity, 1),
 			Created: t.now, Metadata: maps.Clone(p.Metadata),
 		}
 		id = item.ID

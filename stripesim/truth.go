@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"entitled/stripesim/internal/api"
 	"entitled/stripesim/internal/wire"
 )
 
@@ -66,15 +67,15 @@ func (a *Account) Truth(customer string) (Truth, bool) {
 		out.Entitlements = append(out.Entitlements, e.feature.LookupKey)
 	}
 	v := view{w: w, at: now, full: true}
-	x := expansion{"customer": nil, "default_payment_method": nil}
+	x := api.Expansion{"customer": nil, "default_payment_method": nil}
 	data := make([]*wire.Subscription, 0, len(rec.subs))
 	for _, sub := range slices.Backward(rec.subs) {
 		s := sub.get()
 		data = append(data, v.subscription(s, x))
 		out.Subscriptions = append(out.Subscriptions, s.clone())
 	}
-	out.SubscriptionsJSON = mustJSON(&wire.List{Object: "list", Data: data, URL: "/v1/subscriptions"})
-	out.CustomerJSON = mustJSON(v.customer(c, nil))
+	out.SubscriptionsJSON = wire.MustJSON(&wire.List{Object: "list", Data: data, URL: "/v1/subscriptions"})
+	out.CustomerJSON = wire.MustJSON(v.customer(c, nil))
 	return out, true
 }
 

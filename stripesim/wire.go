@@ -34,20 +34,6 @@ func (t *tx) wirePrice(p *price) any          { return t.view().price(p, nil) }
 func (t *tx) wireInvoice(i *invoice) any      { return t.view().invoice(i, nil) }
 func (t *tx) wireSummary(c *Customer) any     { return t.view().summary(c) }
 
-func strOrNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-func intOrNull(u int64) *int64 {
-	if u == 0 {
-		return nil
-	}
-	return &u
-}
-
 func metadata(m map[string]string) map[string]string {
 	if m == nil {
 		return map[string]string{}

@@ -3,10 +3,11 @@ package stripesim
 import (
 	"strconv"
 
+	"entitled/stripesim/internal/api"
 	"entitled/stripesim/internal/wire"
 )
 
-func (v view) product(p *product, _ expansion) *wire.Product {
+func (v view) product(p *product, _ api.Expansion) *wire.Product {
 	return &wire.Product{
 		ID: p.ID, Object: "product", Active: p.Active, Created: p.Created, Features: []wire.FeatureName{},
 		Images: []string{}, Livemode: v.w.scope.live, Metadata: metadata(p.Metadata), Name: p.Name,
@@ -14,13 +15,13 @@ func (v view) product(p *product, _ expansion) *wire.Product {
 	}
 }
 
-func (v view) price(p *price, x expansion) *wire.Price {
+func (v view) price(p *price, x api.Expansion) *wire.Price {
 	return &wire.Price{
 		ID: p.ID, Object: "price", Active: p.Active, BillingScheme: "per_unit", Created: p.Created,
-		Currency: p.Currency, Livemode: v.w.scope.live, LookupKey: strOrNull(p.LookupKey),
-		Metadata: metadata(p.Metadata), Nickname: strOrNull(p.Nickname),
-		Product: ref(p.Product, x.has("product"), func() any {
-			return v.product(v.w.products[p.Product].asOf(v.at), x.of("product"))
+		Currency: p.Currency, Livemode: v.w.scope.live, LookupKey: wire.StrOrNull(p.LookupKey),
+		Metadata: metadata(p.Metadata), Nickname: wire.StrOrNull(p.Nickname),
+		Product: ref(p.Product, x.Has("product"), func() any {
+			return v.product(v.w.products[p.Product].asOf(v.at), x.Of("product"))
 		}),
 		Recurring:   wire.Recurring{Interval: p.Interval, IntervalCount: p.IntervalCount, UsageType: "licensed"},
 		TaxBehavior: "unspecified", Type: "recurring", UnitAmount: p.UnitAmount,
@@ -28,11 +29,11 @@ func (v view) price(p *price, x expansion) *wire.Price {
 	}
 }
 
-func (v view) entitlement(e *activeEntitlement, x expansion) *wire.Entitlement {
+func (v view) entitlement(e *activeEntitlement, x api.Expansion) *wire.Entitlement {
 	f := e.feature
 	return &wire.Entitlement{
 		ID: e.id, Object: "entitlements.active_entitlement", Livemode: v.w.scope.live, LookupKey: f.LookupKey,
-		Feature: ref(f.ID, x.has("feature"), func() any { return v.feature(f) }),
+		Feature: ref(f.ID, x.Has("feature"), func() any { return v.feature(f) }),
 	}
 }
 

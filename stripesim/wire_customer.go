@@ -1,25 +1,31 @@
 package stripesim
 
-import "entitled/stripesim/internal/wire"
+import (
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/ids"
+	"entitled/stripesim/internal/wire"
+)
 
 // customer renders a customer; a deleted one has only a few fields.
-func (v view) customer(c *Customer, x expansion) any {
+func (v view) customer(c *Customer, x api.Expansion) any {
 	if c.Deleted {
 		return &wire.Deleted{ID: c.ID, Object: "customer", Deleted: true}
 	}
 	out := &wire.Customer{
 		ID: c.ID, Object: "customer", Created: c.Created, Delinquent: c.Delinquent,
-		Description: strOrNull(c.Description), Email: strOrNull(c.Email), Phone: strOrNull(c.Phone), InvoicePrefix: prefixOf(c.ID), Livemode: v.w.scope.live,
-		Metadata: metadata(c.Metadata), Name: strOrNull(c.Name), NextInvoiceSequence: 1,
+		Description: wire.StrOrNull(c.Description), Email: wire.StrOrNull(c.Email),
+		Phone:         wire.StrOrNull(c.Phone),
+		InvoicePrefix: prefixOf(c.ID), Livemode: v.w.scope.live,
+		Metadata: metadata(c.Metadata), Name: wire.StrOrNull(c.Name), NextInvoiceSequence: 1,
 		PreferredLocales: []string{}, TaxExempt: "none",
 	}
-	settings := x.of("invoice_settings")
-	expanded := settings.has("default_payment_method")
+	settings := x.Of("invoice_settings")
+	expanded := settings.Has("default_payment_method")
 	out.InvoiceSettings.DefaultPaymentMethod = ref(c.DefaultPaymentMethod, expanded, func() any {
-		return v.method(v.w.methods[c.DefaultPaymentMethod].asOf(v.at), settings.of("default_payment_method"))
+		return v.method(v.w.methods[c.DefaultPaymentMethod].asOf(v.at), settings.Of("default_payment_method"))
 	})
-	if x.has("subscriptions") {
-		out.Subscriptions = v.currentSubscriptions(c, x.of("subscriptions"))
+	if x.Has("subscriptions") {
+		out.Subscriptions = v.currentSubscriptions(c, x.Of("subscriptions"))
 	}
 	return out
 }
@@ -28,7 +34,7 @@ func (v view) customer(c *Customer, x expansion) any {
 func prefixOf(id string) string {
 	const hex = "0123456789ABCDEF"
 	b := make([]byte, 8)
-	for i, h := 0, hash64(0, id); i < len(b); i, h = i+1, h>>4 {
+	for i, h := 0, ids.Hash(0, id); i < len(b); i, h = i+1, h>>4 {
 		b[i] = hex[h&15]
 	}
 	return string(b)
@@ -36,7 +42,7 @@ func prefixOf(id string) string {
 
 // currentSubscriptions returns the inline list of a customer: the 10 newest subscriptions that have
 // not ended.
-func (v view) currentSubscriptions(c *Customer, x expansion) *wire.List {
+func (v view) currentSubscriptions(c *Customer, x api.Expansion) *wire.List {
 	const inline = 10
 	data := []*wire.Subscription{}
 	list := &wire.List{Object: "list", URL: "/v1/customers/" + c.ID + "/subscriptions"}
@@ -50,18 +56,18 @@ func (v view) currentSubscriptions(c *Customer, x expansion) *wire.List {
 			list.HasMore = true
 			break
 		}
-		data = append(data, v.subscription(s, x.of("data")))
+		data = append(data, v.subscription(s, x.Of("data")))
 	}
 	list.Data = data
 	return list
 }
 
-func (v view) method(m *paymentMethod, x expansion) *wire.Method {
+func (v view) method(m *paymentMethod, x api.Expansion) *wire.Method {
 	out := &wire.Method{
 		ID: m.ID, Object: "payment_method", Created: m.Created, Livemode: v.w.scope.live,
 		Metadata: map[string]string{}, Type: m.Type,
-		Customer: ref(m.Customer, x.has("customer"), func() any {
-			return v.customer(v.w.custs[m.Customer].asOf(v.at), x.of("customer"))
+		Customer: ref(m.Customer, x.Has("customer"), func() any {
+			return v.customer(v.w.custs[m.Customer].asOf(v.at), x.Of("customer"))
 		}),
 	}
 	switch m.Type {
@@ -70,9 +76,9 @@ func (v view) method(m *paymentMethod, x expansion) *wire.Method {
 			Brand: m.Brand, Country: "US", ExpMonth: 8, ExpYear: 2034, Funding: "credit", Last4: m.Last4,
 		}
 	case "sepa_debit":
-		out.SEPA = &wire.Bank{BankName: strOrNull(m.Brand), Last4: m.Last4}
+		out.SEPA = &wire.Bank{BankName: wire.StrOrNull(m.Brand), Last4: m.Last4}
 	case "us_bank_account":
-		out.USBank = &wire.Bank{BankName: strOrNull(m.Brand), Last4: m.Last4}
+		out.USBank = &wire.Bank{BankName: wire.StrOrNull(m.Brand), Last4: m.Last4}
 	case "link":
 		out.Link = &wire.Link{}
 	}

@@ -1,24 +1,28 @@
 package stripesim
 
-import "entitled/stripesim/internal/wire"
+import (
+	"entitled/stripesim/internal/api"
+	"entitled/stripesim/internal/ids"
+	"entitled/stripesim/internal/wire"
+)
 
 // The objects below exist only in events and, for an invoice, as an expanded latest_invoice.
 
-func (v view) invoice(i *invoice, x expansion) *wire.Invoice {
+func (v view) invoice(i *invoice, x api.Expansion) *wire.Invoice {
 	out := &wire.Invoice{
 		ID: i.id, Object: "invoice", AmountDue: i.amount, AmountRemaining: i.amount,
 		AttemptCount: i.attempts, Attempted: i.attempts > 0, AutoAdvance: i.status == "open",
 		BillingReason: i.reason, CollectionMethod: "charge_automatically", Created: i.created,
 		Currency: i.currency,
-		Customer: ref(i.customer, x.has("customer"), func() any {
-			return v.customer(v.w.custs[i.customer].asOf(v.at), x.of("customer"))
+		Customer: ref(i.customer, x.Has("customer"), func() any {
+			return v.customer(v.w.custs[i.customer].asOf(v.at), x.Of("customer"))
 		}),
-		Livemode: v.w.scope.live, Metadata: map[string]string{}, NextPaymentAttempt: intOrNull(i.finalizeAt),
+		Livemode: v.w.scope.live, Metadata: map[string]string{}, NextPaymentAttempt: wire.IntOrNull(i.finalizeAt),
 		PeriodStart: i.periodStart, PeriodEnd: i.periodEnd,
 		Status: i.status, Subtotal: i.amount, Total: i.amount,
 	}
 	if i.status != "draft" {
-		out.Number = strOrNull(prefixOf(i.id) + "-0001")
+		out.Number = wire.StrOrNull(prefixOf(i.id) + "-0001")
 	}
 	if i.status == "paid" {
 		out.AmountPaid, out.AmountRemaining = i.amount, 0
@@ -33,15 +37,15 @@ func (v view) invoice(i *invoice, x expansion) *wire.Invoice {
 		return out
 	}
 	paid := i.status == "paid"
-	out.Paid, out.PaymentIntent, out.Subscription = &paid, strOrNull(i.paymentIntent), i.subscription
+	out.Paid, out.PaymentIntent, out.Subscription = &paid, wire.StrOrNull(i.paymentIntent), i.subscription
 	return out
 }
 
 func (t *tx) wireIntent(rec *subRecord, i *invoice, status string) *wire.Intent {
 	out := &wire.Intent{
 		ID: i.paymentIntent, Object: "payment_intent", Amount: i.amount, Created: i.created,
-		Currency: i.currency, Customer: strOrNull(i.customer), Livemode: t.scope.live,
-		Metadata: map[string]string{}, PaymentMethod: strOrNull(t.methodFor(rec)),
+		Currency: i.currency, Customer: wire.StrOrNull(i.customer), Livemode: t.scope.live,
+		Metadata: map[string]string{}, PaymentMethod: wire.StrOrNull(t.methodFor(rec)),
 		Types: []string{"card"}, Status: status,
 	}
 	if status == "succeeded" {
@@ -59,13 +63,13 @@ func (t *tx) methodFor(rec *subRecord) string {
 
 func (t *tx) wireCharge(rec *subRecord, i *invoice, ok bool) *wire.Charge {
 	out := &wire.Charge{
-		ID: newID(t.rng, "ch_3", 23), Object: "charge", Amount: i.amount, Captured: ok, Created: t.now,
-		Currency: i.currency, Customer: strOrNull(i.customer), Livemode: t.scope.live,
-		Metadata: map[string]string{}, Paid: ok, PaymentIntent: strOrNull(i.paymentIntent),
-		PaymentMethod: strOrNull(t.methodFor(rec)), Status: "succeeded",
+		ID: ids.New(t.rng, "ch_3", 23), Object: "charge", Amount: i.amount, Captured: ok, Created: t.now,
+		Currency: i.currency, Customer: wire.StrOrNull(i.customer), Livemode: t.scope.live,
+		Metadata: map[string]string{}, Paid: ok, PaymentIntent: wire.StrOrNull(i.paymentIntent),
+		PaymentMethod: wire.StrOrNull(t.methodFor(rec)), Status: "succeeded",
 	}
 	if !ok {
-		out.Status, out.FailureCode = "failed", strOrNull("card_declined")
+		out.Status, out.FailureCode = "failed", wire.StrOrNull("card_declined")
 	}
 	return out
 }
@@ -76,7 +80,7 @@ func (t *tx) wireProration(rec *subRecord, p *price, sign int64) *wire.Proration
 	s := rec.get()
 	rest, whole := max(s.CurrentPeriodEnd-t.now, 0), max(s.CurrentPeriodEnd-s.CurrentPeriodStart, 1)
 	return &wire.Proration{
-		ID: newID(t.rng, "ii_1", 23), Object: "invoiceitem", Currency: p.Currency, Customer: s.Customer,
+		ID: ids.New(t.rng, "ii_1", 23), Object: "invoiceitem", Currency: p.Currency, Customer: s.Customer,
 		Amount: sign * p.UnitAmount * s.Items[0].Quantity * rest / whole, Date: t.now, Livemode: t.scope.live,
 		Period: wire.Period{Start: t.now, End: s.CurrentPeriodEnd}, Proration: true, Subscription: s.ID,
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"entitled/stripesim/internal/idempotency"
+	"entitled/stripesim/internal/ids"
 )
 
 // scope identifies one world: an account in one mode. Worlds share no objects.
@@ -53,8 +54,12 @@ type world struct {
 	byLookup map[string]*feature
 	events   eventLog
 	search   searchIndex
-	keys     idempotency.Keys
-	due      dueHeap
+	portals  map[string]portal
+	sessions map[string]*sessionRecord
+	// sessionList has all checkout sessions, openSessions the open ones.
+	sessionList, openSessions []*sessionRecord
+	keys                      idempotency.Keys
+	due                       dueHeap
 }
 
 func newWorld(s *Sim, sc scope) *world {
@@ -65,13 +70,15 @@ func newWorld(s *Sim, sc scope) *world {
 	return &world{
 		sim:      s,
 		scope:    sc,
-		rng:      chance(s.cfg.Seed, "world", sc.account, mode),
+		rng:      ids.Chance(s.cfg.Seed, "world", sc.account, mode),
 		custs:    map[string]*custRecord{},
 		subs:     map[string]*subRecord{},
 		methods:  map[string]*methodRecord{},
 		products: map[string]*productRecord{},
 		prices:   map[string]*priceRecord{},
 		byLookup: map[string]*feature{},
+		sessions: map[string]*sessionRecord{},
+		portals:  map[string]portal{},
 		events:   eventLog{byID: map[string]*event{}},
 	}
 }
@@ -144,7 +151,7 @@ func (a *Account) step(fn func(t *tx) error) error {
 	defer w.mu.Unlock()
 	t := w.begin(w.sim.Now().Unix())
 	t.silent = a.silent
-	t.request = newID(w.rng, "req_", 14)
+	t.request = ids.New(w.rng, "req_", 14)
 	if err := fn(t); err != nil {
 		return err
 	}

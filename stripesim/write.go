@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 
+	"entitled/stripesim/internal/api"
 	"entitled/stripesim/internal/idempotency"
+	"entitled/stripesim/internal/wire"
 )
 
 // write answers a request that changes the state. Under an Idempotency-Key it answers the same again
@@ -16,7 +18,7 @@ func (s *Sim) write(ctx context.Context, c *call, f *Faults) *Answer {
 		return struck // before the execution, so nothing is saved
 	}
 	if len(key) > idempotency.MaxKey {
-		return badParam("", "", "Idempotency keys can be up to %d characters long.", idempotency.MaxKey).answer()
+		return fail(api.BadParam("", "", "Idempotency keys can be up to %d characters long.", idempotency.MaxKey))
 	}
 	if key == "" {
 		a, _ := s.execute(ctx, c, f, struck)
@@ -32,9 +34,9 @@ func (s *Sim) write(ctx context.Context, c *call, f *Faults) *Answer {
 			"Idempotent-Replayed": {"true"}, "Original-Request": {found.Answer.Request}, "Idempotency-Key": {key},
 		}}
 	case idempotency.InFlight:
-		return keyInUse(key).answer()
+		return fail(keyInUse(key))
 	case idempotency.OtherPath, idempotency.OtherParams:
-		return keyMisused(key, path, found.Path, outcome == idempotency.OtherPath).answer()
+		return fail(keyMisused(key, path, found.Path, outcome == idempotency.OtherPath))
 	}
 	a, begun := s.execute(ctx, c, f, struck)
 	if !begun {
@@ -65,16 +67,16 @@ func (s *Sim) execute(ctx context.Context, c *call, f *Faults, struck *Answer) (
 	}
 	object, err := c.run()
 	if err != nil {
-		a = err.answer()
+		a = fail(err)
 	} else {
-		a = &Answer{Status: http.StatusOK, Body: mustJSON(object)}
+		a = &Answer{Status: http.StatusOK, Body: wire.MustJSON(object)}
 	}
 	s.hooks.hold(ctx, c.Request)
 	pause(ctx, after)
 	lucky := func(share float64) bool { return share > 0 && s.draw.float() < share }
 	switch {
 	case err == nil && lucky(f.Error500After):
-		a = serverError(http.StatusInternalServerError).answer()
+		a = fail(api.ServerError(http.StatusInternalServerError))
 	case err == nil && lucky(f.ResetAfter):
 		a.Status, a.Reset = 0, true
 	case lucky(f.Truncate):
@@ -85,7 +87,7 @@ func (s *Sim) execute(ctx context.Context, c *call, f *Faults, struck *Answer) (
 }
 
 // run applies the change as one step and renders the object.
-func (c *call) run() (any, *apiError) {
+func (c *call) run() (any, *api.Error) {
 	w := c.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,11 +101,9 @@ func (c *call) run() (any, *apiError) {
 	return object, nil
 }
 
-const typeIdempotency = "idempotency_error"
-
-func keyInUse(key string) *apiError {
-	return &apiError{
-		status: http.StatusConflict, Type: typeIdempotency, Code: "idempotency_key_in_use",
+func keyInUse(key string) *api.Error {
+	return &api.Error{
+		Status: http.StatusConflict, Type: api.TypeIdempotency, Code: "idempotency_key_in_use",
 		DocURL: "https://stripe.com/docs/error-codes/idempotency-key-in-use",
 		Message: "There is currently another in-progress request using this Idempotent Key (that probably means you " +
 			"submitted twice, and the other request is still going through): " + key +
@@ -111,8 +111,8 @@ func keyInUse(key string) *apiError {
 	}
 }
 
-func keyMisused(key, path, first string, otherPath bool) *apiError {
-	e := &apiError{status: http.StatusBadRequest, Type: typeIdempotency}
+func keyMisused(key, path, first string, otherPath bool) *api.Error {
+	e := &api.Error{Status: http.StatusBadRequest, Type: api.TypeIdempotency}
 	if otherPath {
 		e.Message = fmt.Sprintf("Keys for idempotent requests can only be used for the same endpoint they were first "+
 			"used for ('%s' vs '%s'). Try using a key other than '%s' if you meant to execute a different request.",

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"entitled/stripesim/internal/api"
 	"entitled/stripesim/internal/searchquery"
 	"entitled/stripesim/internal/wire"
 )
@@ -14,7 +15,7 @@ var customerFields = []string{"email", "name", "description", "phone", "metadata
 
 // customerWrites returns the operations that change customers, and the search.
 func customerWrites() []*endpoint {
-	byPath := func(_ *world, q *query) string { return q.id }
+	byPath := func(_ *world, q *api.Query) string { return q.ID }
 	return []*endpoint{
 		{
 			name: "POST /v1/customers", permission: "rak_customer_write", object: "customer",
@@ -30,74 +31,74 @@ func customerWrites() []*endpoint {
 		},
 		{
 			name: "GET /v1/customers/search", permission: "rak_customer_read", object: "list:customer",
-			params: params{"query": scalar, "limit": scalar, "page": scalar},
+			params: api.Params{"query": api.Scalar, "limit": api.Scalar, "page": api.Scalar},
 			read:   view.searchCustomers, customer: noCustomer,
 		},
 	}
 }
 
-// change applies the fields of a request to a customer.
-func (q *query) change(c *Customer) *apiError {
+// changeCustomer applies the fields of a request to a customer.
+func changeCustomer(q *api.Query, c *Customer) *api.Error {
 	for name, field := range map[string]*string{
 		"email": &c.Email, "name": &c.Name, "description": &c.Description, "phone": &c.Phone,
 	} {
-		if value, ok := q.form[name]; ok {
+		if value, ok := q.Form[name]; ok {
 			*field = value
 		}
 	}
 	if c.Email != "" && !strings.Contains(c.Email, "@") {
-		return badParam("email_invalid", "email", "Invalid email address: %s", c.Email)
+		return api.BadParam("email_invalid", "email", "Invalid email address: %s", c.Email)
 	}
-	if raw, ok := q.form["metadata"]; ok { // an empty value removes all
+	if raw, ok := q.Form["metadata"]; ok { // an empty value removes all
 		if raw != "" {
-			return badParam("", "metadata", "Invalid hash")
+			return api.BadParam("", "metadata", "Invalid hash")
 		}
 		c.Metadata = nil
 	}
-	var err *apiError
-	c.Metadata, err = q.mergedMetadata("metadata", c.Metadata)
+	var err *api.Error
+	c.Metadata, err = q.MergedMetadata("metadata", c.Metadata)
 	return err
 }
 
-func writeNewCustomer(t *tx, v view, q *query) (any, *apiError) {
+func writeNewCustomer(t *tx, v view, q *api.Query) (any, *api.Error) {
 	var c Customer
-	if err := q.change(&c); err != nil {
+	if err := changeCustomer(q, &c); err != nil {
 		return nil, err
 	}
 	rec, err := t.newCustomer(CustomerParams{
 		Email: c.Email, Name: c.Name, Description: c.Description, Phone: c.Phone, Metadata: c.Metadata,
 	})
 	if err != nil {
-		return nil, badParam("", "", "%v", err)
+		return nil, api.BadParam("", "", "%v", err)
 	}
 	t.emit("customer.created", t.wireCustomer(rec.get()), nil)
-	return v.customer(rec.get(), q.expand), nil
+	return v.customer(rec.get(), q.Expand), nil
 }
 
 // livingCustomer returns the customer that a path names. Stripe does not find a deleted one either.
-func (t *tx) livingCustomer(id string) (*custRecord, *apiError) {
+func (t *tx) livingCustomer(id string) (*custRecord, *api.Error) {
 	rec := t.custs[id]
 	if rec == nil || rec.get().Deleted {
-		return nil, missing(http.StatusNotFound, "customer", id, "id")
+		return nil, api.Missing(http.StatusNotFound, "customer", id, "id")
 	}
 	return rec, nil
 }
 
-func writeCustomer(t *tx, v view, q *query) (any, *apiError) {
-	rec, err := t.livingCustomer(q.id)
+func writeCustomer(t *tx, v view, q *api.Query) (any, *api.Error) {
+	rec, err := t.livingCustomer(q.ID)
 	if err != nil {
 		return nil, err
 	}
 	next := *rec.get()
-	if err := q.change(&next); err != nil {
+	if err := changeCustomer(q, &next); err != nil {
 		return nil, err
 	}
 	t.updateCustomer(rec, func(c *Customer) { *c = next })
-	return v.customer(rec.get(), q.expand), nil
+	return v.customer(rec.get(), q.Expand), nil
 }
 
-func writeDeleteCustomer(t *tx, v view, q *query) (any, *apiError) {
-	rec, err := t.livingCustomer(q.id)
+func writeDeleteCustomer(t *tx, v view, q *api.Query) (any, *api.Error) {
+	rec, err := t.livingCustomer(q.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -149,20 +150,20 @@ func (s *searchIndex) asOf(until int64) map[*custRecord]*Customer {
 
 // searchCustomers answers from the index, so it may show customers that are deleted by now, and
 // values that have changed. A page is the number of customers before it.
-func (v view) searchCustomers(q *query) (any, *apiError) {
-	text, ok := q.one["query"]
+func (v view) searchCustomers(q *api.Query) (any, *api.Error) {
+	text, ok := q.One["query"]
 	if !ok {
-		return nil, badParam("parameter_missing", "query", "Missing required param: query.")
+		return nil, api.BadParam("parameter_missing", "query", "Missing required param: query.")
 	}
 	query, err := searchquery.Parse(text, []string{"created"},
 		[]string{"email", "name", "phone", "metadata"})
 	if err != nil {
-		return nil, badParam("", "query", "We were unable to parse your search query: %v.", err)
+		return nil, api.BadParam("", "query", "We were unable to parse your search query: %v.", err)
 	}
 	skip := 0
-	if raw, ok := q.one["page"]; ok {
+	if raw, ok := q.One["page"]; ok {
 		if skip, err = strconv.Atoi(raw); err != nil || skip < 0 {
-			return nil, badParam("", "page", "Invalid page token.")
+			return nil, api.BadParam("", "page", "Invalid page token.")
 		}
 	}
 	was := v.w.search.asOf(v.w.sim.Now().Unix() - v.w.searchLag())
@@ -179,12 +180,12 @@ func (v view) searchCustomers(q *query) (any, *apiError) {
 		if n++; n <= skip {
 			continue
 		}
-		if len(data) == q.limit {
-			next := strconv.Itoa(skip + q.limit)
+		if len(data) == q.Limit {
+			next := strconv.Itoa(skip + q.Limit)
 			out.HasMore, out.NextPage = true, &next
 			break
 		}
-		data = append(data, v.customer(c, q.expand.of("data")))
+		data = append(data, v.customer(c, q.Expand.Of("data")))
 	}
 	out.Data = data
 	return out, nil

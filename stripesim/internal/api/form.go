@@ -1,4 +1,4 @@
-package stripesim
+package api
 
 import (
 	"maps"
@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// parseForm checks the parameters of a write: each must match one of the patterns, such as
+// ParseForm checks the parameters of a write: each must match one of the patterns, such as
 // "line_items[#][price]" (# is a number) and "metadata[*]" (* is a key). An empty value unsets.
-func parseForm(values url.Values, patterns []string) (*query, *apiError) {
-	q := &query{form: map[string]string{}, many: map[string][]string{}}
+func ParseForm(values url.Values, patterns []string) (*Query, *Error) {
+	q := &Query{Form: map[string]string{}, Many: map[string][]string{}}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		name, _, _ := strings.Cut(key, "[")
 		switch {
 		case name == "expand":
-			q.many[name] = append(q.many[name], values[key]...)
+			q.Many[name] = append(q.Many[name], values[key]...)
 			continue
 		case !slices.ContainsFunc(patterns, func(p string) bool { return fits(key, p) }):
-			return nil, badParam("parameter_unknown", key, "Received unknown parameter: %s", key)
+			return nil, BadParam("parameter_unknown", key, "Received unknown parameter: %s", key)
 		}
-		q.form[key] = values[key][len(values[key])-1]
+		q.Form[key] = values[key][len(values[key])-1]
 	}
 	return q, nil
 }
@@ -49,10 +49,10 @@ const (
 	maxMetadataValue = 500
 )
 
-// metadata returns the metadata under a name, such as "metadata" or "subscription_data[metadata]".
-func (q *query) metadata(name string) (map[string]string, *apiError) {
+// Metadata returns the metadata under a name, such as "metadata" or "subscription_data[metadata]".
+func (q *Query) Metadata(name string) (map[string]string, *Error) {
 	found := map[string]string{}
-	for key, value := range q.form {
+	for key, value := range q.Form {
 		inner, ok := strings.CutPrefix(key, name+"[")
 		if !ok {
 			continue
@@ -60,10 +60,10 @@ func (q *query) metadata(name string) (map[string]string, *apiError) {
 		inner = strings.TrimSuffix(inner, "]")
 		switch {
 		case len([]rune(inner)) > maxMetadataKey:
-			return nil, badParam("", name, "Metadata keys can be up to %d characters long. Invalid key: %s",
+			return nil, BadParam("", name, "Metadata keys can be up to %d characters long. Invalid key: %s",
 				maxMetadataKey, inner)
 		case len([]rune(value)) > maxMetadataValue:
-			return nil, badParam("", name, "Metadata values can have up to %d characters, but you passed in a value "+
+			return nil, BadParam("", name, "Metadata values can have up to %d characters, but you passed in a value "+
 				"that is %d characters. Invalid value: %s", maxMetadataValue, len([]rune(value)), value)
 		}
 		found[inner] = value
@@ -72,14 +72,28 @@ func (q *query) metadata(name string) (map[string]string, *apiError) {
 }
 
 // mergedMetadata merges what a request sends into what there is.
-func (q *query) mergedMetadata(name string, old map[string]string) (map[string]string, *apiError) {
-	changes, err := q.metadata(name)
+func (q *Query) MergedMetadata(name string, old map[string]string) (map[string]string, *Error) {
+	changes, err := q.Metadata(name)
 	if err != nil {
 		return nil, err
 	}
-	merged := mergeMetadata(old, changes)
+	merged := MergeMetadata(old, changes)
 	if len(merged) > maxMetadata {
-		return nil, badParam("", name, "You can only specify up to %d metadata keys.", maxMetadata)
+		return nil, BadParam("", name, "You can only specify up to %d metadata keys.", maxMetadata)
 	}
 	return merged, nil
+}
+
+// MergeMetadata returns old with the changes; an empty value removes its key.
+func MergeMetadata(old, changes map[string]string) map[string]string {
+	next := make(map[string]string, len(old)+len(changes))
+	maps.Copy(next, old)
+	for k, v := range changes {
+		if v == "" {
+			delete(next, k)
+		} else {
+			next[k] = v
+		}
+	}
+	return next
 }

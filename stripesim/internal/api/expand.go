@@ -1,19 +1,21 @@
-package stripesim
+package api
 
 import (
 	"slices"
 	"strings"
 )
 
-// expansion is the tree of the properties that a request expands to objects.
-type expansion map[string]expansion
+// Expansion is the tree of the properties that a request expands to objects.
+type Expansion map[string]Expansion
 
-func (x expansion) has(name string) bool {
+// Has reports whether a property is expanded.
+func (x Expansion) Has(name string) bool {
 	_, ok := x[name]
 	return ok
 }
 
-func (x expansion) of(name string) expansion { return x[name] }
+// Of returns the expansions below a property.
+func (x Expansion) Of(name string) Expansion { return x[name] }
 
 // property is one edge of the object graph. A path may end only at an expandable property; the
 // others are always objects, and a path may go through them.
@@ -31,7 +33,7 @@ func shapes(object string) map[string]property {
 	method := property{"payment_method", true, "rak_payment_method_read"}
 	switch object {
 	case "list:subscription", "list:customer", "list:subscription_item", "list:price", "list:product",
-		"list:entitlement", "list:event":
+		"list:entitlement", "list:event", "list:session":
 		return map[string]property{"data": {object: strings.TrimPrefix(object, "list:")}}
 	case "subscription":
 		return map[string]property{
@@ -71,16 +73,18 @@ func shapes(object string) map[string]property {
 // maxExpandDepth is Stripe's limit on the levels of a path.
 const maxExpandDepth = 4
 
-// parseExpand checks each path against the object and the key's permissions.
-func parseExpand(paths []string, object string, k *Key, account string) (expansion, *apiError) {
+// ParseExpand checks each path against the object and the permissions.
+func ParseExpand(
+	paths []string, object string, may func(permission string) bool, forbidden func(permission string) *Error,
+) (Expansion, *Error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
-	root := expansion{}
+	root := Expansion{}
 	for _, path := range paths {
 		steps := strings.Split(path, ".")
 		if len(steps) > maxExpandDepth {
-			return nil, badParam("", "expand", "You cannot expand more than 4 levels of a property. Property: %s", path)
+			return nil, BadParam("", "expand", "You cannot expand more than 4 levels of a property. Property: %s", path)
 		}
 		at, x := object, root
 		for i, step := range steps {
@@ -88,11 +92,11 @@ func parseExpand(paths []string, object string, k *Key, account string) (expansi
 			if !ok || i == len(steps)-1 && !p.expandable {
 				return nil, notExpandable(path, steps, object)
 			}
-			if p.permission != "" && !k.may(p.permission) {
-				return nil, forbidden(k, account, p.permission)
+			if p.permission != "" && !may(p.permission) {
+				return nil, forbidden(p.permission)
 			}
 			if x[step] == nil {
-				x[step] = expansion{}
+				x[step] = Expansion{}
 			}
 			at, x = p.object, x[step]
 		}
@@ -100,8 +104,8 @@ func parseExpand(paths []string, object string, k *Key, account string) (expansi
 	return root, nil
 }
 
-func notExpandable(path string, steps []string, object string) *apiError {
-	e := badParam("", "expand", "This property cannot be expanded (%s).", path)
+func notExpandable(path string, steps []string, object string) *Error {
+	e := BadParam("", "expand", "This property cannot be expanded (%s).", path)
 	inner, isList := strings.CutPrefix(object, "list:")
 	if isList && !slices.Contains(steps, "data") && shapes(inner)[steps[0]].expandable {
 		e.Message += " You may want to try expanding 'data." + path + "' instead."
