@@ -13,6 +13,9 @@ type Customers struct {
 	// Snapshots are of known customers. Nil and zero snapshots stand for unknown customers and
 	// count for nothing.
 	Snapshots []*Snapshot
+	// Revisions are those of the bucket's newest entries of Snapshots, in their order, if
+	// [Client.Customers] found them; else nil. No answer depends on them.
+	Revisions []uint64
 	// Default is the grant of the plans document for every customer. It answers if no customer is
 	// known; the snapshot of a known customer has its own copy. Nil if there is none.
 	Default *Grant
@@ -57,7 +60,7 @@ type Answer struct {
 func (c Customers) Keys() []string {
 	keys := make([]string, 0, len(c.Snapshots))
 	for _, s := range c.Snapshots {
-		if s.known() {
+		if s.isKnown() {
 			keys = append(keys, Key(s.Account, s.Customer))
 		}
 	}
@@ -66,31 +69,55 @@ func (c Customers) Keys() []string {
 }
 
 // Has reports whether some live grant lists the feature.
-func (c Customers) Has(feature string, now time.Time) bool { return now.Unix() < c.featureEnd(feature) }
+func (c Customers) Has(feature string, now time.Time) bool {
+	return now.Unix() < c.group().featureEnd(feature)
+}
+
+// Allowed reports whether some grant other than the default is live.
+func (c Customers) Allowed(now time.Time) bool { return now.Unix() < c.group().accessEnd() }
+
+func (c Customers) group() group[*Snapshot] { return group[*Snapshot]{c.Snapshots, c.Default} }
+
+// A holder is what readers need to know about one customer: of its snapshot, or of the client's
+// entry.
+type holder interface {
+	*Snapshot | *entry
+	isKnown() bool
+	isDeleted() bool
+	owner() string
+	count() int
+	grant(i int) Grant
+	featureEnd(feature string) int64
+	accessEnd() int64
+}
+
+// A group is the holders that answer together, and the default. Its readers are those of
+// [Customers].
+type group[H holder] struct {
+	all      []H
+	standard *Grant
+}
 
 // featureEnd is when the last grant that lists the feature ends.
-func (c Customers) featureEnd(feature string) int64 {
+func (c group[H]) featureEnd(feature string) int64 {
 	end, known := never, false
-	for _, s := range c.Snapshots {
-		if s.known() {
-			end, known = max(end, s.featureEnd(feature)), true
+	for _, h := range c.all {
+		if h.isKnown() {
+			end, known = max(end, h.featureEnd(feature)), true
 		}
 	}
-	if !known && c.Default != nil && c.Default.has(feature) {
-		end = c.Default.end()
+	if !known && c.standard != nil && c.standard.has(feature) {
+		end = c.standard.end()
 	}
 	return end
 }
 
-// Allowed reports whether some grant other than the default is live.
-func (c Customers) Allowed(now time.Time) bool { return now.Unix() < c.accessEnd() }
-
 // accessEnd is when the last grant other than the default ends.
-func (c Customers) accessEnd() int64 {
+func (c group[H]) accessEnd() int64 {
 	end := never
-	for _, s := range c.Snapshots {
-		if s.known() {
-			end = max(end, s.accessEnd())
+	for _, h := range c.all {
+		if h.isKnown() {
+			end = max(end, h.accessEnd())
 		}
 	}
 	return end
@@ -100,19 +127,24 @@ func (c Customers) accessEnd() int64 {
 // without one) plus the sum of the live adds. It stops at [MaxLimit]. Known reports whether some
 // live grant names the limit at all.
 func (c Customers) Limit(name string, now time.Time) (limit Limit, known bool) {
+	return c.group().limit(name, now)
+}
+
+func (c group[H]) limit(name string, now time.Time) (limit Limit, known bool) {
 	var sum total
 	found := false
-	for _, s := range c.Snapshots {
-		if !s.known() {
+	for _, h := range c.all {
+		if !h.isKnown() {
 			continue
 		}
 		found = true
-		for i := range s.Grants {
-			sum.count(&s.Grants[i], name, now)
+		for i := range h.count() {
+			g := h.grant(i)
+			sum.count(&g, name, now)
 		}
 	}
-	if !found && c.Default != nil {
-		sum.count(c.Default, name, now)
+	if !found && c.standard != nil {
+		sum.count(c.standard, name, now)
 	}
 	return sum.most.plus(sum.adds), sum.known
 }
@@ -137,31 +169,32 @@ func (t *total) count(g *Grant, name string, now time.Time) {
 
 // Decide answers as [Customers.Has], and says why.
 func (c Customers) Decide(feature string, now time.Time) Answer {
+	return c.group().decide(feature, now)
+}
+
+func (c group[H]) decide(feature string, now time.Time) Answer {
 	// Of the grants that list the feature, the one that ends last: best without the default,
-	// byDefault among defaults. They are copies, because a pointer to a grant would move the
-	// snapshot's earlier grant to the heap.
+	// byDefault among defaults.
 	var best, byDefault candidate
 	access, known, living := never, false, false
-	for _, s := range c.Snapshots {
-		if !s.known() {
+	for _, h := range c.all {
+		if !h.isKnown() {
 			continue
 		}
-		known, living = true, living || !s.Deleted
-		access = max(access, s.accessEnd())
-		var earlier [1]Grant
-		grants := s.granted(&earlier)
-		for i := range grants {
-			switch g := &grants[i]; {
+		known, living = true, living || !h.isDeleted()
+		access = max(access, h.accessEnd())
+		for i := range h.count() {
+			switch g := h.grant(i); {
 			case !g.has(feature):
 			case g.Source == SourceDefault:
-				byDefault = byDefault.orBetter(g.candidate(s.Customer))
+				byDefault = byDefault.orBetter(g.candidate(h.owner()))
 			default:
-				best = best.orBetter(g.candidate(s.Customer))
+				best = best.orBetter(g.candidate(h.owner()))
 			}
 		}
 	}
-	if !known && c.Default != nil && c.Default.has(feature) {
-		byDefault = c.Default.candidate("")
+	if !known && c.standard != nil && c.standard.has(feature) {
+		byDefault = c.standard.candidate("")
 	}
 	switch at := now.Unix(); {
 	case best.found && at < best.end:
@@ -232,7 +265,19 @@ func (s *Snapshot) Decide(feature string, now time.Time) Answer {
 	return Customers{Snapshots: one[:]}.Decide(feature, now)
 }
 
-func (s *Snapshot) known() bool { return s != nil && s.Customer != "" }
+func (s *Snapshot) isKnown() bool   { return s != nil && s.Customer != "" }
+func (s *Snapshot) isDeleted() bool { return s.Deleted }
+func (s *Snapshot) owner() string   { return s.Customer }
+
+func (s *Snapshot) count() int {
+	var earlier [1]Grant
+	return len(s.granted(&earlier))
+}
+
+func (s *Snapshot) grant(i int) Grant {
+	var earlier [1]Grant
+	return s.granted(&earlier)[i]
+}
 
 // featureEnd is when the last grant that lists the feature ends. A reader need not look at the
 // clock if that is open or never.

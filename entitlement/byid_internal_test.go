@@ -60,12 +60,11 @@ func TestIndexEqualsTheView(t *testing.T) {
 // idsOf returns the sorted keys by id as the view has them.
 func idsOf(v *view) map[string][]string {
 	ids := map[string][]string{}
-	v.byKey.Range(func(k, h any) bool {
-		if s := h.(*entry).snapshot; s.ID != "" && s.Account == "" {
-			ids[s.ID] = append(ids[s.ID], k.(string))
+	for e := range v.byKey.all() {
+		if s := v.snapshot(e); s.ID != "" && s.Account == "" {
+			ids[s.ID] = append(ids[s.ID], e.key)
 		}
-		return true
-	})
+	}
 	for _, keys := range ids {
 		slices.Sort(keys)
 	}
@@ -75,7 +74,17 @@ func idsOf(v *view) map[string][]string {
 // indexOf returns the sorted keys by id as the index has them.
 func indexOf(v *view) map[string][]string {
 	ids := map[string][]string{}
-	v.byID.Range(func(id, keys any) bool {
+	for e := range v.byID.one.all() {
+		ids[e.id] = append(ids[e.id], e.key)
+		if e != v.entry(e.key) {
+			ids[e.id] = append(ids[e.id], "an earlier entry of "+e.key)
+		}
+	}
+	v.byID.several.Range(func(id, keys any) bool {
+		if ids[id.(string)] != nil {
+			ids[id.(string)] = []string{"both one and several"}
+			return true
+		}
 		ids[id.(string)] = slices.Sorted(slices.Values(keys.([]string)))
 		return true
 	})
@@ -151,13 +160,11 @@ func TestWatchedIDEqualsTheIndex(t *testing.T) {
 				}
 			}
 			want := map[string]string{}
-			v.byKey.Range(func(k, h any) bool {
-				s := h.(*entry).snapshot
-				if s.Customer != "" && (k == "cus_0" || s.ID == "a" || s.ID == "b") {
-					want[k.(string)] = s.ID
+			for e := range v.byKey.all() {
+				if e.known && (e.key == "cus_0" || e.id == "a" || e.id == "b") {
+					want[e.key] = e.id
 				}
-				return true
-			})
+			}
 			got := map[string]string{}
 			for key, s := range yielded {
 				got[key] = s.ID
@@ -179,9 +186,9 @@ func TestClientByIDAllocatesNothing(t *testing.T) {
 	c.plans.grant.Store(&Grant{Source: SourceDefault, Features: []string{"view"}})
 	for i := range together {
 		key := fmt.Sprintf("cus_%d", i)
-		c.view.put(key, nil, &entry{revision: 1, snapshot: Snapshot{Customer: key, ID: "42", Grants: []Grant{
+		c.view.set(key, 1, Snapshot{Customer: key, ID: "42", Grants: []Grant{
 			{Source: "sub_1", Plans: []string{"pro"}, Features: []string{"api", "sso"}, Limits: map[string]Limit{"seats": 3}},
-		}}})
+		}})
 	}
 	for _, ref := range []string{"42", "id:42", "key:cus_1", "unknown", "cus_unknown"} {
 		if known := !strings.Contains(ref, "unknown"); c.Has(ref, "sso") != known || c.Allowed(ref) != known ||
@@ -209,9 +216,9 @@ func BenchmarkHasOther(b *testing.B) {
 	c.plans.grant.Store(&Grant{Source: SourceDefault, Features: []string{"export"}})
 	for i := range customers {
 		key := fmt.Sprintf("cus_%014x", i*7919)
-		c.view.put(key, nil, &entry{revision: 1, snapshot: Snapshot{
+		c.view.set(key, 1, Snapshot{
 			Customer: key, ID: fmt.Sprintf("user-%d", i), Access: true, Features: []string{"api", "export", "sso"},
-		}})
+		})
 	}
 	for _, name := range []string{"id:user-7", "user-7", "cus_unknown"} {
 		b.Run(name, func(b *testing.B) {

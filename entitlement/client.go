@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,12 @@ type Options struct {
 	// yet, instead of returning [ErrNoBucket]. An app that is deployed before the first syncer then
 	// does not crash in a loop. Defaults to false.
 	WaitForBucket bool
+	// DecisionsOnly makes the client keep in memory only what decides. Has, Allowed, Limit and Decide answer as ever. The snapshots that
+	// [Client.Customers], [Client.All] and [Client.Watch] return have only these fields: Schema,
+	// Customer, Account, ID, Livemode, Deleted, Status, Access, AccessUntil, Features, Limits, Grants
+	// and AsOf; a watch yields only changes of these. [Client.Get] and [Client.Lookup] return whole
+	// snapshots, and ask NATS for them as [Client.Fetch] does. Defaults to false.
+	DecisionsOnly bool
 }
 
 // A Client holds the snapshots of a mode's customers in memory and keeps them current. Its methods
@@ -46,8 +53,8 @@ type Options struct {
 // is another customer. Several customers with one id answer together. The ids are those of your own
 // account's customers; the owner of a connected account could write any into its own.
 //
-// Reads never block and never fail. While NATS is unreachable they may be stale; [Client.Status]
-// says since when. The snapshots share memory: do not modify their slices and maps.
+// Reads of memory never block and never fail. While NATS is unreachable they may be stale;
+// [Client.Status] says since when. The snapshots share memory: do not modify their slices and maps.
 type Client struct {
 	nc            *nats.Conn
 	js            jetstream.JetStream
@@ -59,6 +66,8 @@ type Client struct {
 	view          view
 	health        health
 	plans         plans
+	bucket        atomic.Pointer[jetstream.KeyValue] // the bucket that is followed, for Fetch
+	byHand        *byHand                            // nil, but for a client of entitlementtest
 
 	// ctx ends when Close is called. done is closed when the goroutine that follows the bucket has
 	// ended, because ctx ended or the connection is closed for good.
@@ -126,7 +135,7 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 		plans:         plans{attempted: make(chan struct{}), done: make(chan struct{})},
 		done:          make(chan struct{}),
 	}
-	c.view.mode = mode
+	c.view.mode, c.view.decisionsOnly = mode, opts.DecisionsOnly
 	for _, ref := range opts.Customers {
 		key, isID := ParseRef(ref)
 		if isID {
@@ -177,14 +186,20 @@ func (c *Client) covers(key string) bool { return len(c.only) == 0 || c.covered[
 // memory. While an id moves from one customer to another, which is two changes of the bucket, it
 // may be found at both or at neither.
 func (c *Client) Customers(ref string) Customers {
-	all := c.resolve(nil, ref)
-	slices.SortFunc(all.Snapshots, func(a, b *Snapshot) int { return strings.Compare(a.Customer, b.Customer) })
+	found := c.view.find(nil, ref)
+	slices.SortFunc(found, func(a, b *entry) int { return strings.Compare(a.key, b.key) })
+	all := Customers{
+		Snapshots: make([]*Snapshot, len(found)), Revisions: make([]uint64, len(found)), Default: c.plans.grant.Load(),
+	}
+	for i, e := range found {
+		all.Snapshots[i], all.Revisions[i] = new(c.view.snapshot(e)), e.revision
+	}
 	return all
 }
 
-// resolve is Customers in the memory of the caller, and in no order.
-func (c *Client) resolve(list []*Snapshot, ref string) Customers {
-	return Customers{Snapshots: c.view.find(list, ref), Default: c.plans.grant.Load()}
+// group returns the customers that ref stands for, in the memory of the caller, and in no order.
+func (c *Client) group(room []*entry, ref string) group[*entry] {
+	return group[*entry]{c.view.find(room, ref), c.plans.grant.Load()}
 }
 
 // together is the number of customers with one id that readers find without allocation.
@@ -195,9 +210,16 @@ const together = 4
 // was never synced, was removed from the bucket, or is not among [Options].Customers. A customer
 // deleted in Stripe is known, and its snapshot is Deleted. Of several customers with the given id it
 // returns the one with the smallest key; [Client.Customers] returns all.
+//
+// With [Options].DecisionsOnly, Get asks NATS and waits up to 5 s. It then returns false also if
+// there is no answer: [Client.Lookup] says so, and [Client.Fetch] takes a context.
 func (c *Client) Get(ref string) (Snapshot, bool) {
-	s := c.view.snapshot(c.view.first(ref))
-	return *s, s.Customer != ""
+	if c.view.decisionsOnly {
+		e, err := c.Fetch(context.Background(), ref)
+		return e.Snapshot, err == nil && e.Snapshot.Customer != ""
+	}
+	s := c.view.snapshot(c.view.entry(c.view.first(ref)))
+	return s, s.Customer != ""
 }
 
 // Has reports whether the customer may use a feature now, see [Customers.Has]. An unknown customer
@@ -205,21 +227,21 @@ func (c *Client) Get(ref string) (Snapshot, bool) {
 // nothing and takes well under a microsecond (BenchmarkHas), so call it wherever the answer matters
 // and do not cache the result.
 func (c *Client) Has(ref, feature string) bool {
-	if s := c.view.keyed(ref); s != nil {
-		return ahead(s.featureEnd(feature))
+	if e := c.view.keyed(ref); e != nil {
+		return ahead(e.featureEnd(feature))
 	}
-	var room [together]*Snapshot
-	return ahead(c.resolve(room[:0], ref).featureEnd(feature))
+	var room [together]*entry
+	return ahead(c.group(room[:0], ref).featureEnd(feature))
 }
 
 // Allowed reports whether the customer has access now, see [Customers.Allowed]. It is false for an
 // unknown customer.
 func (c *Client) Allowed(ref string) bool {
-	if s := c.view.keyed(ref); s != nil {
-		return ahead(s.accessEnd())
+	if e := c.view.keyed(ref); e != nil {
+		return ahead(e.accessEnd())
 	}
-	var room [together]*Snapshot
-	return ahead(c.resolve(room[:0], ref).accessEnd())
+	var room [together]*entry
+	return ahead(c.group(room[:0], ref).accessEnd())
 }
 
 // ahead reports whether the end of a grant is in the future. It calls time.Now only if that
@@ -235,14 +257,14 @@ func ahead(end int64) bool {
 //
 //	if seats, _ := client.Limit("cus_1", "seats"); used < seats {
 func (c *Client) Limit(ref, name string) (limit Limit, known bool) {
-	var room [together]*Snapshot
-	return c.resolve(room[:0], ref).Limit(name, time.Now())
+	var room [together]*entry
+	return c.group(room[:0], ref).limit(name, time.Now())
 }
 
 // Decide reports whether the customer may use a feature now, and why, see [Customers.Decide].
 func (c *Client) Decide(ref, feature string) Answer {
-	var room [together]*Snapshot
-	return c.resolve(room[:0], ref).Decide(feature, time.Now())
+	var room [together]*entry
+	return c.group(room[:0], ref).decide(feature, time.Now())
 }
 
 // An Entry is a customer's snapshot with its position in the bucket.
@@ -262,7 +284,12 @@ type Entry struct {
 // The error says why the newest entry of the key is unreadable: it is not a snapshot, belongs to
 // another customer or mode, or has a newer schema ([ErrSchema]). Snapshot is then the last readable
 // one, or zero. A key outside [Options].Customers is also an error.
+//
+// With [Options].DecisionsOnly, Lookup asks NATS as [Client.Fetch] does, and waits up to 5 s.
 func (c *Client) Lookup(ref string) (Entry, error) {
+	if c.view.decisionsOnly {
+		return c.Fetch(context.Background(), ref)
+	}
 	key := c.view.first(ref)
 	if _, isID := ParseRef(ref); !isID && !c.covers(key) {
 		return Entry{Key: key}, fmt.Errorf("look up %s: not among Options.Customers", key)
@@ -271,9 +298,9 @@ func (c *Client) Lookup(ref string) (Entry, error) {
 	if h == nil {
 		return Entry{Key: key}, nil
 	}
-	e := Entry{Key: key, Revision: h.revision, Snapshot: h.snapshot}
-	if h.err != nil {
-		return e, fmt.Errorf("look up %s: entry at revision %d: %w", key, h.revision, h.err)
+	e := Entry{Key: key, Revision: h.revision, Snapshot: c.view.snapshot(h)}
+	if h.unreadable != nil {
+		return e, fmt.Errorf("look up %s: entry at revision %d: %w", key, h.revision, h.unreadable.error)
 	}
 	return e, nil
 }
@@ -282,10 +309,11 @@ func (c *Client) Lookup(ref string) (Entry, error) {
 // during the loop.
 func (c *Client) All() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
-		c.view.byKey.Range(func(k, v any) bool {
-			h := v.(*entry)
-			return !h.known() || yield(Entry{Key: k.(string), Revision: h.revision, Snapshot: h.snapshot})
-		})
+		for h := range c.view.byKey.all() {
+			if h.known && !yield(Entry{Key: h.key, Revision: h.revision, Snapshot: c.view.snapshot(h)}) {
+				return
+			}
+		}
 	}
 }
 
@@ -295,12 +323,11 @@ func (c *Client) firstLoad() error {
 	if c.view.snapshots.Load() > 0 || c.view.unreadable.Load() == 0 {
 		return nil
 	}
-	var newer error
-	c.view.byKey.Range(func(k, h any) bool {
-		if err := h.(*entry).err; errors.Is(err, ErrSchema) {
-			newer = fmt.Errorf("%s and all other entries are unreadable: %w: upgrade this program", k, err)
+	for e := range c.view.byKey.all() {
+		if e.unreadable != nil && errors.Is(e.unreadable.error, ErrSchema) {
+			return fmt.Errorf("%s and all other entries are unreadable: %w: upgrade this program", e.key,
+				e.unreadable.error)
 		}
-		return newer == nil
-	})
-	return newer
+	}
+	return nil
 }

@@ -404,10 +404,9 @@ func table[T any](c *codec, name string, p presence, v *map[string]T, element fu
 	c.close("}")
 }
 
-// decodeOwn decodes a snapshot that is written as a codec writes it. Its strings share the memory of
-// one.
-func decodeOwn(data []byte) (s Snapshot, ok bool) {
-	c := codec{in: string(data), reading: true}
+// decodeOwn decodes a snapshot that is written as a codec writes it. Its strings are parts of encoded.
+func decodeOwn(encoded string) (s Snapshot, ok bool) {
+	c := codec{in: encoded, reading: true}
 	c.snapshot(&s)
 	return s, !c.bad && c.at == len(c.in)
 }

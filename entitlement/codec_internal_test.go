@@ -93,7 +93,7 @@ func TestEncodesAsEncodingJSON(t *testing.T) {
 // readAsEncodingJSON checks that whatever is read without encoding/json is read as by it.
 func readAsEncodingJSON(t *testing.T, data []byte) (own bool) {
 	t.Helper()
-	got, own := decodeOwn(data)
+	got, own := decodeOwn(string(data))
 	if !own {
 		return false
 	}
@@ -132,7 +132,7 @@ func TestReadsItsOwn(t *testing.T) {
 		t.Errorf("read by encoding/json: %s", data)
 	}
 	for cut := range data {
-		if _, own := decodeOwn(data[:cut]); own {
+		if _, own := decodeOwn(string(data[:cut])); own {
 			t.Errorf("a part is read: %s", data[:cut])
 		}
 	}

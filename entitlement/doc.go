@@ -29,7 +29,7 @@
 // # Guarantees
 //
 //   - Open returns when the client has the bucket's current state. After that, reads never block and
-//     never fail.
+//     never fail, except those that ask NATS: Fetch, and with [Options].DecisionsOnly Get and Lookup.
 //   - An unknown customer has the default of the plans document, and nothing without one: Get returns a
 //     zero snapshot and false, and Allowed is false.
 //   - The client follows the plans document beside the bucket. Without a document, or without the
@@ -58,9 +58,9 @@
 // says when Stripe was read. By default nats.go closes the connection for good after 60 failed
 // attempts per server, about two minutes; connect with nats.MaxReconnects(-1).
 //
-// A client of the whole bucket has every snapshot in memory: about 1 KB for a customer with one
-// subscription of one item, 1 GB for a million of them, and 300 bytes more for each that has an id of
-// 36 bytes (BenchmarkOpenIDs). A program that serves few customers names them in
+// A client of the whole bucket has every snapshot in memory, as the JSON of its entry, and beside it
+// what decides. With [Options].DecisionsOnly it has only the latter, and Get, Lookup and Fetch ask
+// NATS. docs/performance.md has the bytes of both. A program that serves few customers names them in
 // [Options].Customers and loads only those. Such a client notices entries that were removed without
 // a delete marker only after a reconnect, or when the whole bucket has fewer messages than at the
 // previous check.
@@ -79,6 +79,7 @@
 // replace _INBOX.
 //
 //	publish    $JS.API.STREAM.INFO.KV_entitlements_live          read the state of the bucket
+//	           $JS.API.DIRECT.GET.KV_entitlements_live.>         Fetch, and Get with DecisionsOnly
 //	           $JS.API.CONSUMER.CREATE.KV_entitlements_live.>    watch
 //	           $JS.API.CONSUMER.DELETE.KV_entitlements_live.*    end a watch (else the server does, later)
 //	           $JS.FC.KV_entitlements_live.>                     flow control of the watch

@@ -215,6 +215,24 @@ func ExampleClient_Lookup() {
 	// cus_unknown 0  false
 }
 
+// With DecisionsOnly the whole snapshot is not in memory, and is read from NATS.
+func ExampleClient_Fetch() {
+	d := startDemo()
+	defer d.stop()
+	client, err := entitlement.Open(context.Background(), d.nc, entitlement.Live, &entitlement.Options{DecisionsOnly: true})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+
+	fmt.Println(client.Has("cus_ada", "api")) // from memory
+	e, err := client.Fetch(context.Background(), "cus_ada")
+	fmt.Println(len(e.Snapshot.Subscriptions), err)
+	// Output:
+	// true
+	// 1 <nil>
+}
+
 func ExampleClient_All() {
 	d := startDemo()
 	defer d.stop()

@@ -112,6 +112,7 @@ func (f *follower) session(complete func()) error {
 	if err != nil {
 		return err
 	}
+	f.bucket.Store(&kv)
 	// If the bucket is another one, or its sequences went back, as after a restored backup or a
 	// power failure, its revisions cannot be compared with those in the view.
 	recreated := !f.created.IsZero() && (!origin(info).Equal(f.created) || info.State.LastSeq < f.view.revision)

@@ -44,7 +44,7 @@ func TestLoadIsCompleteWhenNothingIsPending(t *testing.T) {
 	<-complete
 	cancel()
 	<-ended
-	if !f.view.snapshot("cus_b").Has("a", time.Now()) {
+	if !f.view.known("cus_b").Has("a", time.Now()) {
 		t.Error("cus_b is not in the view")
 	}
 }

@@ -73,6 +73,9 @@ func TestPermissions(t *testing.T) {
 		if _, err := c.Sync(t.Context(), "cus_1"); err != nil {
 			t.Error(err)
 		}
+		if e, err := c.Fetch(t.Context(), "cus_1"); err != nil || e.Revision == 0 {
+			t.Errorf("fetch %+v, %v", e, err)
+		}
 		follows(t, c, 1, "a")
 		opened := c.Status().CurrentAt
 		natstest.Eventually(t, patience, func() error {

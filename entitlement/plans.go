@@ -200,15 +200,20 @@ func (c *Client) takePlans(e jetstream.KeyValueEntry) {
 		c.noPlans()
 		return
 	}
-	number, grant, err := readDefault(e.Value())
-	if err != nil {
+	if err := c.readPlans(e.Value()); err != nil {
 		c.plansUnreadable(fmt.Errorf("revision %d: %w", e.Revision(), err))
-		return
 	}
-	catalog, err := readCatalog(e.Value())
+}
+
+// readPlans makes a plans document the one that answers.
+func (c *Client) readPlans(document []byte) error {
+	number, grant, err := readDefault(document)
 	if err != nil {
-		c.plansUnreadable(fmt.Errorf("revision %d: %w", e.Revision(), err))
-		return
+		return err
+	}
+	catalog, err := readCatalog(document)
+	if err != nil {
+		return err
 	}
 	c.plans.grant.Store(grant)
 	c.plans.catalog.Store(catalog)
@@ -219,6 +224,7 @@ func (c *Client) takePlans(e jetstream.KeyValueEntry) {
 	if failed {
 		c.log.Info("following the plans document", "bucket", PlansBucket, "number", number)
 	}
+	return nil
 }
 
 // noPlans records that the bucket has no document of the mode. That is an error only if there was

@@ -188,18 +188,16 @@ func (s *Snapshot) Encode() []byte {
 // another error if it is not a snapshot. Slices and maps of the result are never nil (except
 // Entitlements, Grants, Limits, Omitted, Problems and the metadata of items), and Features are
 // sorted. Fields that this version does not know are dropped.
-func Decode(data []byte) (Snapshot, error) {
-	var s Snapshot
-	if own, ok := decodeOwn(data); ok {
-		s = own
-	} else if err := json.Unmarshal(data, &s); err != nil {
-		var head struct {
-			Schema int `json:"schema"`
+func Decode(data []byte) (Snapshot, error) { return decode(string(data)) }
+
+func decode(encoded string) (Snapshot, error) {
+	s, ok := decodeOwn(encoded)
+	if !ok {
+		s = Snapshot{}
+		data := []byte(encoded)
+		if err := json.Unmarshal(data, &s); err != nil {
+			return Snapshot{}, undecodable(data, err)
 		}
-		if json.Unmarshal(data, &head) == nil && head.Schema > Schema {
-			return Snapshot{}, fmt.Errorf("%w: entry has %d, this reads %d", ErrSchema, head.Schema, Schema)
-		}
-		return Snapshot{}, fmt.Errorf("decode snapshot: %w", err)
 	}
 	switch {
 	case s.Schema > Schema:
@@ -209,6 +207,17 @@ func Decode(data []byte) (Snapshot, error) {
 	}
 	s.normalize()
 	return s, nil
+}
+
+// undecodable returns the error of an entry that encoding/json cannot decode.
+func undecodable(data []byte, err error) error {
+	var head struct {
+		Schema int `json:"schema"`
+	}
+	if json.Unmarshal(data, &head) == nil && head.Schema > Schema {
+		return fmt.Errorf("%w: entry has %d, this reads %d", ErrSchema, head.Schema, Schema)
+	}
+	return fmt.Errorf("decode snapshot: %w", err)
 }
 
 // normalize brings an entry that another program wrote into the syncer's form: readers need sorted

@@ -47,8 +47,14 @@ type Status struct {
 func (c *Client) Status() Status {
 	h := c.health.get()
 	number, plansErr := c.plans.status()
+	connected := false
+	if c.byHand != nil {
+		connected, h.currentAt = c.ctx.Err() == nil, time.Now()
+	} else {
+		connected = c.nc.Status() == nats.CONNECTED
+	}
 	return Status{
-		Connected:     c.nc.Status() == nats.CONNECTED,
+		Connected:     connected,
 		CurrentAt:     h.currentAt,
 		Err:           h.err,
 		Ended:         c.ended(),

@@ -111,6 +111,9 @@ func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
+	if c.byHand != nil {
+		return c.syncByHand(ctx, key)
+	}
 	body, err := json.Marshal(syncRequest{Customer: customer, Account: account})
 	if err != nil {
 		return Snapshot{}, err
@@ -148,7 +151,7 @@ func answer(mode Mode, key string, msg *nats.Msg) (s Snapshot, revision uint64, 
 	if err := json.Unmarshal(msg.Data, &reply); err != nil {
 		return s, 0, fmt.Errorf("decode the answer on %s: %w", SyncSubject(mode), err)
 	}
-	if s, err = read(mode, key, reply.Snapshot); err != nil {
+	if s, err = read(mode, key, string(reply.Snapshot)); err != nil {
 		return s, 0, fmt.Errorf("the answer on %s: %w", SyncSubject(mode), err)
 	}
 	return s, reply.Revision, nil
@@ -167,9 +170,11 @@ func (v *view) await(ctx context.Context, key string, revision uint64) error {
 	}()
 	for {
 		var have uint64
-		if h := v.entry(key); h != nil {
-			have = h.revision
+		v.mu.Lock() // until the entry is found by its id, too
+		if e := v.entry(key); e != nil {
+			have = e.revision
 		}
+		v.mu.Unlock()
 		if have >= revision {
 			return nil
 		}

@@ -1,35 +1,22 @@
 package entitlement
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// entry is what the client knows about one key. An entry in the view is immutable, except for seen.
-type entry struct {
-	snapshot Snapshot // the last readable one; zero for an unknown customer
-	revision uint64   // of the newest entry of the key, readable or not, which may be a deletion
-	err      error    // why the newest entry is unreadable
-	// seen is the number of the last load that received the key. Only the goroutine that
-	// follows the bucket uses it.
-	seen uint64
-}
-
-// known reports whether there is a snapshot to answer with. The receiver may be nil.
-func (h *entry) known() bool { return h != nil && h.snapshot.Customer != "" }
-
-// unknown is the snapshot of every unknown customer.
-var unknown Snapshot
-
 // view is the client's copy of the bucket. Readers use it without a lock; only the
 // goroutine that follows the bucket writes.
 type view struct {
 	mode  Mode
-	byKey sync.Map // string -> *entry; BenchmarkHas gives the reason for a sync.Map
-	byID  sync.Map // ownID -> []string, the keys of the customers with the id, in no order
+	byKey hashTable
+	byID  index
+	compactor
 
 	// mu makes a write, its change of byID and its notice one step, so that a watcher gets every
 	// state exactly once.
@@ -39,7 +26,7 @@ type view struct {
 	// load counts the full loads of the bucket. Entries seen before load floor belong to an earlier
 	// incarnation of the bucket, whose revisions cannot be compared. Only the goroutine that
 	// follows the bucket uses both.
-	load, floor uint64
+	load, floor uint32
 	// number of keys in the view, including those whose newest entry is a deletion; compares with
 	// the stream's subjects
 	keys     int
@@ -53,39 +40,52 @@ type view struct {
 	entries, changes, newest atomic.Uint64
 }
 
-func (v *view) entry(key string) *entry {
-	h, _ := v.byKey.Load(key)
-	e, _ := h.(*entry)
-	return e
-}
+// entry returns what is known about the key, nil for nothing.
+func (v *view) entry(key string) *entry { return v.byKey.find(key) }
 
-func (v *view) snapshot(key string) *Snapshot {
-	if h, ok := v.byKey.Load(key); ok {
-		return &h.(*entry).snapshot
-	}
-	return &unknown
-}
-
-// apply stores one delivered entry and returns why it is unreadable. It ignores an entry older than
-// the stored one: a restarted watch repeats entries.
+// apply stores one delivered entry and returns why it is unreadable.
 func (v *view) apply(e jetstream.KeyValueEntry) error {
-	key, revision := e.Key(), e.Revision()
+	if e.Operation() != jetstream.KeyValuePut {
+		return v.take(e.Key(), e.Revision(), nil)
+	}
+	return v.take(e.Key(), e.Revision(), e.Value())
+}
+
+// take stores an entry of the bucket, a deletion if value is nil, and returns why it is unreadable. It
+// ignores an entry older than the stored one: a restarted watch repeats entries.
+func (v *view) take(key string, revision uint64, value []byte) error {
 	v.advance(revision)
 	v.entries.Add(1)
 	prev := v.entry(key)
-	if prev != nil && prev.seen >= v.floor && revision <= prev.revision {
+	current := prev != nil && prev.seen >= v.floor
+	if current && revision <= prev.revision {
 		prev.seen = v.load
 		return nil
 	}
-	next := &entry{revision: revision, seen: v.load}
-	if e.Operation() == jetstream.KeyValuePut {
-		next.snapshot, next.err = read(v.mode, key, e.Value())
-		if next.err != nil && prev != nil && prev.seen >= v.floor {
-			next.snapshot = prev.snapshot
-		}
+	next, err := v.read(key, value)
+	if err != nil && current {
+		*next = *prev // the last readable snapshot stays in use
 	}
-	v.put(key, prev, next)
-	return next.err
+	next.revision, next.seen, next.unreadable = revision, v.load, err
+	v.put(prev, next)
+	if err != nil {
+		return err.error
+	}
+	return nil
+}
+
+// read makes the entry of a value, without a snapshot if there is no value, or none that can be
+// read.
+func (v *view) read(key string, value []byte) (*entry, *unreadable) {
+	if value == nil {
+		return &entry{key: strings.Clone(key)}, nil
+	}
+	encoded := string(value)
+	s, err := read(v.mode, key, encoded)
+	if err != nil {
+		return &entry{key: strings.Clone(key)}, &unreadable{err}
+	}
+	return v.compactor.entry(key, &s, encoded), nil
 }
 
 // advance records that every sequence up to revision is accounted for.
@@ -105,65 +105,84 @@ func (v *view) startLoad(recreated bool) {
 
 // removeUnseen ends a full load: keys that it did not receive are gone from the bucket.
 func (v *view) removeUnseen() {
-	v.byKey.Range(func(k, h any) bool {
-		if prev := h.(*entry); prev.seen != v.load {
-			v.put(k.(string), prev, nil)
+	for e := range v.byKey.all() {
+		if e.seen != v.load {
+			v.put(e, nil)
 		}
-		return true
-	})
+	}
 }
 
 // put replaces the entry of a key, nil for none, and notifies its waiters.
-func (v *view) put(key string, prev, next *entry) {
+func (v *view) put(prev, next *entry) {
 	v.count(prev, -1)
 	v.count(next, +1)
-	changed := contentDiffers(prev, next)
+	changed := v.contentDiffers(prev, next)
 	if changed && v.loaded {
 		v.changes.Add(1)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if next == nil {
-		v.byKey.Delete(key)
+	if prev != nil {
+		v.byKey.replace(prev, next)
 	} else {
-		v.byKey.Store(key, next)
+		v.byKey.add(next)
 	}
-	v.reindex(key, prev, next)
+	v.byID.move(prev, next)
+	key := cmp.Or(next, prev).key
 	v.notices.entry(key)
 	if changed {
 		v.notices.change(key, prev, next)
 	}
 }
 
-func (v *view) count(h *entry, n int) {
-	if h == nil {
+func (v *view) count(e *entry, n int) {
+	if e == nil {
 		return
 	}
 	v.keys += n
-	if h.known() {
+	if e.known {
 		v.snapshots.Add(int64(n))
 	}
-	if h.err != nil {
+	if e.unreadable != nil {
 		v.unreadable.Add(int64(n))
 	}
 }
 
 // contentDiffers reports whether a customer's content differs between two entries.
-func contentDiffers(a, b *entry) bool {
-	if !a.known() || !b.known() {
-		return a.known() != b.known()
+func (v *view) contentDiffers(a, b *entry) bool {
+	if !a.isKnown() || !b.isKnown() {
+		return a.isKnown() != b.isKnown()
 	}
-	return !a.snapshot.Equal(&b.snapshot)
+	if a.encoded != "" && a.encoded == b.encoded {
+		return false
+	}
+	before, after := v.snapshot(a), v.snapshot(b)
+	return !before.Equal(&after)
+}
+
+// snapshot returns what is known of an entry's customer; zero for an unknown one.
+func (v *view) snapshot(e *entry) Snapshot {
+	switch {
+	case !e.isKnown():
+		return Snapshot{}
+	case e.encoded == "":
+		return e.decision(v.mode)
+	}
+	s, err := decode(e.encoded)
+	if err != nil {
+		panic("decode a snapshot again: " + err.Error()) // it was decoded when it arrived
+	}
+	return s
 }
 
 // read decodes an entry and checks that the snapshot belongs to its key and mode: a mixed-up
 // snapshot would grant one customer what another paid for.
-func read(mode Mode, key string, value []byte) (Snapshot, error) {
+func read(mode Mode, key, encoded string) (Snapshot, error) {
 	account, customer, err := ParseKey(key)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s, err := Decode(value)
+	s, err := decode(encoded)
 	switch {
 	case err != nil:
 		return Snapshot{}, err

@@ -195,10 +195,11 @@ func (v *view) unwatch(w *watcher) {
 func (v *view) now(w *watcher) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		if len(w.refs) == 0 {
-			v.byKey.Range(func(k, _ any) bool {
-				change, known := v.initial(w, k.(string))
-				return !known || yield(change)
-			})
+			for e := range v.byKey.all() {
+				if change, known := v.initial(w, e.key); known && !yield(change) {
+					return
+				}
+			}
 			return
 		}
 		yielded := make(map[string]bool, len(w.refs))
@@ -240,10 +241,9 @@ func (v *view) initial(w *watcher, key string) (Change, bool) {
 	if h != nil {
 		change.Revision = h.revision
 	}
-	if h = w.sees(key, h); h != nil {
-		change.Snapshot = h.snapshot
-	}
-	return change, h.known()
+	h = w.sees(key, h)
+	change.Snapshot = v.snapshot(h)
+	return change, h.isKnown()
 }
 
 // pending yields the pending changes, oldest first, until none is left.
@@ -267,15 +267,10 @@ func (v *view) pending(w *watcher) iter.Seq[Change] {
 				change.Revision = h.revision
 			}
 			h = w.sees(key, h)
-			if !noted || !contentDiffers(prev, h) {
+			if !noted || !v.contentDiffers(prev, h) {
 				continue
 			}
-			if h != nil {
-				change.Snapshot = h.snapshot
-			}
-			if prev != nil {
-				change.Previous = prev.snapshot
-			}
+			change.Snapshot, change.Previous = v.snapshot(h), v.snapshot(prev)
 			if !yield(change) {
 				return
 			}

@@ -110,7 +110,8 @@ func eventually(t *testing.T, url string, status int, text string) {
 func put(t *testing.T, kv jetstream.KeyValue, customer, id, feature string) {
 	t.Helper()
 	s := entitlement.Snapshot{Schema: 1, Customer: customer, ID: id, Status: "active", AsOf: time.Now(),
-		ChangedAt: time.Now(), Grants: []entitlement.Grant{{Source: "sub_1", Features: []string{feature}}}}
+		ChangedAt: time.Now(), Grants: []entitlement.Grant{{Source: "sub_1", Features: []string{feature}}},
+		Metadata: map[string]string{"not": "in memory"}}
 	if _, err := kv.Put(t.Context(), entitlement.Key("", customer), s.Encode()); err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +145,7 @@ func TestGateway(t *testing.T) {
 	eventually(t, g.admin+"/readyz", 200, "")
 	eventually(t, g.url+"/v1/customers/user_1", 200, `"features":["export"]`)
 	eventually(t, g.url+"/v1/customers/nobody/features/view", 200, `"reason":"default"`)
+	eventually(t, g.url+"/v1/customers/user_1/snapshot", 200, `{"not":"in memory"}`)
 
 	res, err := get(t.Context(), g.url+"/v1/customers/user_1/stream")
 	if err != nil {
@@ -173,6 +175,7 @@ func TestGateway(t *testing.T) {
 	}
 	eventually(t, g.admin+"/readyz", 200, "nats")
 	eventually(t, g.url+"/v1/customers/user_1", 200, "stale_since")
+	eventually(t, g.url+"/v1/customers/user_1/snapshot", 503, "unavailable")
 	srv.Restart()
 	if err := js.DeleteKeyValue(t.Context(), bucket); err != nil {
 		t.Fatal(err)

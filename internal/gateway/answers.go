@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -100,8 +101,7 @@ func (g *Gateway) getSnapshot(q *request) *problem {
 	case 0:
 		return noCustomer
 	case 1:
-		writeJSON(q.w, http.StatusOK, found[0].Snapshot.Encode())
-		return nil
+		return q.fetch(found[0].Key, who)
 	default:
 		keys := make([]string, len(found))
 		for i := range found {
@@ -111,6 +111,27 @@ func (g *Gateway) getSnapshot(q *request) *problem {
 			message: "several customers have this id; ask for one by its key", customers: keys}
 	}
 }
+
+// fetchWithin bounds a question to NATS.
+const fetchWithin = 3 * time.Second
+
+// fetch answers with the whole entry of a customer, which memory does not have.
+func (q *request) fetch(key string, who ref) *problem {
+	ctx, cancel := context.WithTimeout(q.Context(), fetchWithin)
+	defer cancel()
+	e, err := q.source.Fetch(ctx, key)
+	switch {
+	case err != nil:
+		return notRead
+	case e.Snapshot.Customer == "", who.isID && e.Snapshot.ID != who.name: // it has changed in between
+		return noCustomer
+	}
+	writeJSON(q.w, http.StatusOK, e.Snapshot.Encode())
+	return nil
+}
+
+var notRead = &problem{status: http.StatusServiceUnavailable, code: "unavailable",
+	message: "the entry cannot be read from NATS", retryAfter: 2}
 
 var noCustomer = &problem{status: http.StatusNotFound, code: "no_customer",
 	message: "there is no customer with this key or id"}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -194,6 +195,11 @@ func TestSnapshot(t *testing.T) {
 	if s.Customer != "cus_1" {
 		t.Errorf("snapshot of %s", s.Customer)
 	}
+	r.source.set(func() { r.source.fetchErr = errors.New("no NATS") })
+	if w := r.ask("GET", "/v1/customers/user_1/snapshot", readKey, ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("without NATS: %d %s", w.Code, w.Body)
+	}
+	r.source.set(func() { r.source.fetchErr = nil })
 	r.source.put(paying("cus_2", "user_1"))
 	w := r.ask("GET", "/v1/customers/user_1/snapshot", readKey, "")
 	var p problemBody

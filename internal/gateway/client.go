@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 
 	"entitled/entitlement"
@@ -21,21 +22,17 @@ func (s clientSource) Document() (Document, error) {
 	return Document{HasIDs: c.IDs, Features: c.Features, Limits: c.Limits}, nil
 }
 
+func (s clientSource) Fetch(ctx context.Context, key string) (entitlement.Entry, error) {
+	return s.Client.Fetch(ctx, "key:"+key)
+}
+
 func (s clientSource) Find(by string) Found {
 	c := s.Customers(by)
-	f := Found{Default: c.Default, Entries: make([]entitlement.Entry, 0, len(c.Snapshots))}
-	for _, snapshot := range c.Snapshots {
-		if snapshot.Customer == "" {
-			continue
+	f := Found{Default: c.Default, Entries: make([]entitlement.Entry, len(c.Snapshots))}
+	for i, snapshot := range c.Snapshots {
+		f.Entries[i] = entitlement.Entry{
+			Key: entitlement.Key(snapshot.Account, snapshot.Customer), Revision: c.Revisions[i], Snapshot: *snapshot,
 		}
-		key := entitlement.Key(snapshot.Account, snapshot.Customer)
-		// An unreadable newest entry leaves the snapshot before it in use, which is not an error
-		// here.
-		e, _ := s.Lookup("key:" + key)
-		if e.Snapshot.Customer == "" || e.Snapshot.ID != snapshot.ID {
-			e.Snapshot = *snapshot // changed in between; the next question gets the change
-		}
-		f.Entries = append(f.Entries, entitlement.Entry{Key: key, Revision: e.Revision, Snapshot: e.Snapshot})
 	}
 	return f
 }

@@ -29,6 +29,7 @@ type fakeSource struct {
 	standard  *entitlement.Grant
 	doc       Document
 	docErr    error
+	fetchErr  error
 	status    func() entitlement.Status
 	sync      func(key string) (entitlement.Snapshot, error)
 	panics    bool
@@ -59,6 +60,12 @@ func (f *fakeSource) Find(by string) Found {
 		}
 	}
 	return found
+}
+
+func (f *fakeSource) Fetch(_ context.Context, key string) (entitlement.Entry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.entries[key], f.fetchErr
 }
 
 func (f *fakeSource) Document() (Document, error) {

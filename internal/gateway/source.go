@@ -8,11 +8,13 @@ import (
 )
 
 // A Source is the state that the gateway answers from. Its methods are safe for concurrent use, and
-// all but Sync and Watch read memory.
+// all but Fetch, Sync and Watch read memory.
 type Source interface {
 	// Find returns the customers that a reference (key:… or id:…) stands for, and the default. The
-	// entries are of known customers.
+	// entries are of known customers, and may have only what decides.
 	Find(ref string) Found
+	// Fetch reads the whole entry of a bucket key from NATS.
+	Fetch(ctx context.Context, key string) (entitlement.Entry, error)
 	// Document returns the parts of the plans document that a gateway needs. Its error says why the
 	// document has never been read.
 	Document() (Document, error)

@@ -56,7 +56,7 @@ func (g Gateway) Run(ctx context.Context, h wiring.Host, public net.Listener) er
 	var client *entitlement.Client
 	err = gw.Run(ctx, public, func(ctx context.Context) (gateway.Source, error) {
 		client, err = entitlement.Open(ctx, h.NATS, g.config.Mode,
-			&entitlement.Options{Logger: h.Log, WaitForBucket: true})
+			&entitlement.Options{Logger: h.Log, WaitForBucket: true, DecisionsOnly: true})
 		if err != nil {
 			h.Ready(wiring.ReadyTopology, err)
 			return nil, err
