@@ -62,8 +62,7 @@ func (g *Gateway) edge(c *gin.Context) {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			g.metrics.panics.Inc()
-			g.log.Error("handler panicked", "route", c.FullPath(), "err", p, "stack", string(debug.Stack()))
+			g.panicked(c.FullPath(), p)
 			switch {
 			case c.Writer.Written():
 			case strings.HasPrefix(c.FullPath(), ofrepPath):
@@ -85,6 +84,12 @@ func (g *Gateway) edge(c *gin.Context) {
 	span := g.trace.start(c.Request, c.FullPath())
 	c.Next()
 	span.end(c.Writer.Status())
+}
+
+// panicked counts and logs a panic that was recovered.
+func (g *Gateway) panicked(route string, p any) {
+	g.metrics.panics.Inc()
+	g.log.Error("handler panicked", "route", route, "err", p, "stack", string(debug.Stack()))
 }
 
 var (

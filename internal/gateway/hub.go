@@ -24,8 +24,8 @@ type hub struct {
 	// features counts the customers that have a feature, by its name.
 	features map[string]int
 
-	drain    sync.Once
-	draining chan struct{} // closed when the gateway stops
+	draining chan struct{} // closed, under mu, when the gateway stops
+	streams  sync.WaitGroup
 }
 
 // A listener is signaled when its stream should look at the state again. One pending signal stands
@@ -62,6 +62,7 @@ func (h *hub) join(who ref) (*listener, *problem) {
 	}
 	h.byRef[who][&l] = struct{}{}
 	h.open++
+	h.streams.Add(1)
 	return &l, nil
 }
 
@@ -73,6 +74,7 @@ func (h *hub) leave(who ref, l *listener) {
 		delete(h.byRef, who)
 	}
 	h.open--
+	h.streams.Done()
 }
 
 func (h *hub) stopped() bool {
@@ -85,7 +87,16 @@ func (h *hub) stopped() bool {
 }
 
 // stop ends all streams, and refuses new ones.
-func (h *hub) stop() { h.drain.Do(func() { close(h.draining) }) }
+func (h *hub) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.stopped() {
+		close(h.draining)
+	}
+}
+
+// wait waits for the end of all streams after stop, which takes as long as a write at most.
+func (h *hub) wait() { h.streams.Wait() }
 
 func (h *hub) count() int {
 	h.mu.Lock()

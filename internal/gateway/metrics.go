@@ -22,7 +22,7 @@ func newMetrics(g *Gateway) *metrics {
 	}
 	m := &metrics{
 		requests: prometheus.NewCounterVec(name("requests_total",
-			"Requests by route and status; route other is for paths that do not exist. A stream counts when it ends."),
+			"Requests by route and status; route other is for paths that do not exist. A stream counts when it begins."),
 			[]string{"route", "status"}),
 		ended: prometheus.NewCounterVec(name("streams_ended_total",
 			"Streams that ended, by reason: closed by the reader (gone), a write of 5 s did not end (slow), the token "+

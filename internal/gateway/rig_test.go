@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"iter"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -182,9 +184,21 @@ func (r *rig) ask(method, path, by, body string, header ...string) *httptest.Res
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	w := httptest.NewRecorder()
-	r.Handler().ServeHTTP(w, req)
-	return w
+	client, server := net.Pipe()
+	u := &upgrade{httptest.NewRecorder(), server}
+	ended := make(chan struct{})
+	go func() { // received below
+		defer close(ended)
+		defer client.Close() //nolint:errcheck // always nil
+		// The head is all of a stream that is of interest here. Other answers end in an error.
+		_, _ = http.ReadResponse(bufio.NewReader(client), req) //nolint:bodyclose // it would read to the end of the stream
+	}()
+	r.Handler().ServeHTTP(u, req)
+	if u.Header().Get("Content-Type") != "text/event-stream" {
+		_ = server.Close()
+	}
+	<-ended
+	return u.ResponseRecorder
 }
 
 // get decodes a 200.

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The time limits of a connection, except a stream's writes.
+// The time limits of a connection, except those of a stream.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second // shorter than shutdownTimeout: a body that never ends is no error then
@@ -49,6 +49,7 @@ func (g *Gateway) Run(ctx context.Context, ln net.Listener, open func(context.Co
 	w.Go(func() error {
 		<-ctx.Done()
 		g.hub.stop()
+		defer g.hub.wait() // net/http does not know them
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := srv.Shutdown(deadline); err != nil {

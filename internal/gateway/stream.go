@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -34,14 +36,17 @@ const (
 
 var endings = []string{endedGone, endedSlow, endedToken, endedLife, endedDrain}
 
-// A stream sends a customer's decision at every change.
+// A stream sends a customer's decision at every change. It takes its connection from net/http,
+// which would keep 10 KiB of buffers, a request and two deep stacks for each of many thousands.
 type stream struct {
 	g       *Gateway
-	q       *request
+	source  Source
 	who     ref
 	changed *listener
-	control *http.ResponseController
-	frame   bytes.Buffer
+	conn    net.Conn
+	chunked bool // HTTP/1.0 has no chunks
+	end     time.Time
+	endWhy  string
 	tag     string // of the decision sent last
 }
 
@@ -55,85 +60,151 @@ func (g *Gateway) getStream(q *request) *problem {
 		g.metrics.refusedStreams.Inc()
 		return p
 	}
-	defer g.hub.leave(who, l)
-	h := q.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "private, no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no")
-	q.w.WriteHeader(http.StatusOK)
-	s := &stream{g: g, q: q, who: who, changed: l, control: http.NewResponseController(q.w)}
-	g.metrics.ended.WithLabelValues(s.run()).Inc()
-	// net/http writes the end of the body, for which the deadline of the last event may have passed;
-	// without it the reader sees a broken connection. An error means that the connection is gone.
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeWithin))
+	taken := false
+	defer func() {
+		if !taken { // also after a panic
+			g.hub.leave(who, l)
+		}
+	}()
+	s := &stream{g: g, source: q.source, who: who, changed: l, chunked: q.ProtoAtLeast(1, 1),
+		end: q.now.Add(time.Duration(float64(streamLife) * (0.8 + 0.4*rand.Float64()))), endWhy: endedLife}
+	if t := q.caller.token; t != nil && t.expires.Before(s.end) {
+		s.end, s.endWhy = t.expires, endedToken
+	}
+	var first bytes.Buffer
+	fmt.Fprintf(&first, "retry: %d\n\n", (retryLeast + rand.N(retryMost-retryLeast)).Milliseconds())
+	next := s.look(&first, q.now)
+	conn, _, err := http.NewResponseController(q.w).Hijack()
+	if err != nil {
+		g.log.Error("cannot take the connection of a stream", "err", err)
+		return internalError
+	}
+	s.conn, taken = conn, true
+	head := s.head(q)
+	go s.serve(head, first.Bytes(), next) // hub.wait waits for it
 	return nil
 }
 
-// run sends until the stream ends, and returns why.
-func (s *stream) run() string {
-	now := time.Now()
-	end, why := now.Add(time.Duration(float64(streamLife)*(0.8+0.4*rand.Float64()))), endedLife
-	if t := s.q.caller.token; t != nil && t.expires.Before(end) {
-		end, why = t.expires, endedToken
+// head returns the head of the answer.
+func (s *stream) head(q *request) []byte {
+	h := q.w.Header()
+	h.Set("Cache-Control", "private, no-cache, no-transform")
+	h.Set("Connection", "close")
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Date", q.now.UTC().Format(http.TimeFormat))
+	h.Set("X-Accel-Buffering", "no")
+	if s.chunked {
+		h.Set("Transfer-Encoding", "chunked")
 	}
-	fmt.Fprintf(&s.frame, "retry: %d\n\n", (retryLeast + rand.N(retryMost-retryLeast)).Milliseconds())
-	timer := time.NewTimer(0)
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = h.Write(&b) // a buffer takes everything
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// serve sends until the stream ends.
+func (s *stream) serve(head, first []byte, next time.Time) {
+	why := endedGone
+	defer func() {
+		if p := recover(); p != nil {
+			s.g.panicked("/v1/customers/:id/stream", p)
+		}
+		_ = s.conn.Close() // the reader has the end of the body, or is gone
+		s.g.metrics.ended.WithLabelValues(why).Inc()
+		s.g.hub.leave(s.who, s.changed)
+	}()
+	if why = s.send(head, first); why == "" {
+		why = s.run(next)
+	}
+}
+
+// run sends after the first event, and returns why the stream ends.
+func (s *stream) run(next time.Time) string {
+	gone := make(chan struct{})
+	go func() { // ends when the connection does, which serve closes
+		defer close(gone)
+		for p := make([]byte, 16); ; { // whatever a reader sends is ignored
+			if _, err := s.conn.Read(p); err != nil {
+				return
+			}
+		}
+	}()
+	beat := time.Now().Add(heartbeat)
+	timer := time.NewTimer(time.Until(earliest(s.end, next, beat)))
 	defer timer.Stop()
-	beat := now.Add(heartbeat)
 	for {
-		now = time.Now()
-		if !now.Before(end) {
-			return why
+		select {
+		case <-gone:
+			return endedGone
+		case <-s.g.hub.draining:
+			return s.finish(endedDrain)
+		case <-*s.changed:
+		case <-timer.C:
 		}
-		next := s.look(now)
-		if s.frame.Len() == 0 && !now.Before(beat) {
-			s.frame.WriteString(": \n\n")
+		now := time.Now()
+		if !now.Before(s.end) {
+			return s.finish(s.endWhy)
 		}
-		if s.frame.Len() > 0 {
-			if ended := s.send(now); ended != "" {
+		frame := borrow()
+		next = s.look(frame, now)
+		if frame.Len() == 0 && !now.Before(beat) {
+			frame.WriteString(": \n\n")
+		}
+		if frame.Len() > 0 {
+			if ended := s.send(nil, frame.Bytes()); ended != "" {
 				return ended
 			}
 			beat = now.Add(heartbeat)
 		}
-		timer.Reset(time.Until(earliest(end, next, beat)))
-		select {
-		case <-s.q.Context().Done():
-			return endedGone
-		case <-s.g.hub.draining:
-			return endedDrain
-		case <-*s.changed:
-		case <-timer.C:
-		}
+		buffers.Put(frame)
+		timer.Reset(time.Until(earliest(s.end, next, beat)))
 	}
 }
 
 // look writes the decision to the frame if it is another than the one sent last. It returns when a
 // grant ends next.
-func (s *stream) look(now time.Time) (next time.Time) {
-	found := s.q.source.Find(s.who.String())
-	d := decide(s.who, found, staleSince(s.q.source.Status(), now), now)
+func (s *stream) look(frame *bytes.Buffer, now time.Time) (next time.Time) {
+	found := s.source.Find(s.who.String())
+	d := decide(s.who, found, staleSince(s.source.Status(), now), now)
 	if body, tag := d.encode(); tag != s.tag {
 		s.tag = tag
-		s.frame.WriteString("event: entitlements\nid: ")
-		s.frame.WriteString(strconv.FormatUint(d.Revision, 10))
-		s.frame.WriteString("\ndata: ")
-		s.frame.Write(body)
-		s.frame.WriteString("\n\n")
+		frame.WriteString("event: entitlements\nid: ")
+		frame.WriteString(strconv.FormatUint(d.Revision, 10))
+		frame.WriteString("\ndata: ")
+		frame.Write(body)
+		frame.WriteString("\n\n")
 	}
 	next, _ = found.nextEnd(now)
 	return next
 }
 
-// send writes the frame, and returns why the stream ends if that fails.
-func (s *stream) send(now time.Time) string {
-	err := s.control.SetWriteDeadline(now.Add(writeWithin))
-	if err == nil {
-		_, err = s.q.w.Write(s.frame.Bytes())
+// buffers are shared by all streams, most of which wait.
+var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
+func borrow() *bytes.Buffer {
+	b := buffers.Get().(*bytes.Buffer)
+	b.Reset()
+	return b
+}
+
+// send writes a frame after the head, if there is one, in one write. It returns why the stream ends
+// if that fails.
+func (s *stream) send(head, frame []byte) string {
+	b := borrow()
+	defer buffers.Put(b)
+	b.Write(head)
+	if s.chunked {
+		fmt.Fprintf(b, "%x\r\n", len(frame))
 	}
-	if err == nil {
-		err = s.control.Flush()
+	b.Write(frame)
+	if s.chunked {
+		b.WriteString("\r\n")
 	}
-	s.frame.Reset()
+	err := s.conn.SetWriteDeadline(time.Now().Add(writeWithin))
+	if err == nil {
+		_, err = s.conn.Write(b.Bytes())
+	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return endedSlow
@@ -141,6 +212,14 @@ func (s *stream) send(now time.Time) string {
 		return endedGone
 	}
 	return ""
+}
+
+// finish writes the end of the body, without which the reader sees a broken connection.
+func (s *stream) finish(why string) string {
+	if s.chunked {
+		s.send(nil, nil) // the empty chunk; an error means that the reader is gone
+	}
+	return why
 }
 
 // earliest leaves out zero times except in end. A grant that ends at an instant is looked at just

@@ -8,10 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,27 +23,29 @@ import (
 
 // A reader is the other end of a stream, in memory.
 type reader struct {
-	header http.Header
-	status int
 	mu     sync.Mutex
 	text   strings.Builder
-	// deadline is that of the next write; a write to a reader that is slow ends there.
-	deadline time.Time
-	slow     bool
+	opened *http.Response
+	broken error // of a body without its end
 }
 
-func (r *reader) Header() http.Header                { return r.header }
-func (r *reader) WriteHeader(status int)             { r.status = status }
-func (r *reader) FlushError() error                  { return nil }
-func (r *reader) SetWriteDeadline(t time.Time) error { r.deadline = t; return nil }
-func (r *reader) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.slow {
-		time.Sleep(time.Until(r.deadline))
-		return 0, os.ErrDeadlineExceeded
-	}
-	return r.text.Write(p)
+// An upgrade is an answer whose connection the handler may take.
+type upgrade struct {
+	*httptest.ResponseRecorder
+	server net.Conn
+}
+
+func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) { return u.server, nil, nil }
+
+// A watched connection tells when it is closed.
+type watched struct {
+	net.Conn
+	closed chan struct{}
+}
+
+func (w watched) Close() error {
+	close(w.closed)
+	return w.Conn.Close()
 }
 
 // decisions returns the events read since the last call, and the number of comments.
@@ -68,14 +70,37 @@ func (r *reader) decisions(t *testing.T) (list []Decision, comments int) {
 }
 
 // open starts a stream in a bubble, and returns its reader and a channel that is closed at its end.
+// A slow reader reads nothing.
 func (r *rig) open(ctx context.Context, path, by string, slow bool) (*reader, chan struct{}) {
-	read, ended := &reader{header: http.Header{}, slow: slow}, make(chan struct{})
+	client, server := net.Pipe()
+	read, ended := &reader{}, make(chan struct{})
 	req := httptest.NewRequestWithContext(ctx, "GET", path, nil)
 	req.Header.Set("Authorization", "Bearer "+by)
-	go func() { // ends with the stream, which each test waits for
-		defer close(ended)
-		r.Handler().ServeHTTP(read, req)
-	}()
+	answer := &upgrade{httptest.NewRecorder(), watched{server, ended}}
+	r.Handler().ServeHTTP(answer, req)
+	read.opened = answer.Result()
+	if read.opened.StatusCode != http.StatusOK {
+		close(ended)
+		return read, ended
+	}
+	context.AfterFunc(ctx, func() { _ = client.Close() })
+	if !slow {
+		go func() { // ends with the stream, which each test waits for
+			lines := bufio.NewReader(client)
+			read.mu.Lock()
+			read.opened, _ = http.ReadResponse(lines, req) // without one, the test sees no events
+			read.mu.Unlock()
+			body := bufio.NewScanner(read.opened.Body)
+			for body.Scan() {
+				read.mu.Lock()
+				read.text.WriteString(body.Text() + "\n")
+				read.mu.Unlock()
+			}
+			read.mu.Lock()
+			read.broken = body.Err()
+			read.mu.Unlock()
+		}()
+	}
 	synctest.Wait()
 	return read, ended
 }
@@ -107,9 +132,10 @@ func TestStream(t *testing.T) {
 				t.Errorf("%s: %+v", why, list)
 			}
 		}
-		if read.status != 200 || read.header.Get("X-Accel-Buffering") != "no" ||
-			read.header.Get("Content-Type") != "text/event-stream" {
-			t.Errorf("%d %v", read.status, read.header)
+		if h := read.opened.Header; read.opened.StatusCode != 200 || h.Get("X-Accel-Buffering") != "no" ||
+			h.Get("Content-Type") != "text/event-stream" || h.Get("Vary") == "" ||
+			h.Get("Date") != time.Now().UTC().Format(http.TimeFormat) {
+			t.Errorf("%d %v", read.opened.StatusCode, h)
 		}
 		next("the state", func(d Decision) bool { return d.Allowed && d.Revision == 1 })
 
@@ -142,6 +168,7 @@ func TestStream(t *testing.T) {
 		}
 		cancel()
 		<-ended
+		synctest.Wait()
 		if r.endings(endedGone) != 1 || r.hub.count() != 0 {
 			t.Errorf("%d streams are open", r.hub.count())
 		}
@@ -176,6 +203,7 @@ func TestStreamOfDefault(t *testing.T) {
 		}
 		cancel()
 		<-ended
+		synctest.Wait()
 		<-watching
 	})
 }
@@ -212,6 +240,7 @@ func TestStreamStale(t *testing.T) {
 		}
 		cancel()
 		<-ended
+		synctest.Wait()
 		<-watching
 	})
 }
@@ -226,6 +255,7 @@ func TestStreamEnds(t *testing.T) {
 		_, byLife := r.open(t.Context(), "/v1/customers/cus_1/stream", serverKey, false)
 		_, slow := r.open(t.Context(), "/v1/customers/cus_1/stream", serverKey, true)
 		<-slow
+		synctest.Wait()
 		if took := time.Since(began); took != writeWithin || r.endings(endedSlow) != 1 {
 			t.Errorf("a slow reader is dropped after %v", took)
 		}
@@ -233,16 +263,19 @@ func TestStreamEnds(t *testing.T) {
 		if took := time.Since(began); took < 2*time.Minute || took > 3*time.Minute || r.endings(endedToken) != 1 {
 			t.Errorf("the stream of a token of 3 minutes ends after %v", took)
 		}
-		if !tokens.deadline.After(time.Now()) {
-			t.Error("net/http cannot write the end of the body, so the reader sees a broken connection")
+		synctest.Wait()
+		if tokens.broken != nil {
+			t.Errorf("the reader sees a broken connection: %v", tokens.broken)
 		}
 		<-byLife
+		synctest.Wait()
 		if took := time.Since(began); took < 8*time.Minute || took > 12*time.Minute || r.endings(endedLife) != 1 {
 			t.Errorf("a stream lives for %v", took)
 		}
 		_, drained := r.open(t.Context(), "/v1/customers/cus_1/stream", serverKey, false)
 		r.hub.stop()
 		<-drained
+		synctest.Wait()
 		if w := r.ask("GET", "/v1/customers/cus_1/stream", serverKey, ""); w.Code != 503 || r.endings(endedDrain) != 1 {
 			t.Errorf("while it stops: %d", w.Code)
 		}
@@ -264,8 +297,10 @@ func TestSlowReaderDelaysNobody(t *testing.T) {
 			t.Errorf("%+v", list)
 		}
 		<-slow
+		synctest.Wait()
 		cancel()
 		<-ended
+		synctest.Wait()
 	})
 }
 
@@ -278,7 +313,7 @@ func TestStreamLimits(t *testing.T) {
 		refused := 0
 		for range 200 {
 			read, end := r.open(ctx, "/v1/customers/cus_1/stream", serverKey, false)
-			if read.status == http.StatusTooManyRequests {
+			if read.opened.StatusCode == http.StatusTooManyRequests {
 				refused++
 			}
 			ended = append(ended, end)
@@ -289,7 +324,7 @@ func TestStreamLimits(t *testing.T) {
 		full := 0
 		for range 60 {
 			read, end := r.open(ctx, "/v1/customers/user_1/stream", serverKey, false)
-			if read.status == http.StatusServiceUnavailable {
+			if read.opened.StatusCode == http.StatusServiceUnavailable {
 				full++
 			}
 			ended = append(ended, end)
@@ -301,6 +336,7 @@ func TestStreamLimits(t *testing.T) {
 		for _, end := range ended {
 			<-end
 		}
+		synctest.Wait()
 		if r.hub.count() != 0 || len(r.hub.byRef) != 0 {
 			t.Errorf("%d streams are left", r.hub.count())
 		}
@@ -416,4 +452,66 @@ func TestRunNotOpen(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Errorf("Run: %v", err)
 	}
+}
+
+// counted is a source that counts the questions of streams.
+type counted struct {
+	*fakeSource
+	finds atomic.Int64
+}
+
+func (c *counted) Find(by string) Found {
+	c.finds.Add(1)
+	return c.fakeSource.Find(by)
+}
+
+// A page sees a cancellation in the instant in which the gateway's watch has it, and the end of a
+// grant at most 10 ms after its instant. In between nothing polls: a stream looks at the state for
+// its heartbeats only. The bubble's clock shows that the gateway adds no wait; what processors and
+// networks add is in `entitled bench --rows gateway`.
+func TestStreamIsPrompt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		source := &counted{fakeSource: r.source}
+		r.Open(source)
+		ctx, cancel := context.WithCancel(t.Context())
+		following := make(chan struct{})
+		go func() { // received below
+			defer close(following)
+			r.hub.follow(ctx, source)
+		}()
+		read, ended := r.open(ctx, "/v1/customers/user_1/stream", serverKey, false)
+		_, _ = read.decisions(t)
+
+		began := time.Now()
+		canceled := paying("cus_1", "user_1")
+		canceled.Status, canceled.Access, canceled.Grants = "canceled", false, []entitlement.Grant{}
+		r.source.changes <- r.source.put(canceled)
+		synctest.Wait()
+		list, _ := read.decisions(t)
+		if len(list) != 1 || list[0].Allowed || list[0].Status != "canceled" || time.Since(began) != 0 {
+			t.Errorf("%v after the cancellation: %+v", time.Since(began), list)
+		}
+
+		until := time.Now().Add(heartbeat / 2).Truncate(time.Second)
+		end := until.Unix()
+		r.source.changes <- r.source.put(paying("cus_1", "user_1", grant("sub_1", &end, "export")))
+		synctest.Wait()
+		_, _ = read.decisions(t)
+		asked := source.finds.Load()
+		time.Sleep(time.Until(until) - time.Nanosecond)
+		synctest.Wait()
+		if n := source.finds.Load() - asked; n != 0 {
+			t.Errorf("the stream has looked %d times before the end of the grant", n)
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if list, _ := read.decisions(t); len(list) != 1 || list[0].Allowed || len(list[0].Features) != 0 {
+			t.Errorf("10 ms after the end of the grant: %+v", list)
+		}
+		cancel()
+		<-ended
+		<-following
+	})
 }
