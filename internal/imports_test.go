@@ -53,7 +53,7 @@ func rules() []rule {
 			"internal/doctor"),
 		// The gateway asks as an app does.
 		only("internal/gateway", "internal/wiring/gatewayd", "cmd/entitled"),
-		only("internal/wiring/gatewayd", "cmd/gateway", "cmd/entitled", "internal/dev"),
+		only("internal/wiring/gatewayd", "cmd/gateway", "cmd/entitled", "internal/dev", "internal/bench"),
 		knows("internal/gateway", "entitlement", "internal/token", "github.com/gin-gonic/gin",
 			"github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel",
 			"golang.org/x/sync"),

@@ -58,6 +58,7 @@ func Groups() []Group {
 		{"memory", "a syncer in front of many snapshots and markers", runMemory},
 		{"growth", "ingest's cost per event with many customers", runGrowth},
 		{"plans", "a plans document for many customers, with webhooks meanwhile", runPlans},
+		{"gateway", "answers against Gin alone, memory and delay of open streams", runGateway},
 		{"backfill", "a whole account into an empty bucket", runBackfill},
 		{"outage", "syncers that come back to many dirty customers", runOutage},
 	}

@@ -23,6 +23,8 @@ const (
 	roleConstruct role = "construct" // Gin that calls stripe-go's ConstructEvent and stores nothing
 	roleIngest    role = "ingest"
 	roleSyncer    role = "syncer"
+	roleAnswer    role = "answer" // Gin that answers a GET without looking
+	roleGateway   role = "gateway"
 	roleBackfill  role = "backfill" // `entitled backfill`, once
 )
 
@@ -32,7 +34,7 @@ type order struct {
 	// Dir is NATS's store; Sync makes it sync its disk before it acknowledges.
 	Dir  string `json:",omitempty"`
 	Sync bool   `json:",omitempty"`
-	// NATS is the server of ingest and syncer, Stripe that of the syncer, at Rate requests/s.
+	// NATS is the server of ingest, syncer and gateway, Stripe that of the syncer, at Rate requests/s.
 	NATS   string `json:",omitempty"`
 	Stripe string `json:",omitempty"`
 	Rate   int    `json:",omitempty"`
@@ -118,6 +120,10 @@ func (o order) serve() (addr string, addTo func(*report), stop func(), err error
 		addr, stop, err = serveHTTP(bareGin())
 	case roleConstruct:
 		addr, stop, err = serveHTTP(constructEvent())
+	case roleAnswer:
+		addr, stop, err = serveHTTP(bareAnswer())
+	case roleGateway:
+		addr, stop, err = serveGateway(o.NATS)
 	case roleIngest:
 		addr, stop, err = serveIngest(o.NATS)
 	case roleSyncer:

@@ -70,12 +70,7 @@ func fill(ctx context.Context, nc *nats.Conn, n int, message func(i int) *nats.M
 // snapshots writes n snapshots into the bucket.
 func snapshots(ctx context.Context, nc *nats.Conn, n int) error {
 	at := time.Now()
-	return fill(ctx, nc, n, func(i int) *nats.Msg {
-		return &nats.Msg{
-			Subject: "$KV." + entitlement.Bucket(entitlement.Live) + "." + customerID(i),
-			Data:    aSnapshot(i, at).Encode(),
-		}
-	})
+	return fill(ctx, nc, n, func(i int) *nats.Msg { return stored(aSnapshot(i, at)) })
 }
 
 // markers marks n customers.
