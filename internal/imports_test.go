@@ -53,6 +53,7 @@ func rules() []rule {
 			"internal/doctor"),
 		// The gateway asks as an app does.
 		only("internal/gateway", "internal/wiring/gatewayd", "cmd/entitled"),
+		only("internal/probe", "internal/doctor"),
 		only("internal/wiring/gatewayd", "cmd/gateway", "cmd/entitled", "internal/dev", "internal/bench"),
 		knows("internal/gateway", "entitlement", "internal/token", "github.com/gin-gonic/gin",
 			"github.com/nats-io/nats.go", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,7 @@ type doctorCmd struct {
 	JSON     bool                    `name:"json" help:"Print JSON."`
 	Mode     string                  `placeholder:"MODE" help:"Check one mode only: test or live. Default: that of STRIPE_API_KEY, or the modes that have a bucket."`
 	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server, for servers that do not answer over the connection; none if others operate the servers. Default: port 8222 of the server connected to."`
+	Gateways string                  `name:"gateway-admin" env:"GATEWAY_ADMIN" placeholder:"URL,…" help:"Admin addresses of the gateways, separated by commas, to check them too: http://127.0.0.1:8083."`
 	MaxBody  string                  `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"As ingest has it." group:"daemons"`
 	Coverage string                  `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncers have it." group:"daemons"`
 	Base     string                  `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is." group:"daemons"`
@@ -84,6 +86,7 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 		MaxBody:       check.Bytes("MAX_BODY_BYTES", d.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
 		Marks:         d.Marks.Check(&check),
 		CoverageEvery: check.Duration("COVERAGE_EVERY", d.Coverage, daemon.Between(time.Second, 24*time.Hour)),
+		Version:       daemon.Version(),
 		Now:           s.now,
 	}
 	d.Replaced.Check(&check)
@@ -92,6 +95,10 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 		check.URL("NATS_MONITOR", d.Monitor, "http", "https")
 	}
 	cfg.Monitor = d.Monitor
+	for _, admin := range strings.FieldsFunc(d.Gateways, func(c rune) bool { return c == ',' || c == ' ' }) {
+		check.URL("GATEWAY_ADMIN", admin, "http", "https")
+		cfg.Gateways = append(cfg.Gateways, admin)
+	}
 	if key := s.Getenv("STRIPE_API_KEY"); key != "" {
 		_, err := stripeapi.ModeOf(key)
 		check.Error("STRIPE_API_KEY", err, syncerd.KeyHint)

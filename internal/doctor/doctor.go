@@ -1,7 +1,7 @@
 // Package doctor makes the checks of an operator: the connection to NATS and the user's
 // permissions, the servers' durability and health, the topology, pending work and parked customers,
 // whether every event has led to a sync, the jobs, the clocks, and the permissions of the Stripe
-// key.
+// key, and the gateways.
 //
 // Connect, call [Examine], print the [Report].
 //
@@ -109,6 +109,9 @@ type Config struct {
 	// Monitor is the URL of the monitoring port of the connected server, for servers that do not
 	// answer over the connection, or [NoMonitor].
 	Monitor string
+	// Gateways are the URLs of the admin listeners of gateways, which should be of this Version.
+	Gateways []string
+	Version  string
 	// Stripe configures the requests to Stripe. Nil sends none.
 	Stripe *stripeapi.Config
 	// Now is this machine's clock. Defaults to time.Now.
@@ -150,6 +153,7 @@ func Examine(ctx context.Context, cfg Config) Report {
 			r.add(work(ctx, js, cfg, m)...)
 		}
 	}
+	r.add(gateways(ctx, cfg)...)
 	if cfg.Stripe != nil {
 		r.add(stripe(ctx, cfg, readingOf)...)
 	}

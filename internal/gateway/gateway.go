@@ -14,6 +14,8 @@ import (
 // A Config configures [New].
 type Config struct {
 	Mode entitlement.Mode
+	// Version is that of the program, for its metrics.
+	Version string
 	// Keys are the server keys that may ask anything, and ReadKeys those that only read.
 	Keys, ReadKeys []Key
 	// TokenSecrets verify customer tokens with HS256; the first signs them.

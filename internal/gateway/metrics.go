@@ -13,6 +13,7 @@ type metrics struct {
 	ended          *prometheus.CounterVec
 	refusedStreams prometheus.Counter
 	panics         prometheus.Counter
+	info           *prometheus.GaugeVec
 	streams, age   prometheus.Collector
 }
 
@@ -31,12 +32,16 @@ func newMetrics(g *Gateway) *metrics {
 			"Streams that were refused: 100 of the customer, or MAX_STREAMS, are open, or the gateway stops.")),
 		panics: prometheus.NewCounter(name("panics_total",
 			"Requests that ended in a panic, which is a bug in this program.")),
+		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "entitled_gateway_info",
+			Help: "1: the mode that the gateway serves, and its version. `entitled doctor` reads it."},
+			[]string{"serves", "version"}),
 		streams: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "entitled_gateway_streams",
 			Help: "Streams that are open."}, func() float64 { return float64(g.hub.count()) }),
 		age: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "entitled_gateway_view_age_seconds",
 			Help: "Time since the gateway last knew that it has the whole bucket: decisions are at most this much " +
 				"older than the bucket. NaN before it has read the bucket."}, g.age),
 	}
+	m.info.WithLabelValues(string(g.cfg.Mode), g.cfg.Version).Set(1)
 	// For Prometheus a counter that appears with 1 has not increased.
 	for _, reason := range endings {
 		m.ended.WithLabelValues(reason)
@@ -62,5 +67,5 @@ func (m *metrics) count(route string, status int) {
 // Metrics returns the collectors of this gateway, for the caller to register.
 func (g *Gateway) Metrics() []prometheus.Collector {
 	m := g.metrics
-	return []prometheus.Collector{m.requests, m.ended, m.refusedStreams, m.panics, m.streams, m.age}
+	return []prometheus.Collector{m.requests, m.ended, m.refusedStreams, m.panics, m.info, m.streams, m.age}
 }

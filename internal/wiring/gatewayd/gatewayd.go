@@ -47,7 +47,7 @@ func (s Settings) Check(c *daemon.Checker) Gateway {
 // Run answers on public from the start, with 503 until the bucket has been read. When ctx ends it
 // ends the streams, and returns when the other requests are answered.
 func (g Gateway) Run(ctx context.Context, h wiring.Host, public net.Listener) error {
-	g.config.Traces, g.config.Log = h.Traces, h.Log
+	g.config.Traces, g.config.Log, g.config.Version = h.Traces, h.Log, daemon.Version()
 	gw, err := gateway.New(g.config)
 	if err != nil {
 		return fmt.Errorf("GATEWAY_TOKEN_KEYS: %w", err)
