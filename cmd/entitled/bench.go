@@ -42,7 +42,7 @@ The rows:` + rows.String()
 type benchRunCmd struct {
 	Rows      []string `placeholder:"NAME" help:"Only these rows. Default: all."`
 	Rounds    int      `default:"5" placeholder:"N" help:"Measurements of each row; the median counts."`
-	Customers int      `default:"100000" placeholder:"N" help:"Snapshots and markers in the row of memory, snapshots in those of plans, and the maximum in those of growth."`
+	Customers int      `default:"100000" placeholder:"N" help:"Snapshots and markers in the row of memory, snapshots in those of readers and plans, and the maximum in those of growth."`
 	Quick     bool     `help:"Run everything for seconds only, to see that it works; the numbers mean nothing."`
 	JSON      bool     `name:"json" help:"Print JSON."`
 	Profiles  string   `placeholder:"DIR" help:"Write CPU profiles of the measured processes into this directory."`

@@ -34,7 +34,7 @@ type Config struct {
 	// everything works.
 	Quick bool
 	// Customers is the number of snapshots and markers for the row of the syncer's memory, of
-	// snapshots for those of plans, and the greatest number for those of growth. Defaults to 100,000.
+	// snapshots for those of readers and plans, and the greatest number for those of growth. Defaults to 100,000.
 	Customers int
 	// Profiles is a directory for CPU profiles of the child processes; none if empty.
 	Profiles string
@@ -55,6 +55,7 @@ func Groups() []Group {
 		{"latency", "from a webhook to the watcher's callback", runLatency},
 		{"burst", "requests to Stripe for the events of one checkout", runBurst},
 		{"has", "Client.Has", runHas},
+		{"readers", "Open and the memory of clients with many customers", runReaders},
 		{"memory", "a syncer in front of many snapshots and markers", runMemory},
 		{"growth", "ingest's cost per event with many customers", runGrowth},
 		{"plans", "a plans document for many customers, with webhooks meanwhile", runPlans},
