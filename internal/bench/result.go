@@ -25,6 +25,9 @@ type Result struct {
 	// Target is the promised bound, LessIsBetter its side. Zero without one, for a floor.
 	Target       float64 `json:"target,omitempty"`
 	LessIsBetter bool    `json:"less_is_better,omitempty"`
+	// Difference says that the value is one measurement less another: a short run may find nothing, or
+	// less than nothing.
+	Difference bool `json:"difference,omitempty"`
 	// Scale shows the absolute numbers behind the ratio.
 	Scale string `json:"scale,omitempty"`
 }
@@ -49,6 +52,8 @@ func over(name, unit string, values []float64) Result {
 func (r Result) atLeast(target float64) Result { r.Target = target; return r }
 
 func (r Result) atMost(target float64) Result { r.Target, r.LessIsBetter = target, true; return r }
+
+func (r Result) difference() Result { r.Difference = true; return r }
 
 func (r Result) of(format string, args ...any) Result {
 	r.Scale = fmt.Sprintf(format, args...)

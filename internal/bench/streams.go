@@ -38,9 +38,9 @@ func (b *bench) streams(ctx context.Context, all *children, nc *nats.Conn, url s
 		return nil, err
 	}
 	return []Result{
-		over("gateway: memory of an open stream", "KiB", memory).atMost(24).
+		over("gateway: memory of an open stream", "KiB", memory).atMost(24).difference().
 			of("resident memory with %d streams, less that without, ÷ streams; after every one had an event", n),
-		over("KV put → event on a stream, less → watcher, p99", "ms", late).atMost(10).
+		over("KV put → event on a stream, less → watcher, p99", "ms", late).atMost(10).difference().
 			of("%d puts/s, %d streams; p99 of put → event %.1f ms, of put → watcher's callback %.1f ms",
 				putRate, n, median(whole), median(direct)),
 		over("a grant's end → event on its stream, the latest", "ms", ends).atMost(1000),
@@ -152,9 +152,9 @@ func (b *bench) grantEnds(ctx context.Context, all *children, nc *nats.Conn, url
 	for round := range b.Rounds {
 		b.Progress(fmt.Sprintf("gateway: ends of grants, round %d of %d", round+1, b.Rounds))
 		f := newFan(n)
+		err := f.open(ctx, gateway.addr)
 		end := time.Now().Add(4 * time.Second).Truncate(time.Second)
 		until := end.Unix()
-		err := f.open(ctx, gateway.addr)
 		if err == nil {
 			err = fill(ctx, nc, n, func(i int) *nats.Msg {
 				s := aSnapshot(i, time.Now())
