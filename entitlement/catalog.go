@@ -12,6 +12,8 @@ import (
 type Catalog struct {
 	// IDs reports that the document says where your own id of a customer is.
 	IDs bool
+	// IDName is the name of the metadata of a customer that holds your own id; empty without IDs.
+	IDName string
 	// Features and Limits are the sorted names in the document's lists, its plans and its default.
 	Features, Limits []string
 }
@@ -35,7 +37,9 @@ func readCatalog(document []byte) (*Catalog, error) {
 		Adds     map[string]any `json:"adds"`
 	}
 	var doc struct {
-		IDs      *struct{}        `json:"ids"`
+		IDs *struct {
+			Metadata string `json:"metadata"`
+		} `json:"ids"`
 		Features []string         `json:"features"`
 		Limits   []string         `json:"limits"`
 		Plans    map[string]names `json:"plans"`
@@ -45,6 +49,9 @@ func readCatalog(document []byte) (*Catalog, error) {
 		return nil, fmt.Errorf("read the names of the plans document: %w", err)
 	}
 	c := &Catalog{IDs: doc.IDs != nil, Features: doc.Features, Limits: doc.Limits}
+	if c.IDs {
+		c.IDName = doc.IDs.Metadata
+	}
 	add := func(n names) {
 		c.Features = append(c.Features, n.Features...)
 		c.Limits = slices.AppendSeq(c.Limits, maps.Keys(n.Limits))
