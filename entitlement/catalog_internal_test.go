@@ -15,7 +15,7 @@ func TestReadCatalog(t *testing.T) {
 		`{"plans":{"pro":[]}}`: nil,
 		`{"ids":{"metadata":"user_id"},"features":["sso","export"],"limits":["seats"],"more":{},
 		  "plans":{"pro":{"features":["export","api"],"limits":{"projects":50,"seats":{"per_unit":1}},"adds":{"extra":1}}},
-		  "default":{"features":["view"],"limits":{"projects":1}}}`: {IDs: true,
+		  "default":{"features":["view"],"limits":{"projects":1}}}`: {IDs: true, IDName: "user_id",
 			Features: []string{"api", "export", "sso", "view"}, Limits: []string{"extra", "projects", "seats"}},
 	} {
 		got, err := readCatalog([]byte(document))

@@ -40,7 +40,7 @@ func TestBadSettings(t *testing.T) {
 		{golden: "bad-settings", env: map[string]string{
 			"MODE": "prod", "GATEWAY_KEYS": "topsecret", "GATEWAY_READ_KEYS": "sha256:topsecret",
 			"GATEWAY_TOKEN_SECRETS": key + ",topsecret", "GATEWAY_TOKEN_KEYS": "/does/not/exist",
-			"GATEWAY_ORIGINS": "*,http://app.example.com", "MAX_STREAMS": "0", "LISTEN_ADDR": "8090", "ADMIN_ADDR": ":http",
+			"GATEWAY_ORIGINS": "*,http://app.example.com", "STRIPE_WRITE_KEY": "rk_topsecret", "MAX_STREAMS": "0", "LISTEN_ADDR": "8090", "ADMIN_ADDR": ":http",
 			"NATS_URL": "http://nats",
 		}},
 	} {

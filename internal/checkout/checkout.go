@@ -20,8 +20,12 @@ import (
 // DefaultRate is the rate of requests to Stripe, per second.
 const DefaultRate = 5
 
-// within bounds one request of a caller.
-const within = 25 * time.Second
+const (
+	// within bounds one request of a caller.
+	within = 25 * time.Second
+	// readWithin bounds a reading of Stripe by a syncer, which answers within 10 s.
+	readWithin = 12 * time.Second
+)
 
 // Config configures [New].
 type Config struct {
@@ -339,4 +343,18 @@ func (c *Checkout) Fresh(ctx context.Context, ix Index, id string) ([]entitlemen
 		return nil, errNoCustomer
 	}
 	return []entitlement.Snapshot{*s}, nil
+}
+
+// ModeOf returns the mode of a key of Stripe's API.
+func ModeOf(key string) (mode entitlement.Mode, ok bool) {
+	for _, kind := range []string{"rk_", "sk_"} {
+		for _, m := range []entitlement.Mode{entitlement.Test, entitlement.Live} {
+			if rest, found := strings.CutPrefix(key, kind+string(m)+"_"); found && rest != "" {
+				return m, !strings.ContainsFunc(rest, func(r rune) bool {
+					return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+				})
+			}
+		}
+	}
+	return "", false
 }

@@ -19,7 +19,7 @@ func (s clientSource) Document() (Document, error) {
 	if !known {
 		return Document{}, errors.Join(errNoDocument, s.Status().PlansErr)
 	}
-	return Document{HasIDs: c.IDs, Features: c.Features, Limits: c.Limits}, nil
+	return Document{HasIDs: c.IDs, IDName: c.IDName, Features: c.Features, Limits: c.Limits}, nil
 }
 
 func (s clientSource) Fetch(ctx context.Context, key string) (entitlement.Entry, error) {

@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"entitled/entitlement"
+	"entitled/internal/checkout"
+	"entitled/internal/gateway/spans"
 	"entitled/internal/token"
 )
 
@@ -25,6 +27,8 @@ type Config struct {
 	TokenKeys []string
 	// Origins are the origins of pages that may read the answers.
 	Origins []string
+	// Checkout makes customers and sessions in Stripe; nil makes none.
+	Checkout *checkout.Checkout
 	// MaxStreams bounds the streams of all customers together.
 	MaxStreams int
 	// Traces creates spans; nil creates none.
@@ -39,17 +43,17 @@ type Gateway struct {
 	origins  map[string]bool
 	source   atomic.Pointer[Source] // nil until the bucket has been read
 	verifier atomic.Pointer[token.Verifier]
-	files    *keyFiles
+	files    *token.Files
 	hub      *hub
 	metrics  *metrics
-	trace    tracer
+	trace    spans.Tracer
 	handler  http.Handler
 }
 
 // New returns a gateway, which answers 503 until [Gateway.Open]. The error is that of a file of
 // TokenKeys.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{cfg: cfg, log: cfg.Log, origins: map[string]bool{}, trace: newTracer(cfg.Traces)}
+	g := &Gateway{cfg: cfg, log: cfg.Log, origins: map[string]bool{}, trace: spans.New(cfg.Traces)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -57,10 +61,10 @@ func New(cfg Config) (*Gateway, error) {
 		g.origins[o] = true
 	}
 	var err error
-	if g.files, err = openKeyFiles(cfg.TokenKeys); err != nil {
+	if g.files, err = token.OpenFiles(cfg.TokenKeys); err != nil {
 		return nil, err
 	}
-	g.verifier.Store(token.NewVerifier(cfg.Mode, cfg.TokenSecrets, g.files.keys))
+	g.verifier.Store(token.NewVerifier(cfg.Mode, cfg.TokenSecrets, g.files.Keys()))
 	g.hub = newHub(cfg.MaxStreams)
 	g.metrics = newMetrics(g)
 	g.handler = g.routes()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"entitled/internal/checkout"
 )
 
 // maxBody is the size of the largest body that is read.
@@ -48,6 +50,8 @@ func (g *Gateway) routes() http.Handler {
 	r.GET(customer+"/stream", g.api(g.getStream))
 	r.GET(customer+"/snapshot", g.api(g.getSnapshot))
 	r.POST(customer+"/sync", g.api(g.postSync))
+	r.POST(customer+"/checkout", g.api(g.postSession((*checkout.Checkout).Begin)))
+	r.POST(customer+"/portal", g.api(g.postSession((*checkout.Checkout).Portal)))
 	r.POST("/v1/tokens", g.api(g.postToken))
 	r.GET("/v1/openapi.json", func(c *gin.Context) { writeJSON(c.Writer, http.StatusOK, openAPI) })
 	r.POST(ofrepPath, g.ofrep(g.evaluateAll))
@@ -81,9 +85,9 @@ func (g *Gateway) edge(c *gin.Context) {
 		c.Abort()
 		return
 	}
-	span := g.trace.start(c.Request, c.FullPath())
+	span := g.trace.Start(c.Request, c.FullPath())
 	c.Next()
-	span.end(c.Writer.Status())
+	span.End(c.Writer.Status())
 }
 
 // panicked counts and logs a panic that was recovered.
@@ -176,14 +180,23 @@ func (q *request) server(writes bool) *problem {
 	return nil
 }
 
-// body reads a JSON body.
-func (q *request) body(v any) *problem {
+// read reads the body.
+func (q *request) read() ([]byte, *problem) {
 	data, err := io.ReadAll(http.MaxBytesReader(q.w, q.Body, maxBody))
 	if err != nil {
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
-			return tooLarge
+			return nil, tooLarge
 		}
-		return badRequest("the body cannot be read")
+		return nil, badRequest("the body cannot be read")
+	}
+	return data, nil
+}
+
+// body reads a JSON body.
+func (q *request) body(v any) *problem {
+	data, p := q.read()
+	if p != nil {
+		return p
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return badRequest("the body is not the JSON that this route takes")

@@ -106,14 +106,14 @@ func TestOpenAPI(t *testing.T) {
 		}
 		concrete := strings.NewReplacer("{id}", "cus_1", "{feature}", "export", "{limit}", "seats", "{key}", "export").
 			Replace(path)
-		if status == "400" {
-			concrete = strings.Replace(concrete, "cus_1", "a%2Fb", 1)
-		}
-		if status == "409" {
+		if status == "409" || strings.HasSuffix(path, "/checkout") || strings.HasSuffix(path, "/portal") {
 			concrete = strings.Replace(concrete, "cus_1", "user_1", 1)
 		}
+		if status == "400" {
+			concrete = strings.NewReplacer("cus_1", "a%2Fb", "user_1", "a%2Fb").Replace(concrete)
+		}
 		if status == "404" {
-			concrete = strings.Replace(concrete, "cus_1", "nobody", 1)
+			concrete = strings.NewReplacer("cus_1", "nobody", "user_1", "nobody").Replace(concrete)
 		}
 		w := r.ask(strings.ToUpper(method), concrete, by, body, header...)
 		name := method + " " + path + " " + strconv.Itoa(w.Code)
@@ -135,7 +135,15 @@ func TestOpenAPI(t *testing.T) {
 			if strings.HasPrefix(path, "/ofrep") {
 				body = `{"context":{"targetingKey":"cus_1"}}`
 			}
+			sells := strings.HasSuffix(path, "/checkout") || strings.HasSuffix(path, "/portal")
+			if sells {
+				body = purchase
+			}
+			if strings.HasSuffix(path, "/portal") {
+				body = `{"return_url":"` + page + `/account"}`
+			}
 			try(method, path, "200", serverKey, body, func(r *rig) {
+				r.sells(t)
 				r.source.sync = func(string) (entitlement.Snapshot, error) { return paying("cus_1", "user_1"), nil }
 			})
 			try(method, path, "400", serverKey, "{", nil)
@@ -176,6 +184,15 @@ func TestOpenAPI(t *testing.T) {
 	try("get", customer+"/snapshot", "409", serverKey, "", func(r *rig) { r.source.put(paying("cus_2", "user_1")) })
 	try("post", "/v1/tokens", "409", serverKey, `{"customer":"cus_1"}`, func(r *rig) { r.cfg.TokenSecrets = nil })
 	try("post", customer+"/sync", "404", serverKey, "", nil)
+	for _, path := range []string{customer + "/checkout", customer + "/portal"} {
+		body := map[bool]string{true: purchase, false: `{"return_url":"` + page + `/"}`}[strings.HasSuffix(path, "t")]
+		try("post", path, "409", serverKey, body, nil) // without a key
+		try("post", path, "422", serverKey, strings.Replace(body, "price_pro_monthly", "none", 1), func(r *rig) {
+			r.sells(t)
+			r.source.sync = func(string) (entitlement.Snapshot, error) { return paying("cus_none", "user_1"), nil }
+		})
+	}
+	try("post", customer+"/portal", "404", serverKey, `{"return_url":"`+page+`/"}`, func(r *rig) { r.sells(t) })
 	for status, err := range map[string]error{
 		"429": &entitlement.SyncError{Code: 429}, "502": &entitlement.SyncError{Code: 502},
 		"504": &entitlement.SyncError{Code: 504}, "503": nats.ErrNoResponders,
@@ -185,6 +202,14 @@ func TestOpenAPI(t *testing.T) {
 				return entitlement.Snapshot{}, fmt.Errorf("sync: %w", err)
 			}
 		})
+		for path, body := range map[string]string{"/checkout": purchase, "/portal": `{"return_url":"` + page + `/"}`} {
+			try("post", customer+path, status, serverKey, body, func(r *rig) {
+				r.sells(t)
+				r.source.sync = func(string) (entitlement.Snapshot, error) {
+					return entitlement.Snapshot{}, fmt.Errorf("sync: %w", err)
+				}
+			})
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		t.Errorf("%s: in the document, and no request gets it", name)

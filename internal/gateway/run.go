@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"entitled/internal/token"
@@ -59,7 +57,9 @@ func (g *Gateway) Run(ctx context.Context, ln net.Listener, open func(context.Co
 		return nil
 	})
 	w.Go(func() error {
-		g.files.watch(ctx, g)
+		g.files.Watch(ctx, g.log, func(keys []any) {
+			g.verifier.Store(token.NewVerifier(g.cfg.Mode, g.cfg.TokenSecrets, keys))
+		})
 		return nil
 	})
 	w.Go(func() error {
@@ -82,69 +82,4 @@ func (g *Gateway) Run(ctx context.Context, ln net.Listener, open func(context.Co
 		return nil
 	})
 	return w.Wait()
-}
-
-// lookEvery is how often the files of TokenKeys are compared with what was read.
-const lookEvery = 5 * time.Second
-
-// keyFiles are the public keys in files.
-type keyFiles struct {
-	names []string
-	data  [][]byte
-	keys  []any
-}
-
-func openKeyFiles(names []string) (*keyFiles, error) {
-	f := &keyFiles{names: names}
-	_, err := f.read()
-	return f, err
-}
-
-// read reads all files, and reports whether one has changed. An error changes nothing.
-func (f *keyFiles) read() (changed bool, err error) {
-	data := make([][]byte, len(f.names))
-	var keys []any
-	for i, name := range f.names {
-		if data[i], err = os.ReadFile(name); err != nil {
-			return false, err
-		}
-		more, err := token.ParsePublicKeys(data[i])
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", name, err)
-		}
-		keys = append(keys, more...)
-		changed = changed || f.data == nil || !bytes.Equal(data[i], f.data[i])
-	}
-	f.data, f.keys = data, keys
-	return changed, nil
-}
-
-// watch puts changed files in force until ctx ends. While a file cannot be read, the former keys
-// stay.
-func (f *keyFiles) watch(ctx context.Context, g *Gateway) {
-	if len(f.names) == 0 {
-		return
-	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	failed := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		changed, err := f.read()
-		switch {
-		case err != nil && err.Error() != failed:
-			failed = err.Error()
-			g.log.Warn("cannot read GATEWAY_TOKEN_KEYS, the former keys stay in force", "err", err)
-		case err == nil && changed:
-			failed = ""
-			g.verifier.Store(token.NewVerifier(g.cfg.Mode, g.cfg.TokenSecrets, f.keys))
-			g.log.Info("GATEWAY_TOKEN_KEYS has changed", "keys", len(f.keys))
-		case err == nil:
-			failed = ""
-		}
-	}
 }

@@ -35,6 +35,8 @@ type Found struct {
 type Document struct {
 	// HasIDs reports that customers have ids of your own.
 	HasIDs bool
+	// IDName is the name of the metadata that holds them.
+	IDName string
 	// Features and Limits are the catalogue.
 	Features, Limits []string
 }

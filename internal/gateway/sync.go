@@ -27,6 +27,7 @@ func (g *Gateway) postSync(q *request) *problem {
 	if p != nil {
 		return p
 	}
+	var read []entitlement.Snapshot
 	keys := []string{who.name}
 	if who.isID {
 		keys = nil
@@ -34,15 +35,18 @@ func (g *Gateway) postSync(q *request) *problem {
 			keys = append(keys, e.Key)
 		}
 		if keys == nil {
-			return noCustomer
+			if read, p = g.unknownID(q, who.name); p != nil {
+				return p
+			}
 		}
 	} else if _, _, err := entitlement.ParseKey(who.name); err != nil {
 		return badRequest("the customer is not a key")
 	}
-	read, p := syncAll(q.Context(), q.source, keys)
+	more, p := syncAll(q.Context(), q.source, keys)
 	if p != nil {
 		return p
 	}
+	read = append(read, more...)
 	// A reading may have changed the customers behind an id, and the view may be behind it.
 	now := time.Now()
 	found := q.source.Find(who.String()).newer(read, who)

@@ -20,6 +20,8 @@ type Settings struct {
 	TokenSecrets string `name:"gateway-token-secrets" env:"GATEWAY_TOKEN_SECRETS" secret:"" placeholder:"SECRET,…" help:"Secrets of customer tokens (HS256), separated by commas: each of 32 bytes or more. The first signs the tokens that the gateway makes."`
 	TokenKeys    string `name:"gateway-token-keys" env:"GATEWAY_TOKEN_KEYS" placeholder:"FILE,…" help:"Files with public keys of customer tokens (EdDSA, ES256), as PEM or JWK set, separated by commas. They are read again when they change."`
 	Origins      string `name:"gateway-origins" env:"GATEWAY_ORIGINS" placeholder:"ORIGIN,…" help:"Origins of the pages that may ask, separated by commas: https://app.example.com. Default: none."`
+	WriteKey     string `name:"stripe-write-key" env:"STRIPE_WRITE_KEY" secret:"" placeholder:"KEY" help:"Restricted key of Stripe's API (rk_…) that may write customers, checkout sessions and portal sessions and read prices, for the routes /checkout and /portal. Its mode must be MODE. Default: none."`
+	StripeBase   string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
 	MaxStreams   string `name:"max-streams" env:"MAX_STREAMS" default:"20000" help:"Most streams that are open at once."`
 }
 
@@ -37,6 +39,7 @@ func (s Settings) Check(c *daemon.Checker) Gateway {
 		Origins:      origins(c, s.Origins),
 		MaxStreams:   c.Int("MAX_STREAMS", s.MaxStreams, daemon.Between(1, 1_000_000)),
 	}
+	cfg.Checkout = s.checkout(c, cfg)
 	if s.Keys+s.ReadKeys+s.TokenSecrets+s.TokenKeys == "" {
 		c.Problem("GATEWAY_KEYS", "missing, and so are GATEWAY_READ_KEYS, GATEWAY_TOKEN_SECRETS and GATEWAY_TOKEN_KEYS",
 			keyHint+"; without any of them nobody could ask")

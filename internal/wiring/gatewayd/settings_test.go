@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/gateway"
 )
@@ -55,6 +56,41 @@ func TestOrigins(t *testing.T) {
 		origins(&c, value)
 		if err := c.Err(); (err == nil) != want {
 			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
+func TestWriteKey(t *testing.T) {
+	t.Parallel()
+	origins := []string{"https://app.example.com"}
+	for _, tc := range []struct {
+		key, base string
+		mode      entitlement.Mode
+		origins   []string
+		want      string // in the problem; "" for none
+	}{
+		{"", "", entitlement.Live, nil, ""},
+		{"rk_live_topsecret", "https://api.stripe.com", entitlement.Live, origins, ""},
+		{"sk_test_topsecret", "http://sim:12111", entitlement.Test, origins, ""},
+		{"rk_live_topsecret", "http://127.0.0.1:1", entitlement.Live, origins, ""},
+		{"rk_live_topsecret", "http://sim:12111", entitlement.Live, origins, "unencrypted"},
+		{"rk_test_topsecret", "https://api.stripe.com", entitlement.Live, origins, "its mode is test"},
+		{"pk_live_topsecret", "https://api.stripe.com", entitlement.Live, origins, "not a key"},
+		{"rk_live_topsecret ", "https://api.stripe.com", entitlement.Live, origins, "not a key"},
+		{"rk_live_topsecret", "https://api.stripe.com", entitlement.Live, nil, "GATEWAY_ORIGINS"},
+		{"rk_live_topsecret", "topsecret", entitlement.Live, origins, "STRIPE_API_BASE"},
+	} {
+		c := daemon.Checker{Program: "test"}
+		made := Settings{WriteKey: tc.key, StripeBase: tc.base}.checkout(&c, gateway.Config{Mode: tc.mode, Origins: tc.origins})
+		err := c.Err()
+		switch {
+		case tc.want == "" && (err != nil || (made != nil) != (tc.key != "")):
+			t.Errorf("%+v: %v, %v", tc, made, err)
+		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+			t.Errorf("%+v: %v", tc, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "_topsecret") {
+			t.Errorf("the key is printed: %v", err)
 		}
 	}
 }
