@@ -247,9 +247,9 @@ func (c *Checkout) session(ctx context.Context, customer string, in Request) (*s
 func (c *Checkout) write(ctx context.Context, parts []string, p *stripe.Params, request func() error) error {
 	for n := 1; ; n++ {
 		p.Context, p.IdempotencyKey = ctx, key(append(parts, strconv.Itoa(n))...)
-		err, v, replayed := c.api.repeat(ctx, request)
+		v, replayed, err := c.api.repeat(ctx, request)
 		if v == failed && !replayed {
-			err, v, _ = c.api.repeat(ctx, request)
+			v, _, err = c.api.repeat(ctx, request)
 		}
 		if v != failed || n == maxFailures {
 			return err

@@ -161,7 +161,7 @@ func (c *Checkout) create(ctx context.Context, name, id string) (*stripe.Custome
 	n, failures, count := "", 0, 0
 	for {
 		var made *stripe.Customer
-		err, v, replayed := c.api.repeat(ctx, func() (err error) {
+		v, replayed, err := c.api.repeat(ctx, func() (err error) {
 			p := &stripe.CustomerParams{Metadata: map[string]string{name: id}}
 			p.Context, p.IdempotencyKey = ctx, key("customer", string(c.mode), name, id, n, strconv.Itoa(count))
 			made, err = c.api.customers.New(p)

@@ -67,20 +67,20 @@ const (
 
 // repeat makes a request until it is done, refused, or failed: an answer that is lost, or says later,
 // leads to the same request again. It returns the last error, and whether that was a saved answer.
-func (a *api) repeat(ctx context.Context, request func() error) (err error, v verdict, replayed bool) {
+func (a *api) repeat(ctx context.Context, request func() error) (v verdict, replayed bool, err error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		if err = a.turn(ctx); err != nil {
-			return err, later, false
+			return later, false, err
 		}
 		err = request()
 		if v, replayed = judge(err); v != unknown && v != later {
-			return err, v, replayed
+			return v, replayed, err
 		}
 		t := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return errUnsettled, v, false
+			return v, false, errUnsettled
 		case <-t.C:
 		}
 	}
@@ -90,7 +90,7 @@ func (a *api) repeat(ctx context.Context, request func() error) (err error, v ve
 func (a *api) read(ctx context.Context, request func() error) error {
 	const times = 3
 	for n := 1; ; n++ {
-		err, v, _ := a.repeat(ctx, request)
+		v, _, err := a.repeat(ctx, request)
 		if v != failed || n == times {
 			return err
 		}
