@@ -107,6 +107,45 @@ func readAsEncodingJSON(t *testing.T, data []byte) (own bool) {
 	return true
 }
 
+// A difference splits what a codec wrote as encoding/json does.
+func TestSplitsAsEncodingJSON(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(1000) {
+		var s Snapshot
+		drawn(rand.New(rand.NewPCG(seed, 2)), reflect.ValueOf(&s).Elem())
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(s.Encode(), &want); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]json.RawMessage{}
+		for _, f := range fields(s.Encode()) {
+			got[f.name] = f.value
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("seed %d: fields\n%s, want\n%s", seed, got, want)
+		}
+		for _, name := range []string{"subscriptions", "grants"} {
+			var all []json.RawMessage
+			if len(want[name]) > 0 {
+				if err := json.Unmarshal(want[name], &all); err != nil {
+					t.Fatal(err)
+				}
+			}
+			byID := map[string]json.RawMessage{}
+			for _, e := range all {
+				var head struct{ ID, Source string }
+				if err := json.Unmarshal(e, &head); err != nil {
+					t.Fatal(err)
+				}
+				byID[head.ID+head.Source] = e
+			}
+			if got := elements(want[name]); !reflect.DeepEqual(got, byID) {
+				t.Fatalf("seed %d: %s\n%s, want\n%s", seed, name, got, byID)
+			}
+		}
+	}
+}
+
 // Snapshots without anything unusual are read without encoding/json.
 func TestReadsItsOwn(t *testing.T) {
 	t.Parallel()

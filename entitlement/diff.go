@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -45,14 +44,17 @@ type differ []Difference
 // JSON rather than on the structs, so that a field added later is compared without a change here.
 func (d *differ) objects(prefix string, from, to json.RawMessage) {
 	a, b := fields(from), fields(to)
-	names := slices.Collect(maps.Keys(a))
-	for name := range b {
-		if _, both := a[name]; !both {
-			names = append(names, name)
+	names := make([]string, 0, len(a)+len(b))
+	for _, f := range a {
+		names = append(names, f.name)
+	}
+	for _, f := range b {
+		if a.value(f.name) == nil {
+			names = append(names, f.name)
 		}
 	}
 	for _, name := range names {
-		from, to := a[name], b[name]
+		from, to := a.value(name), b.value(name)
 		switch {
 		case bytes.Equal(from, to), name == "as_of", name == "changed_at", name == "cause":
 		case name == "subscriptions", name == "items", name == "grants":
@@ -90,33 +92,92 @@ func (d *differ) add(path string, from, to json.RawMessage) {
 	*d = append(*d, Difference{Path: path, From: string(from), To: string(to)})
 }
 
-func fields(object json.RawMessage) map[string]json.RawMessage {
-	var m map[string]json.RawMessage
-	mustUnmarshal(object, &m)
-	return m
+// members are the fields of an encoded object.
+type members []member
+
+type member struct {
+	name  string
+	value json.RawMessage
 }
 
-func elements(list json.RawMessage) map[string]json.RawMessage {
-	var all []json.RawMessage
-	mustUnmarshal(list, &all)
-	byID := make(map[string]json.RawMessage, len(all))
-	for _, e := range all {
-		var head struct {
-			ID     string `json:"id"`
-			Source string `json:"source"` // of a grant
+// value returns nil for a field that is absent.
+func (m members) value(name string) json.RawMessage {
+	for i := range m {
+		if m[i].name == name {
+			return m[i].value
 		}
-		mustUnmarshal(e, &head)
-		byID[cmp.Or(head.ID, head.Source)] = e
+	}
+	return nil
+}
+
+// fields splits an object of this package's own encoding, so it has neither spaces nor mistakes, and
+// its names no escapes.
+func fields(object json.RawMessage) (all members) {
+	for rest := inside(object); len(rest) > 0; {
+		n := valueLen(rest)
+		name, value := rest[1:n-1], rest[n+1:]
+		n = valueLen(value)
+		all = append(all, member{string(name), value[:n]})
+		rest = bytes.TrimPrefix(value[n:], []byte(","))
+	}
+	return all
+}
+
+// elements returns the elements of a list by their ids, or the sources of grants.
+func elements(list json.RawMessage) map[string]json.RawMessage {
+	byID := map[string]json.RawMessage{}
+	for rest := inside(list); len(rest) > 0; {
+		n := valueLen(rest)
+		e := rest[:n]
+		var id string
+		f := fields(e)
+		if quoted := cmp.Or(string(f.value("id")), string(f.value("source"))); quoted != "" {
+			if err := json.Unmarshal([]byte(quoted), &id); err != nil {
+				// The bytes are this package's own encoding.
+				panic(fmt.Sprintf("read an encoded snapshot: %v", err))
+			}
+		}
+		byID[id] = e
+		rest = bytes.TrimPrefix(rest[n:], []byte(","))
 	}
 	return byID
 }
 
-func mustUnmarshal(data json.RawMessage, into any) {
-	if len(data) == 0 {
-		return
+// inside is an encoded object or list without its brackets; nothing for null.
+func inside(b json.RawMessage) []byte {
+	if len(b) == 0 || b[0] == 'n' {
+		return nil
 	}
-	if err := json.Unmarshal(data, into); err != nil {
-		// The bytes are this package's own encoding.
-		panic(fmt.Sprintf("read an encoded snapshot: %v", err))
+	return b[1 : len(b)-1]
+}
+
+// valueLen is the length of the encoded value at the beginning of b.
+func valueLen(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		case ',', ':':
+			if depth == 0 {
+				return i
+			}
+			continue
+		default:
+			continue
+		}
+		if depth == 0 {
+			return i + 1
+		}
 	}
+	return len(b)
 }

@@ -84,9 +84,10 @@ func runPlans(ctx context.Context, b *bench) (results []Result, err error) {
 	}
 	return []Result{
 		over("plans apply, nothing changes ÷ bare KV puts", "ratio", divide(same.rate, puts)).atLeast(0.5).
-			of("%.0f ÷ %.0f/s: %d customers, from apply until all are decided", median(same.rate), median(puts), a.customers),
+			of("%.0f ÷ %.0f/s, %d customers; µs of CPU each: %s",
+				median(same.rate), median(puts), a.customers, same.cpu()),
 		over("plans apply, everything changes ÷ bare KV puts", "ratio", divide(other.rate, puts)).atLeast(0.3).
-			of("%.0f ÷ %.0f/s; a record for each", median(other.rate), median(puts)),
+			of("%.0f ÷ %.0f/s; a record for each; µs of CPU: %s", median(other.rate), median(puts), other.cpu()),
 		over("webhook p99, nothing changes ÷ idle", "ratio", divide(same.p99, same.idle)).atMost(2).
 			of("%.1f ÷ %.1f ms: webhook → watcher's callback, one at a time", median(same.p99), median(same.idle)),
 		over("webhook p99, everything changes ÷ idle", "ratio", divide(other.p99, other.idle)).atMost(2).
@@ -102,7 +103,30 @@ func defaultOf(round int) *plans.Default {
 }
 
 // applyRounds are the measurements of one kind of document.
-type applyRounds struct{ rate, p99, idle []float64 }
+type applyRounds struct {
+	rate, p99, idle []float64
+	// The microseconds of CPU for each customer, with the webhooks that came meanwhile. The watcher is
+	// in the process of the load generator.
+	syncer, nats, watcher []float64
+}
+
+func (r *applyRounds) cpu() string {
+	return fmt.Sprintf("syncer %.0f, nats-server %.0f, watcher %.0f",
+		median(r.syncer), median(r.nats), median(r.watcher))
+}
+
+// usages returns the CPU time so far of the syncer, the nats-server and this process.
+func (a *applying) usages() (cpu [3]time.Duration, err error) {
+	cpu[2] = processCPU()
+	for i, c := range []*child{a.syncer, a.nats} {
+		r, err := c.usage()
+		if err != nil {
+			return cpu, err
+		}
+		cpu[i] = r.CPU
+	}
+	return cpu, nil
+}
 
 func newApplying(ctx context.Context, b *bench) (a *applying, stop func(), err error) {
 	a, stop = &applying{b: b, customers: b.pick(b.Customers, 200)}, func() {}
@@ -195,6 +219,10 @@ func (a *applying) measure(ctx context.Context, into *applyRounds, doc plans.Doc
 		idle = append(idle, took)
 	}
 	requests := a.sim.Stats().Requests
+	before, err := a.usages()
+	if err != nil {
+		return err
+	}
 	type end struct {
 		took time.Duration
 		err  error
@@ -217,6 +245,13 @@ func (a *applying) measure(ctx context.Context, into *applyRounds, doc plans.Doc
 			}
 			if more := a.sim.Stats().Requests - requests; more > 3*len(busy)+100 {
 				return fmt.Errorf("%d requests to Stripe for %d webhooks: a document needs none", more, len(busy))
+			}
+			after, err := a.usages()
+			if err != nil {
+				return err
+			}
+			for i, list := range []*[]float64{&into.syncer, &into.nats, &into.watcher} {
+				*list = append(*list, float64((after[i]-before[i]).Microseconds())/float64(a.customers))
 			}
 			into.rate = append(into.rate, float64(a.customers)/e.took.Seconds())
 			into.p99, into.idle = append(into.p99, quantile(busy, .99)), append(into.idle, quantile(idle, .99))

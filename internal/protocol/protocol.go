@@ -439,3 +439,6 @@ func (p *Protocol) Wake(ctx context.Context, c stripeevent.Customer, s entitleme
 		revision = newest
 	}
 }
+
+// SyncsWebhooks reports whether this process syncs a customer because of a webhook.
+func (p *Protocol) SyncsWebhooks() bool { return len(p.fetching[stripeapi.Webhooks]) > 0 }

@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"entitled/entitlement"
@@ -72,6 +73,13 @@ func (h Head) Covers(seq uint64, stored time.Time) bool {
 
 // DecodeHead reads a message of STRIPE_SYNCED; ok is false if it is not a record.
 func DecodeHead(data []byte) (h Head, ok bool) {
+	// The fields come before the snapshot, which is most of the record.
+	if n := bytes.Index(data, []byte(`,"snapshot":{`)); n > 0 {
+		if json.Unmarshal(append(bytes.Clone(data[:n]), '}'), &h) == nil {
+			return h, true
+		}
+		h = Head{}
+	}
 	if json.Unmarshal(data, &h) != nil {
 		return Head{}, false
 	}
@@ -79,7 +87,17 @@ func DecodeHead(data []byte) (h Head, ok bool) {
 }
 
 // Encode returns the record as a message.
-func (r Record) Encode() []byte { return JSON(r) }
+func (r Record) Encode() []byte {
+	s := r.Snapshot
+	if s == nil {
+		return JSON(r)
+	}
+	r.Snapshot = nil
+	b := JSON(r)
+	// No string has a quote without a backslash before it, so this is the field.
+	at := bytes.Index(b, []byte(`,"cause":{`))
+	return slices.Insert(b, at, append([]byte(`,"snapshot":`), s.Encode()...)...)
+}
 
 // JSON encodes v as snapshots are encoded, without escaping HTML.
 func JSON(v any) []byte {

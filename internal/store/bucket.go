@@ -51,8 +51,16 @@ func (s *Store) EachSnapshot(
 	ctx context.Context, mode entitlement.Mode, keys string,
 	do func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error,
 ) error {
+	return s.EachSnapshotBy(ctx, mode, keys, ParallelReads, do)
+}
+
+// EachSnapshotBy is [Store.EachSnapshot] with at most so many calls at once.
+func (s *Store) EachSnapshotBy(
+	ctx context.Context, mode entitlement.Mode, keys string, parallel int,
+	do func(ctx context.Context, c stripeevent.Customer, data []byte, revision uint64) error,
+) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(ParallelReads)
+	g.SetLimit(parallel)
 	var failed error
 	for item, err := range streams.Items(gctx, s.JS, s.Bucket.Bucket(), keys) {
 		if err != nil {
