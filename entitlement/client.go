@@ -209,7 +209,8 @@ const together = 4
 // grants nothing, not even the default of the plans document, and false. A customer is unknown if it
 // was never synced, was removed from the bucket, or is not among [Options].Customers. A customer
 // deleted in Stripe is known, and its snapshot is Deleted. Of several customers with the given id it
-// returns the one with the smallest key; [Client.Customers] returns all.
+// returns the one with the smallest key; [Client.Customers] returns all. Get decodes the snapshot at
+// each call: where one answer is enough, Has, Allowed, Limit and Decide are quicker.
 //
 // With [Options].DecisionsOnly, Get asks NATS and waits up to 5 s. It then returns false also if
 // there is no answer: [Client.Lookup] says so, and [Client.Fetch] takes a context.
