@@ -21,6 +21,8 @@ const (
 	streamLife = 10 * time.Minute
 	// writeWithin bounds a write, after which the reader is dropped.
 	writeWithin = 5 * time.Second
+	// A reader has nothing to say. One that sends so many bytes is dropped.
+	mostSent = 4 << 10
 	// The pause before a browser reconnects, which each stream chooses.
 	retryLeast, retryMost = time.Second, 5 * time.Second
 )
@@ -124,10 +126,13 @@ func (s *stream) run(next time.Time) string {
 	gone := make(chan struct{})
 	go func() { // ends when the connection does, which serve closes
 		defer close(gone)
-		for p := make([]byte, 16); ; { // whatever a reader sends is ignored
-			if _, err := s.conn.Read(p); err != nil {
+		p := make([]byte, 16)
+		for sent := 0; sent < mostSent; { // whatever a reader sends is ignored
+			n, err := s.conn.Read(p)
+			if err != nil {
 				return
 			}
+			sent += n
 		}
 	}()
 	beat := time.Now().Add(heartbeat)
