@@ -46,14 +46,26 @@ func (g *Gateway) Run(ctx context.Context, ln net.Listener, open func(context.Co
 	})
 	w.Go(func() error {
 		<-ctx.Done()
-		g.hub.stop()
-		defer g.hub.wait() // net/http does not know them
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := srv.Shutdown(deadline); err != nil {
 			return errors.Join(fmt.Errorf("shut down: requests still in progress after %v: %w", shutdownTimeout, err),
 				srv.Close())
 		}
+		return nil
+	})
+	w.Go(func() error { return g.Follow(ctx, open) })
+	return w.Wait()
+}
+
+// Follow is [Gateway.Run] without a listener, for a program that serves [Gateway.Handler] itself: it
+// keeps the answers current until ctx ends, and then ends the streams.
+func (g *Gateway) Follow(ctx context.Context, open func(context.Context) (Source, error)) error {
+	w, ctx := errgroup.WithContext(ctx)
+	w.Go(func() error {
+		<-ctx.Done()
+		g.hub.stop()
+		g.hub.wait() // net/http does not know them
 		return nil
 	})
 	w.Go(func() error {

@@ -82,6 +82,20 @@ func (in *Ingest) routes() http.Handler {
 	return r
 }
 
+// besides gives requests for other paths than [Path] to another handler.
+func (in *Ingest) besides(webhooks, other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == Path:
+			webhooks.ServeHTTP(w, r)
+		case in.senders.lend(r):
+			other.ServeHTTP(w, r)
+		default:
+			in.refuse(w, crowded)
+		}
+	})
+}
+
 func (in *Ingest) webhook(w http.ResponseWriter, req *http.Request) {
 	arrived := time.Now()
 	signature := req.Header.Get("Stripe-Signature")

@@ -63,6 +63,9 @@ type Config struct {
 	PublishTimeout time.Duration
 	// Types are the event types that mark their customer.
 	Types stripeevent.Types
+	// Beside answers requests for other paths than [Path], in a program with one public listener. Their
+	// connections are not charged while it answers. Nil refuses such requests.
+	Beside http.Handler
 	// Log receives failures to store and refusals, each kind at most every 10 seconds. Defaults to
 	// no logging.
 	Log *slog.Logger
@@ -155,6 +158,9 @@ func New(c Config) (*Ingest, error) {
 	}
 	m.charged = heldBytes(in.senders)
 	in.handler = in.routes()
+	if c.Beside != nil {
+		in.handler = in.besides(in.handler, c.Beside)
+	}
 	return in, nil
 }
 

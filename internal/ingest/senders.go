@@ -89,14 +89,36 @@ func (a *senders) of(w http.ResponseWriter, r *http.Request) *sender {
 
 // open adds a connection. It may cut off others, but never blocks.
 func (a *senders) open(c net.Conn) *sender {
-	s := &sender{Conn: c, all: a, conn: perConn, inHeader: true, index: notWaiting}
+	s := &sender{Conn: c, all: a, inHeader: true, index: notWaiting}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.enter(s)
+	return s
+}
+
+// enter charges a connection. The caller holds mu.
+func (a *senders) enter(s *sender) {
+	s.conn = perConn
 	a.used += perConn
 	for a.used-a.leaving > a.max && a.cutWorst() {
 	}
 	a.wait(s)
-	return s
+}
+
+// lend ends the charge of the connection of a request that is no webhook, until its answer is
+// written. It returns false if the connection was already cut off.
+func (a *senders) lend(r *http.Request) bool {
+	s, ok := r.Context().Value(senderKey{}).(*sender)
+	if !ok {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.isCut {
+		return false
+	}
+	a.remove(s)
+	return true
 }
 
 // charge charges s with n more bytes of body and reports whether it may use them. If necessary it
@@ -242,9 +264,12 @@ func (a *senders) state(c net.Conn, state http.ConnState) {
 		s.handled, s.inHeader = true, false
 	case http.StateIdle:
 		s.handled, s.inHeader, s.lines, s.line = false, true, 0, 0
-		if s.isCut {
+		switch {
+		case s.isCut:
 			_ = s.Close()
-		} else {
+		case s.conn == 0: // it was lent
+			a.enter(s)
+		default:
 			a.wait(s)
 		}
 	case http.StateClosed, http.StateHijacked:

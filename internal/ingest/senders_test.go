@@ -287,3 +287,38 @@ func TestThousandSlowBodies(t *testing.T) {
 		t.Errorf("a real webhook took %v", longest)
 	}
 }
+
+// Connections whose requests another handler answers are charged only while they are idle: many that
+// take long leave room for webhooks, and when they are idle again the excess is closed.
+func TestLentConnectionsAreNotCharged(t *testing.T) {
+	t.Parallel()
+	const room, lent = 4, 10
+	here, release := make(chan struct{}, lent), make(chan struct{})
+	other := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		here <- struct{}{}
+		<-release
+		w.WriteHeader(http.StatusTeapot)
+	})
+	a := underAttack(t, func(c *Config) { c.MaxBody, c.MaxBodies, c.Beside = 1000, room*perConn, other })
+	var open []net.Conn
+	for range lent {
+		open = append(open, a.dial(t, "GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\n"))
+		<-here
+	}
+	a.holds(t, 0)
+	a.real(t, 5)
+	close(release)
+	for _, c := range open {
+		if res, _ := reply(t, c); res.StatusCode != http.StatusTeapot {
+			t.Errorf("answered %s", res.Status)
+		}
+	}
+	natstest.Eventually(t, patience, func() error {
+		kept, cut := a.kept(), counter(t, a.registry, "cut_total")
+		if kept > room*perConn || cut < lent-room {
+			return fmt.Errorf("%d bytes are charged, of %d, and %v connections cut off", kept, room*perConn, cut)
+		}
+		return nil
+	})
+	a.real(t, 5)
+}

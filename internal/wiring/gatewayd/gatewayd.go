@@ -50,25 +50,51 @@ func (s Settings) Check(c *daemon.Checker) Gateway {
 // Run answers on public from the start, with 503 until the bucket has been read. When ctx ends it
 // ends the streams, and returns when the other requests are answered.
 func (g Gateway) Run(ctx context.Context, h wiring.Host, public net.Listener) error {
+	o, err := g.Open(h)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	return o.Gateway.Run(ctx, public, o.source)
+}
+
+// Opened is a gateway that another program part serves: its Handler answers, with 503 until Follow has
+// read the bucket.
+type Opened struct {
+	*gateway.Gateway
+	mode   entitlement.Mode
+	host   wiring.Host
+	client *entitlement.Client // nil until the bucket has been read
+}
+
+// Open makes a gateway. The caller closes it after the last request.
+func (g Gateway) Open(h wiring.Host) (*Opened, error) {
 	g.config.Traces, g.config.Log, g.config.Version = h.Traces, h.Log, daemon.Version()
 	gw, err := gateway.New(g.config)
 	if err != nil {
-		return fmt.Errorf("GATEWAY_TOKEN_KEYS: %w", err)
+		return nil, fmt.Errorf("GATEWAY_TOKEN_KEYS: %w", err)
 	}
 	h.Metrics.MustRegister(gw.Metrics()...)
-	var client *entitlement.Client
-	err = gw.Run(ctx, public, func(ctx context.Context) (gateway.Source, error) {
-		client, err = entitlement.Open(ctx, h.NATS, g.config.Mode,
-			&entitlement.Options{Logger: h.Log, WaitForBucket: true, DecisionsOnly: true})
-		if err != nil {
-			h.Ready(wiring.ReadyTopology, err)
-			return nil, err
-		}
-		h.Ready(wiring.ReadyTopology, nil)
-		return gateway.FromClient(client), nil
-	})
-	if client != nil {
-		_ = client.Close() // always nil
+	return &Opened{Gateway: gw, mode: g.config.Mode, host: h}, nil
+}
+
+// Follow keeps the answers current until ctx ends, and then ends the streams.
+func (o *Opened) Follow(ctx context.Context) error { return o.Gateway.Follow(ctx, o.source) }
+
+// Close ends the client, after Follow has returned.
+func (o *Opened) Close() {
+	if o.client != nil {
+		_ = o.client.Close() // always nil
 	}
-	return err
+}
+
+func (o *Opened) source(ctx context.Context) (gateway.Source, error) {
+	client, err := entitlement.Open(ctx, o.host.NATS, o.mode,
+		&entitlement.Options{Logger: o.host.Log, WaitForBucket: true, DecisionsOnly: true})
+	o.host.Ready(wiring.ReadyTopology, err)
+	if err != nil {
+		return nil, err
+	}
+	o.client = client
+	return gateway.FromClient(client), nil
 }

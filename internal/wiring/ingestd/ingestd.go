@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -30,6 +31,8 @@ type Ingest struct {
 	// Secrets are the signing secrets of the webhook endpoints.
 	Secrets []string
 	Shared  wiring.Shared
+	// Beside answers requests for other paths on the same listener; nil refuses them.
+	Beside http.Handler
 
 	maxBody, maxBodies        int64 // bytes
 	tolerance, publishTimeout time.Duration
@@ -73,6 +76,7 @@ func (i Ingest) Run(ctx context.Context, h wiring.Host, public net.Listener) err
 		Tolerance:      i.tolerance,
 		PublishTimeout: i.publishTimeout,
 		Types:          i.Shared.Marks,
+		Beside:         i.Beside,
 		Traces:         h.Traces,
 		Log:            h.Log,
 	})
