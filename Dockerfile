@@ -2,6 +2,7 @@
 #
 #     docker build -t entitled .
 #     docker run --rm entitled ingest --help
+#     docker run -v entitled:/data -p 127.0.0.1:8080:8080 -e STRIPE_API_KEY -e STRIPE_WEBHOOK_SECRETS entitled
 
 ARG GO_VERSION=1.26
 ARG ALPINE_VERSION=3.22
@@ -21,8 +22,10 @@ FROM alpine:${ALPINE_VERSION}
 # The syncer verifies Stripe's certificate with these.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/ /usr/local/bin/
-# They store nothing on disk, and open no port below 1024.
+# Where `entitled serve` keeps its data: a volume that is mounted there belongs to the user below. The other programs store
+# nothing on disk. None opens a port below 1024.
+RUN install -d -o 65532 -g 65532 -m 0700 /data
 USER 65532:65532
 EXPOSE 8080 8090
-# One image, four programs: name one. By default it is `entitled`, which lists its commands.
-CMD ["entitled", "--help"]
+# One image, four programs. By default everything runs in one process; for a daemon or a command name it.
+CMD ["entitled", "serve", "--data", "/data"]

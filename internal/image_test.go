@@ -1,7 +1,9 @@
 package internal_test
 
 import (
+	"cmp"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +22,16 @@ func TestImageHasTheCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(ignore), "\n")
+	// The package of the root, and what it embeds.
+	embed, err := os.ReadFile("../embed.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`//go:embed (\S+)|package (entitled)`).FindAllStringSubmatch(string(embed), -1) {
+		if file := cmp.Or(m[1], "embed.go"); !slices.Contains(lines, "!"+file) {
+			t.Errorf(".dockerignore has no line !%s", file)
+		}
+	}
 	for _, program := range []string{"cmd/ingest", "cmd/syncer", "cmd/gateway", "cmd/entitled"} {
 		for pkg := range g.linked(program) {
 			if dir, _, _ := strings.Cut(pkg, "/"); own(pkg) && !slices.Contains(lines, "!"+dir) {

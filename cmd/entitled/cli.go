@@ -22,6 +22,7 @@ import (
 // commands are the tool's commands. A command is a struct with its arguments and a method Run.
 type commands struct {
 	Dev      devCmd      `cmd:"" help:"Run everything in one process, with a simulated Stripe unless you give keys."`
+	Serve    serveCmd    `cmd:"" help:"Run everything in one process for production: NATS, ingest, syncer and gateway."`
 	Get      getCmd      `cmd:"" help:"Show a customer's snapshot, or whether it may use a feature."`
 	Watch    watchCmd    `cmd:"" help:"Show changes as they happen."`
 	Sync     syncCmd     `cmd:"" help:"Read a customer from Stripe now, and show the result."`

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/daemon/daemontest"
 	"entitled/internal/natsproc"
 	"entitled/internal/natstest"
 	"entitled/internal/sweep"
@@ -24,7 +25,7 @@ const asItself = "ENTITLED_TEST_AS_ITSELF"
 
 func TestMain(m *testing.M) {
 	natsproc.Main()
-	if os.Getenv(asItself) != "" {
+	if os.Getenv(asItself) != "" || daemontest.IsProgram() {
 		main()
 		return
 	}

@@ -69,7 +69,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"", "dev", "get", "watch", "sync", "events", "explain", "replay", "backfill",
+	for _, command := range []string{"", "dev", "serve", "get", "watch", "sync", "events", "explain", "replay", "backfill",
 		"sweep", "recover", "parked", "forget", "backup", "restore", "topology", "topology show", "topology apply",
 		"simulate", "token", "plans", "plans check", "plans diff", "plans apply", "plans show",
 		"plans log", "plans revert", "plans schema", "doctor", "bench", "bench run", "bench chart",

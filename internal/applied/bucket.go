@@ -237,6 +237,28 @@ func (b *Bucket) Apply(ctx context.Context, d *plans.Document, over InForce, by,
 	return fmt.Errorf("apply document %d: %w", d.Number, ack.Error)
 }
 
+// Put applies a document unless the one in force says the same, and returns the number of the one that
+// is in force then. Its errors are those of Apply.
+func (b *Bucket) Put(ctx context.Context, d *plans.Document, by, why string, now time.Time) (
+	number uint64, changed bool, err error) {
+	f, err := b.InForce(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	if f.Document != nil && Same(d, f.Document) {
+		return f.Number, false, nil
+	}
+	diff, err := b.Compare(ctx, f, d, now, func(int64, int64) {})
+	if err != nil {
+		return 0, false, err
+	}
+	next := *d
+	if next.Number, err = b.Next(ctx, f, diff.Greatest); err != nil {
+		return 0, false, err
+	}
+	return next.Number, true, b.Apply(ctx, &next, f, by, why)
+}
+
 // Same reports whether two documents say the same, whatever their numbers.
 func Same(a, b *plans.Document) bool {
 	if a == nil || b == nil {

@@ -44,7 +44,7 @@ func serveGateway(url string) (addr string, stop func(), err error) {
 		return "", nil, err
 	}
 	check := &daemon.Checker{}
-	g := gatewayd.Settings{Mode: string(entitlement.Live), Keys: gatewayKey, MaxStreams: "100000"}.Check(check)
+	g := gatewayd.Settings{Keys: gatewayKey, MaxStreams: "100000"}.Check(check, string(entitlement.Live))
 	if err := check.Err(); err != nil {
 		return "", nil, err
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,8 @@ type Connection struct {
 	Log *slog.Logger
 	// Ready receives the condition "nats". Defaults to none.
 	Ready *Readiness
+	// Condition is the name of that condition. Defaults to "nats".
+	Condition string
 	// OnError, if set, is called with every asynchronous error, one at a time; it must not block. A
 	// missing permission is a [nats.ErrPermissionViolation], and the request that lacked it times
 	// out.
@@ -51,6 +54,7 @@ func Connect(c Connection) (*nats.Conn, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Condition = cmp.Or(c.Condition, conditionNATS)
 	if c.Ready == nil {
 		c.Ready = NewReadiness(slog.New(slog.DiscardHandler))
 	}
@@ -77,7 +81,7 @@ func Connect(c Connection) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Ready.expect(conditionNATS)
+	c.Ready.expect(c.Condition)
 	nc, err := nats.Connect(c.NATS.URL, slices.Concat(options, own, c.Options)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", redact(c.NATS.URL), err)
@@ -99,7 +103,7 @@ func (h *handlers) connected(nc *nats.Conn) {
 	h.Log.Info("connected to NATS", "url", redact(nc.ConnectedUrl()), "server_version", nc.ConnectedServerVersion())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.Ready.Set(conditionNATS, nil)
+	h.Ready.Set(h.Condition, nil)
 }
 
 // watch reports why the client cannot reconnect when it calls no handler: after TLS or the login
@@ -123,7 +127,7 @@ func (h *handlers) watch(nc *nats.Conn, changes chan nats.Status) {
 
 func (h *handlers) unreachable(_ *nats.Conn, err error) {
 	if errors.Is(err, nats.ErrNoServers) { // a summary of the first try; the next try has the reason
-		h.Ready.Set(conditionNATS, fmt.Errorf("cannot connect to %s, retrying", redact(h.NATS.URL)))
+		h.Ready.Set(h.Condition, fmt.Errorf("cannot connect to %s, retrying", redact(h.NATS.URL)))
 		return
 	}
 	h.mu.Lock()
@@ -138,7 +142,7 @@ func (h *handlers) cannotConnect(err error) {
 		if hint := ConnectHint(err); hint != "" {
 			err = fmt.Errorf("%w (hint: %s)", err, hint)
 		}
-		h.Ready.Set(conditionNATS, err)
+		h.Ready.Set(h.Condition, err)
 	}
 }
 
@@ -146,9 +150,9 @@ func (h *handlers) disconnected(nc *nats.Conn, err error) {
 	switch {
 	case nc.IsClosed() || nc.IsDraining():
 	case err != nil:
-		h.Ready.Set(conditionNATS, fmt.Errorf("disconnected, reconnecting: %w", err))
+		h.Ready.Set(h.Condition, fmt.Errorf("disconnected, reconnecting: %w", err))
 	default:
-		h.Ready.Set(conditionNATS, errors.New("disconnected, reconnecting"))
+		h.Ready.Set(h.Condition, errors.New("disconnected, reconnecting"))
 	}
 }
 
@@ -171,7 +175,7 @@ func (h *handlers) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 
 func (h *handlers) closed(nc *nats.Conn) {
 	err := nc.LastError()
-	h.Ready.Set(conditionNATS, errors.New("connection closed"))
+	h.Ready.Set(h.Condition, errors.New("connection closed"))
 	if h.OnClosed != nil {
 		h.OnClosed(err)
 	}

@@ -16,7 +16,7 @@ func TestLogOfAPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	newLog(w).With("every", time.Minute).Warn("sync failed", "delay", 769*time.Millisecond)
+	NewLog(w).With("every", time.Minute).Warn("sync failed", "delay", 769*time.Millisecond)
 	w.Close()
 	line, err := io.ReadAll(r)
 	if err != nil {

@@ -51,7 +51,7 @@ func Main(name string, run func(context.Context, Process) error) int {
 
 	p := Process{
 		Name: name, Args: os.Args[1:], Getenv: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr,
-		Log: newLog(os.Stderr),
+		Log: NewLog(os.Stderr),
 	}
 	return p.exit(run(ctx, p))
 }
@@ -69,9 +69,12 @@ func (p Process) exit(err error) int {
 	return exitFailed
 }
 
-func newLog(w *os.File) *slog.Logger {
-	if info, err := w.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		return slog.New(slog.NewTextHandler(w, nil))
+// NewLog returns a log that writes text to a terminal, and JSON otherwise.
+func NewLog(w io.Writer) *slog.Logger {
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return slog.New(slog.NewTextHandler(w, nil))
+		}
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: durationAsText}))
 }

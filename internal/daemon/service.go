@@ -61,6 +61,13 @@ var errStopping = errors.New("stopping")
 // ended, nil for an orderly stop. That context also ends when the admin listener or the connection
 // is lost for good; Run then returns the reason.
 func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn) error) error {
+	one := Connection{NATS: s.NATS, Name: s.Name, Log: s.Log, OnError: s.OnError, Options: s.Options}
+	return s.RunAll(ctx, []Connection{one}, func(ctx context.Context, nc []*nats.Conn) error { return work(ctx, nc[0]) })
+}
+
+// RunAll is Run for a process whose parts have connections of their own. Readiness and OnClosed of the
+// connections are set here.
+func (s Service) RunAll(ctx context.Context, links []Connection, work func(context.Context, []*nats.Conn) error) error {
 	l := s.Admin
 	if l == nil {
 		var err error
@@ -83,7 +90,7 @@ func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn)
 	}()
 	s.Log.Info("admin listener is open", "addr", l.Addr().String())
 
-	err := s.connected(ctx, lose, work)
+	err := s.connected(ctx, lose, links, work)
 	s.Traces.close(ctx)
 	stopAdmin()
 	if adminErr := <-adminDone; !errors.Is(err, adminErr) {
@@ -92,21 +99,24 @@ func (s Service) Run(ctx context.Context, work func(context.Context, *nats.Conn)
 	return err
 }
 
-// connected connects, runs work and drains the connection.
-func (s Service) connected(ctx context.Context, lose func(error), work func(context.Context, *nats.Conn) error) error {
-	closed := make(chan struct{})
-	nc, err := Connect(Connection{
-		NATS: s.NATS, Name: s.Name, Log: s.Log, Ready: s.Ready, OnError: s.OnError, Options: s.Options,
-		OnClosed: func(err error) {
+// connected connects, runs work and drains the connections.
+func (s Service) connected(ctx context.Context, lose func(error), links []Connection,
+	work func(context.Context, []*nats.Conn) error) (err error) {
+	var conns []*nats.Conn
+	for _, link := range links {
+		closed := make(chan struct{})
+		link.Ready, link.OnClosed = s.Ready, func(err error) {
 			lose(lostError{fmt.Errorf("NATS connection ended by the server: %w", err)})
 			close(closed)
-		},
-	})
-	if err != nil {
-		return err
+		}
+		nc, cerr := Connect(link)
+		if cerr != nil {
+			return cerr
+		}
+		defer func() { err = errors.Join(err, drain(nc, closed)) }()
+		conns = append(conns, nc)
 	}
-	if err := s.Metrics.Register(connectionMetrics(nc)); err != nil {
-		nc.Close()
+	if err := s.Metrics.Register(connectionMetrics(conns)); err != nil {
 		return fmt.Errorf("metrics of the NATS connection: %w", err)
 	}
 	s.Log.Info("started", "version", Version())
@@ -115,12 +125,12 @@ func (s Service) connected(ctx context.Context, lose func(error), work func(cont
 		s.Ready.Set("process", errStopping)
 		s.Log.Info("stopping; a second signal ends the process at once", "cause", context.Cause(ctx))
 	})
-	err = work(ctx, nc)
+	err = work(ctx, conns)
 	unready()
 	if lost := (lostError{}); errors.As(context.Cause(ctx), &lost) {
 		err = errors.Join(lost.error, err)
 	}
-	return errors.Join(err, drain(nc, closed))
+	return err
 }
 
 // drain sends pending messages and closes the connection. A connection that is not established is
@@ -140,9 +150,15 @@ func drain(nc *nats.Conn, closed <-chan struct{}) error {
 	}
 }
 
-func connectionMetrics(nc *nats.Conn) prometheus.Collector {
+func connectionMetrics(conns []*nats.Conn) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "entitled_nats_reconnects_total",
 		Help: "Reconnects to NATS.",
-	}, func() float64 { return float64(nc.Stats().Reconnects) })
+	}, func() float64 {
+		total := 0.0
+		for _, nc := range conns {
+			total += float64(nc.Stats().Reconnects)
+		}
+		return total
+	})
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net"
-	"net/netip"
-	"strconv"
 
 	"entitled/internal/tell"
 )
@@ -42,13 +40,4 @@ func Listen(setting, addr, fallback string) (net.Listener, error) {
 			"port; port 0 takes one that is free")
 	}
 	return l, nil
-}
-
-// LocalAddr returns the address at which this machine reaches a listener. A listener on all
-// interfaces is on loopback too.
-func LocalAddr(at net.Addr) string {
-	if a, err := netip.ParseAddrPort(at.String()); err == nil && a.Addr().IsUnspecified() {
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(a.Port())))
-	}
-	return at.String()
 }

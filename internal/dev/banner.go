@@ -47,12 +47,9 @@ func (d *dev) banner() {
 
 // rest prints what a first look does not need.
 func (d *dev) rest() {
-	curl := `curl -H "Authorization: Bearer ` + d.key + `" `
-	customer := d.at.gateway + "/v1/customers/" + d.someone()
-	d.say.Line("ask", curl+customer+"/features/export")
-	d.say.Line("", curl+"-N "+customer+"/stream")
-	d.say.Line("", curl+`-d '{"context":{"targetingKey":"`+d.someone()+`"}}' `+d.at.gateway+
-		"/ofrep/v1/evaluate/flags/export")
+	for i, line := range tell.CurlLines(d.key, d.at.gateway, d.someone(), "export") {
+		d.say.Line([]string{"ask", "", ""}[i], line)
+	}
 	d.say.Line("look closer", d.command("explain", d.someone()))
 	d.say.Line("", "nats kv watch"+d.elsewhere("--server")+" "+entitlement.Bucket(d.Syncer.Mode))
 	d.say.Row("metrics", d.at.metrics)

@@ -14,9 +14,7 @@ func (d *dev) openGateway() error {
 	rand.Read(random[:]) //nolint:errcheck // never fails
 	d.key = hex.EncodeToString(random[:])
 	c := daemon.Checker{Program: d.Self}
-	d.pipeline.gateway = gatewayd.Settings{
-		Mode: string(d.Syncer.Mode), Keys: d.key, MaxStreams: "1000",
-	}.Check(&c)
+	d.pipeline.gateway = gatewayd.Settings{Keys: d.key, MaxStreams: "1000"}.Check(&c, string(d.Syncer.Mode))
 	if err := c.Err(); err != nil {
 		return err
 	}

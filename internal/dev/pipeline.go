@@ -57,15 +57,7 @@ func (p *pipeline) start(ctx context.Context) error {
 	}
 	go func() { // the caller of start receives from running
 		p.running <- svc.Run(ctx, func(ctx context.Context, nc *nats.Conn) error {
-			host := func(name string) wiring.Host {
-				return wiring.Host{
-					NATS:    nc,
-					Ready:   func(condition string, err error) { p.ready.Set(name+" "+condition, err) },
-					Metrics: svc.Metrics,
-					Traces:  traces.Provider(),
-					Log:     p.log.With("daemon", name),
-				}
-			}
+			host := wiring.Host{NATS: nc, Ready: p.ready.Set, Metrics: svc.Metrics, Traces: traces.Provider(), Log: p.log}.Named
 			g, ctx := errgroup.WithContext(ctx)
 			g.Go(func() error { return named("ingest", p.ingest.Run(ctx, host("ingest"), p.public)) })
 			g.Go(func() error { return named("syncer", p.syncer.Run(ctx, host("syncer"))) })

@@ -13,6 +13,7 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/follow"
 	"entitled/internal/ingest"
+	"entitled/internal/tell"
 	"entitled/internal/term"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
@@ -254,7 +255,7 @@ func (d *dev) run(ctx context.Context) error {
 	d.at = addresses{
 		webhooks: "http://" + d.pipeline.public.Addr().String() + ingest.Path,
 		nats:     d.pipeline.nats.ClientURL(),
-		gateway:  "http://" + LocalAddr(d.pipeline.asked.Addr()),
+		gateway:  "http://" + tell.LocalAddr(d.pipeline.asked.Addr()),
 		metrics:  "http://" + d.pipeline.admin.Addr().String() + "/metrics",
 	}
 	d.banner()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"entitled/internal/tell"
 	"entitled/internal/term"
 	"entitled/stripesim"
 )
@@ -15,7 +16,7 @@ import (
 // for any other.
 func fromElsewhere(at net.Addr) string {
 	host, err := os.Hostname()
-	if local := LocalAddr(at); err == nil && local != at.String() {
+	if local := tell.LocalAddr(at); err == nil && local != at.String() {
 		_, port, _ := net.SplitHostPort(local)
 		return "http://" + net.JoinHostPort(host, port)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"entitled/internal/tell"
 	"entitled/stripesim"
 )
 
@@ -43,7 +44,7 @@ func StartSimulation(cfg SimulationConfig) *Simulation {
 	sim := stripesim.New(stripesim.Config{Seed: cfg.Seed})
 	s := &Simulation{
 		Sim:    sim,
-		URL:    "http://" + LocalAddr(cfg.Listen.Addr()),
+		URL:    "http://" + tell.LocalAddr(cfg.Listen.Addr()),
 		server: &http.Server{Handler: sim, ReadHeaderTimeout: 5 * time.Second},
 		served: make(chan error, 1),
 		run:    max(1, cfg.run),

@@ -22,6 +22,8 @@ type order struct {
 	// Conf is a configuration file. Without one, the server syncs its disk before it acknowledges,
 	// as with nats.conf.
 	Conf string
+	// OwnStore keeps Conf's store_dir.
+	OwnStore bool
 	// LazySync overrides Conf's sync_interval.
 	LazySync      bool
 	Port, Monitor int
@@ -98,7 +100,10 @@ func (o order) options() (*server.Options, error) {
 	if o.LazySync {
 		opts.SyncAlways, opts.SyncInterval = false, 2*time.Minute
 	}
-	opts.ServerName, opts.JetStream, opts.StoreDir = o.Name, true, o.Store
+	opts.ServerName, opts.JetStream = o.Name, true
+	if !o.OwnStore {
+		opts.StoreDir = o.Store
+	}
 	opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort = "127.0.0.1", o.Port, "127.0.0.1", o.Monitor
 	// The log goes to standard error, which the parent writes to a file.
 	opts.NoSigs, opts.Logtime, opts.LogFile = true, true, ""

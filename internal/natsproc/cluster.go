@@ -21,6 +21,8 @@ type Config struct {
 	// Conf is a configuration file for every server; ports, store, name and cluster are overridden.
 	// Without one, servers sync before they acknowledge, and every client may connect.
 	Conf string
+	// OwnStore has a single server use the store that Conf names.
+	OwnStore bool
 	// LazySync overrides Conf's sync_interval by NATS's default, two minutes.
 	LazySync bool
 	// User is the user in the client's URL, for a Conf with users.
@@ -75,7 +77,7 @@ func newCluster(cfg Config) (*Cluster, error) {
 	}
 	for i := range n {
 		o := order{
-			Name: fmt.Sprintf("n%d", i+1), Conf: cfg.Conf, LazySync: cfg.LazySync,
+			Name: fmt.Sprintf("n%d", i+1), Conf: cfg.Conf, OwnStore: cfg.OwnStore, LazySync: cfg.LazySync,
 			Port: clients[i], Monitor: monitors[i], Advertise: c.links.clients[i].address(),
 		}
 		if n > 1 {

@@ -52,6 +52,15 @@ type Host struct {
 	Log    *slog.Logger
 }
 
+// Named returns the host of one of several daemons in a process: its conditions and log lines have its
+// name.
+func (h Host) Named(name string) Host {
+	ready := h.Ready
+	h.Ready = func(condition string, err error) { ready(name+" "+condition, err) }
+	h.Log = h.Log.With("daemon", name)
+	return h
+}
+
 // ReadyTopology is the condition of both daemons that the streams and buckets they need exist. It
 // takes time, so a program should not count as ready before it holds.
 const ReadyTopology = "topology"

@@ -38,12 +38,15 @@ const deadline = 30 * time.Second
 // Main is a complete TestMain: it calls main if [Start] started this process, else it runs the
 // tests.
 func Main(m *testing.M, main func()) {
-	if os.Getenv(marker) != "" {
+	if IsProgram() {
 		main()
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
+
+// IsProgram reports whether [Start] started this process, for a TestMain that does more than [Main].
+func IsProgram() bool { return os.Getenv(marker) != "" }
 
 // A Program is a running process.
 type Program struct {

@@ -14,24 +14,24 @@ import (
 
 // Settings are the settings of the gateway alone.
 type Settings struct {
-	Mode         string `name:"mode" env:"MODE" placeholder:"MODE" help:"Stripe's mode: test or live. Required."`
 	Keys         string `name:"gateway-keys" env:"GATEWAY_KEYS" secret:"" placeholder:"KEY,…" help:"Server keys that may ask for any customer, for syncs and for tokens, separated by commas: each of 32 characters or more, or its digest as sha256:HEX, or file:NAME with one a line."`
 	ReadKeys     string `name:"gateway-read-keys" env:"GATEWAY_READ_KEYS" secret:"" placeholder:"KEY,…" help:"Server keys that only read."`
 	TokenSecrets string `name:"gateway-token-secrets" env:"GATEWAY_TOKEN_SECRETS" secret:"" placeholder:"SECRET,…" help:"Secrets of customer tokens (HS256), separated by commas: each of 32 bytes or more. The first signs the tokens that the gateway makes."`
 	TokenKeys    string `name:"gateway-token-keys" env:"GATEWAY_TOKEN_KEYS" placeholder:"FILE,…" help:"Files with public keys of customer tokens (EdDSA, ES256), as PEM or JWK set, separated by commas. They are read again when they change."`
 	Origins      string `name:"gateway-origins" env:"GATEWAY_ORIGINS" placeholder:"ORIGIN,…" help:"Origins of the pages that may ask, separated by commas: https://app.example.com. Default: none."`
 	WriteKey     string `name:"stripe-write-key" env:"STRIPE_WRITE_KEY" secret:"" placeholder:"KEY" help:"Restricted key of Stripe's API (rk_…) that may write customers, checkout sessions and portal sessions and read prices, for the routes /checkout and /portal. Its mode must be MODE. Default: none."`
-	StripeBase   string `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is."`
-	MaxStreams   string `name:"max-streams" env:"MAX_STREAMS" default:"20000" help:"Most streams that are open at once."`
+	// StripeBase is STRIPE_API_BASE; the caller sets it.
+	StripeBase string `kong:"-"`
+	MaxStreams string `name:"max-streams" env:"MAX_STREAMS" default:"20000" help:"Most streams that are open at once."`
 }
 
 // Gateway is checked [Settings], with everything else that a gateway needs except its host.
 type Gateway struct{ config gateway.Config }
 
-// Check parses the settings.
-func (s Settings) Check(c *daemon.Checker) Gateway {
+// Check parses the settings; mode is MODE.
+func (s Settings) Check(c *daemon.Checker, mode string) Gateway {
 	cfg := gateway.Config{
-		Mode:         entitlement.Mode(c.OneOf("MODE", s.Mode, "test", "live")),
+		Mode:         entitlement.Mode(c.OneOf("MODE", mode, "test", "live")),
 		Keys:         serverKeys(c, "GATEWAY_KEYS", s.Keys),
 		ReadKeys:     serverKeys(c, "GATEWAY_READ_KEYS", s.ReadKeys),
 		TokenSecrets: TokenSecrets(c, s.TokenSecrets),
