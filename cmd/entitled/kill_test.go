@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 // customer is there, once.
 func TestBackfillKilled(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("the processes that it starts and kills are tested with the race detector in internal/syncer")
+	}
 	const subscriptions = 1500
 	srv := natstest.Run(t)
 	sim := stripesim.New(stripesim.Config{Seed: 1})

@@ -28,6 +28,9 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 // reader that has enough is none.
 func TestOutputIsLost(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("each command runs in one goroutine")
+	}
 	m := newMemory(t)
 	snapshot := snapshotOf("cus_Amelia", "active", []string{"export"}, subscribed("sub_1", "active", "pro_monthly"))
 	m.put(t, &snapshot)

@@ -9,6 +9,9 @@ import (
 // by flag, and names the command and the line that say the same.
 func TestReplacedSettings(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("settings are read in one goroutine")
+	}
 	for _, command := range []string{"dev", "backfill", "sweep", "recover", "explain cus_1 --check", "doctor"} {
 		for _, c := range []struct {
 			variable, flag, value, line string

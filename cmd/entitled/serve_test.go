@@ -238,6 +238,9 @@ func (s *serving) whole(t *testing.T, js jetstream.JetStream) {
 // cluster. Then nats-server and the daemons go on in the same directory.
 func TestServeKilledAndOutgrown(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("its parts are tested with the race detector where they are")
+	}
 	s := newServing(t)
 	p, _ := s.start(t)
 	conf, err := os.ReadFile(filepath.Join(s.dir, "nats.conf"))
@@ -298,9 +301,6 @@ func (s *serving) intoCluster(t *testing.T) {
 
 // outgrown runs the daemons, and nats-server with the nats.conf of the directory.
 func (s *serving) outgrown(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the daemons")
-	}
 	srv, err := natsproc.Start(t.Context(), natsproc.Config{
 		Servers: 1, Dir: t.TempDir(), Conf: filepath.Join(s.dir, "nats.conf"), OwnStore: true,
 	})

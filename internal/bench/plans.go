@@ -37,6 +37,7 @@ type applying struct {
 }
 
 const (
+	bareBucket = "bare"
 	// probeEvery is the pause between two webhooks.
 	probeEvery = 5 * time.Millisecond
 	// decidedWithin bounds the time in which all customers are decided.
@@ -50,7 +51,7 @@ func runPlans(ctx context.Context, b *bench) (results []Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var puts []float64
+	var puts, sameFloor, otherFloor []float64
 	var same, other applyRounds
 	for round := range b.accountRounds() {
 		b.Progress(fmt.Sprintf("plans: round %d of %d", round+1, b.accountRounds()))
@@ -59,6 +60,15 @@ func runPlans(ctx context.Context, b *bench) (results []Result, err error) {
 			return nil, err
 		}
 		puts = append(puts, rate)
+		for _, f := range []struct {
+			into    *[]float64
+			records bool
+		}{{&sameFloor, false}, {&otherFloor, true}} {
+			if rate, err = a.floor(ctx, f.records); err != nil {
+				return nil, err
+			}
+			*f.into = append(*f.into, rate)
+		}
 		for _, r := range []struct {
 			into *applyRounds
 			doc  plans.Document
@@ -88,6 +98,10 @@ func runPlans(ctx context.Context, b *bench) (results []Result, err error) {
 				median(same.rate), median(puts), a.customers, same.cpu()),
 		over("plans apply, everything changes ÷ bare KV puts", "ratio", divide(other.rate, puts)).atLeast(0.3).
 			of("%.0f ÷ %.0f/s; a record for each; µs of CPU: %s", median(other.rate), median(puts), other.cpu()),
+		over("the same requests to NATS, nothing decided ÷ bare KV puts", "ratio", divide(sameFloor, puts)).
+			of("%.0f/s: a listing, and a compare-and-set for each", median(sameFloor)),
+		over("… and with a record for each ÷ bare KV puts", "ratio", divide(otherFloor, puts)).
+			of("%.0f/s: its latest record is read too", median(otherFloor)),
 		over("webhook p99, nothing changes ÷ idle", "ratio", divide(same.p99, same.idle)).atMost(2).
 			of("%.1f ÷ %.1f ms: webhook → watcher's callback, one at a time", median(same.p99), median(same.idle)),
 		over("webhook p99, everything changes ÷ idle", "ratio", divide(other.p99, other.idle)).atMost(2).
@@ -178,7 +192,7 @@ func newApplying(ctx context.Context, b *bench) (a *applying, stop func(), err e
 // puts returns the rate of puts of snapshots into an ordinary bucket, by as many goroutines as there
 // are connections elsewhere.
 func (a *applying) puts(ctx context.Context, n int) (rate float64, err error) {
-	kv, err := a.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "bare", Storage: jetstream.FileStorage})
+	kv, err := a.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: bareBucket, Storage: jetstream.FileStorage})
 	if err != nil {
 		return 0, err
 	}
