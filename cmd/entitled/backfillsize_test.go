@@ -22,6 +22,9 @@ import (
 // the customer.
 func TestBackfillOfTooLargeSnapshots(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("internal/syncer has it with the race detector")
+	}
 	// 64 KiB are for records. The 450 bytes left hold the fields that access depends on, except for
 	// the customer with a long id.
 	srv := natstest.Run(t, func(o *server.Options) { o.MaxPayload = 64<<10 + 450 })

@@ -171,6 +171,9 @@ func (r *outageRig) wrong(customers []string) error {
 // everything is started again, and what is due is due. Nothing else is done.
 func TestSixHourOutage(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("its parts are tested with the race detector where they are")
+	}
 	r := newOutageRig(t)
 	var customers, subs []string
 	for range 45 {

@@ -136,6 +136,9 @@ func TestWhatCannotFitIsParked(t *testing.T) {
 // that differs.
 func TestSweepsOmitWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("TestAccessOfTheLargestCustomer has the same goroutines")
+	}
 	r := newRig(t, nil)
 	huge := r.customer()
 	subscriptions := r.large(huge, overPayload)

@@ -258,6 +258,9 @@ func TestCustomerThatChangesDuringABackfill(t *testing.T) {
 // is written once.
 func TestBackfillGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("TestBackfillBringsAnAccount has the same goroutines")
+	}
 	r := newRig(t, nil)
 	ids := r.load(700)
 	pages, runs := 0, 0
