@@ -26,12 +26,20 @@ func (a *applying) floor(ctx context.Context, records bool) (rate float64, err e
 	if err != nil {
 		return 0, err
 	}
+	bare, err := a.js.Stream(ctx, streams.Stream(bareBucket))
+	if err != nil {
+		return 0, err
+	}
+	last := bare.CachedInfo().State.LastSeq
 	n, start := 0, time.Now()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(connections)
 	for e, err := range streams.Items(gctx, a.js, bareBucket) {
 		if err != nil {
 			return 0, errors.Join(err, g.Wait())
+		}
+		if e.Revision > last {
+			break // written here
 		}
 		n++
 		g.Go(func() error {
