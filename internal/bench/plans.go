@@ -98,9 +98,9 @@ func runPlans(ctx context.Context, b *bench) (results []Result, err error) {
 				median(same.rate), median(puts), a.customers, same.cpu()),
 		over("plans apply, everything changes ÷ bare KV puts", "ratio", divide(other.rate, puts)).atLeast(0.3).
 			of("%.0f ÷ %.0f/s; a record for each; µs of CPU: %s", median(other.rate), median(puts), other.cpu()),
-		over("its requests alone, nothing changes ÷ bare KV puts", "ratio", divide(sameFloor, puts)).
+		over("its requests alone, nothing changes ÷ bare puts", "ratio", divide(sameFloor, puts)).
 			of("%.0f/s: a listing, and a compare-and-set for each; nothing is decided", median(sameFloor)),
-		over("its requests alone, everything changes ÷ bare KV puts", "ratio", divide(otherFloor, puts)).
+		over("its requests alone, everything changes ÷ bare puts", "ratio", divide(otherFloor, puts)).
 			of("%.0f/s: and a record for each, after its latest was read", median(otherFloor)),
 		over("webhook p99, nothing changes ÷ idle", "ratio", divide(same.p99, same.idle)).atMost(2).
 			of("%.1f ÷ %.1f ms: webhook → watcher's callback, one at a time", median(same.p99), median(same.idle)),
