@@ -25,13 +25,14 @@ const (
 	roleSyncer    role = "syncer"
 	roleAnswer    role = "answer" // Gin that answers a GET without looking
 	roleGateway   role = "gateway"
+	roleServe     role = "serve"    // everything in one process
 	roleBackfill  role = "backfill" // `entitled backfill`, once
 )
 
 // An order is the configuration of a child, a line of JSON on its standard input.
 type order struct {
 	Role role
-	// Dir is NATS's store; Sync makes it sync its disk before it acknowledges.
+	// Dir is NATS's store, or the directory of `entitled serve`; Sync makes it sync its disk before it acknowledges.
 	Dir  string `json:",omitempty"`
 	Sync bool   `json:",omitempty"`
 	// NATS is the server of ingest, syncer and gateway, Stripe that of the syncer, at Rate requests/s.
@@ -124,6 +125,8 @@ func (o order) serve() (addr string, addTo func(*report), stop func(), err error
 		addr, stop, err = serveHTTP(bareAnswer())
 	case roleGateway:
 		addr, stop, err = serveGateway(o.NATS)
+	case roleServe:
+		addr, stop, err = serveOne(o)
 	case roleIngest:
 		addr, stop, err = serveIngest(o.NATS)
 	case roleSyncer:

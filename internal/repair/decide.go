@@ -187,7 +187,7 @@ func (r *deciding) end(ctx context.Context) (again bool, err error) {
 
 const (
 	// deciders is how many customers are decided at once. With few, the server and this process wake
-	// each other for every customer, which takes up to twice the CPU time.
+	// each other for every customer, which takes CPU time (docs/performance.md).
 	deciders = 64
 	// besideWebhooks is how many begin at once while this process syncs a customer because of a webhook,
 	// which would wait behind many.
