@@ -135,35 +135,44 @@ func (r *outageRig) pass() {
 
 // wrong is the first customer whose snapshot is not as Stripe has it.
 func (r *outageRig) wrong(customers []string) error {
-	stripe, err := stripeapi.New(r.cfg.Stripe)
+	requests, err := differs(r.t.Context(), r.js, r.cfg.Stripe, customers)
+	r.looked += requests
+	return err
+}
+
+// differs returns an error for the first customer whose snapshot is not what Stripe has, and the
+// number of requests to Stripe that it took to look.
+func differs(ctx context.Context, js jetstream.JetStream, cfg stripeapi.Config, customers []string) (
+	requests int, err error) {
+	stripe, err := stripeapi.New(cfg)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	kv, err := r.js.KeyValue(r.t.Context(), entitlement.Bucket(entitlement.Test))
+	kv, err := js.KeyValue(ctx, entitlement.Bucket(entitlement.Test))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, c := range customers {
-		state, trace, err := stripe.Entitlements(true).Fetch(r.t.Context(), "", c, func(context.Context) error { return nil })
-		r.looked += trace.Requests
+		state, trace, err := stripe.Entitlements(true).Fetch(ctx, "", c, func(context.Context) error { return nil })
+		requests += trace.Requests
 		if err != nil {
-			return err
+			return requests, err
 		}
-		e, err := kv.Get(r.t.Context(), c)
+		e, err := kv.Get(ctx, c)
 		if err != nil {
-			return fmt.Errorf("%s: %w", c, err)
+			return requests, fmt.Errorf("%s: %w", c, err)
 		}
 		got, err := entitlement.Decode(e.Value())
 		if err != nil {
-			return fmt.Errorf("%s: %w", c, err)
+			return requests, fmt.Errorf("%s: %w", c, err)
 		}
 		want := reduce.Reduce(state, got.AsOf)
 		plans.Decide(&want, nil)
 		if !want.Equal(&got) {
-			return fmt.Errorf("%s: snapshot is %s, Stripe has %s", c, got.Encode(), want.Encode())
+			return requests, fmt.Errorf("%s: snapshot is %s, Stripe has %s", c, got.Encode(), want.Encode())
 		}
 	}
-	return nil
+	return requests, nil
 }
 
 // Six hours without us, in Stripe's time. For two the syncers are down, then ingest is too and
