@@ -25,6 +25,9 @@ const (
 	// heardWithin bounds the time until all servers of a cluster know the destination of the first
 	// chunk. The server gives up a restore after 5 s without a chunk.
 	heardWithin = 4 * time.Second
+	// beginsWithin bounds the wait for one answer to the request. It is longer than that, so that a restore
+	// of which the answer was lost is given up before the next begins.
+	beginsWithin = 6 * time.Second
 	// endsWithin is the factor by which ending a restore may take longer than a chunk.
 	endsWithin = 10
 )
@@ -90,16 +93,21 @@ func (r *restorer) send(ctx context.Context, s Stream) error {
 // (JSClusterNoPeersErrF).
 const noPeers = 10005
 
-// begin requests the restore of a stream. It repeats the request for a while, since a cluster that
-// has just started, or elected another leader, may not know all its servers yet.
+// begin requests the restore of a stream. It repeats the request for a while: a cluster that has just
+// started, or elected another leader, may not know all its servers yet, and while it elects one nobody
+// answers.
 func (r *restorer) begin(ctx context.Context, stream string,
 	body []byte) (begun api.JSApiStreamRestoreResponse, err error) {
 	for until := time.Now().Add(r.Idle); ; {
 		begun = api.JSApiStreamRestoreResponse{}
-		if err := r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, stream), body, r.Idle, &begun); err != nil {
+		err = r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, stream), body, min(r.Idle, beginsWithin), &begun)
+		_, silent := errors.AsType[silence](err)
+		switch over := time.Now().After(until); {
+		case silent && over:
+			return begun, silence(r.Idle)
+		case err != nil && !silent:
 			return begun, err
-		}
-		if begun.Error == nil || begun.Error.ErrCode != noPeers || time.Now().After(until) {
+		case err == nil && (over || begun.Error == nil || begun.Error.ErrCode != noPeers):
 			return begun, begun.ToError()
 		}
 		if err := pause(ctx, lookAgain); err != nil {
@@ -121,10 +129,16 @@ func (r *restorer) chunk(ctx context.Context, subject string, data []byte, first
 	}
 }
 
+// A silence is how long there was no answer.
+type silence time.Duration
+
+func (s silence) Error() string {
+	return fmt.Sprintf("no answer for %s: check that the server is running", time.Duration(s))
+}
+
 // ask waits for an answer, which may be empty.
 func (r *restorer) ask(ctx context.Context, subject string, data []byte, within time.Duration, answer any) error {
-	silence := fmt.Errorf("no answer for %s: check that the server is running", within)
-	ctx, cancel := context.WithTimeoutCause(ctx, within, silence)
+	ctx, cancel := context.WithTimeoutCause(ctx, within, silence(within))
 	defer cancel()
 	m, err := r.nc.RequestWithContext(ctx, subject, data)
 	if err != nil {
