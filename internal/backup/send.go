@@ -25,9 +25,8 @@ const (
 	// heardWithin bounds the time until all servers of a cluster know the destination of the first
 	// chunk. The server gives up a restore after 5 s without a chunk.
 	heardWithin = 4 * time.Second
-	// beginsWithin bounds the wait for one answer to the request. It is longer than that, so that a restore
-	// of which the answer was lost is given up before the next begins.
-	beginsWithin = 6 * time.Second
+	// requests is how often the request of a restore is sent, at most, within Idle.
+	requests = 5
 	// endsWithin is the factor by which ending a restore may take longer than a chunk.
 	endsWithin = 10
 )
@@ -89,28 +88,64 @@ func (r *restorer) send(ctx context.Context, s Stream) error {
 	return nil
 }
 
-// noPeers is the server's code when it finds too few servers for the replicas
-// (JSClusterNoPeersErrF).
-const noPeers = 10005
+// The server's codes for too few servers for the replicas (JSClusterNoPeersErrF), and for a name that is
+// taken (JSStreamNameExistRestoreFailedErr).
+const (
+	noPeers   = 10005
+	nameTaken = 10130
+)
 
-// begin requests the restore of a stream. It repeats the request for a while: a cluster that has just
-// started, or elected another leader, may not know all its servers yet, and while it elects one nobody
-// answers.
-func (r *restorer) begin(ctx context.Context, stream string,
-	body []byte) (begun api.JSApiStreamRestoreResponse, err error) {
+// begin requests the restore of a stream. It repeats the request: a cluster that has just started, or
+// elected another leader, may not know all its servers yet, and while it elects one nobody answers.
+func (r *restorer) begin(ctx context.Context, stream string, body []byte) (
+	begun api.JSApiStreamRestoreResponse, err error) {
+	inbox := r.nc.NewInbox()
+	answers, err := r.nc.SubscribeSync(inbox)
+	if err != nil {
+		return begun, err
+	}
+	defer answers.Unsubscribe() //nolint:errcheck // only a closed connection fails, which has no subscriptions
+	silent := false
 	for until := time.Now().Add(r.Idle); ; {
-		begun = api.JSApiStreamRestoreResponse{}
-		err = r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, stream), body, min(r.Idle, beginsWithin), &begun)
-		_, silent := errors.AsType[silence](err)
-		switch over := time.Now().After(until); {
-		case silent && over:
-			return begun, silence(r.Idle)
-		case err != nil && !silent:
+		if err := r.nc.PublishRequest(fmt.Sprintf(api.JSApiStreamRestoreT, stream), inbox, body); err != nil {
 			return begun, err
-		case err == nil && (over || begun.Error == nil || begun.Error.ErrCode != noPeers):
+		}
+		begun, err = r.begun(ctx, answers, silent)
+		over := time.Now().After(until)
+		switch _, quiet := errors.AsType[silence](err); {
+		case quiet && over:
+			return begun, silence(r.Idle)
+		case quiet:
+			silent = true
+		case err != nil:
+			return begun, err
+		case over || begun.Error == nil || begun.Error.ErrCode != noPeers:
 			return begun, begun.ToError()
 		}
 		if err := pause(ctx, lookAgain); err != nil {
+			return begun, err
+		}
+	}
+}
+
+// begun waits for the answer to a request. If an earlier request was not answered, it may have been
+// heard all the same: then the name is taken, and the answer to it is still to come.
+func (r *restorer) begun(ctx context.Context, answers *nats.Subscription, silent bool) (
+	begun api.JSApiStreamRestoreResponse, err error) {
+	within := r.Idle / requests
+	ctx, cancel := context.WithTimeoutCause(ctx, within, silence(within))
+	defer cancel()
+	for {
+		m, err := answers.NextMsgWithContext(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return begun, context.Cause(ctx)
+		case err != nil:
+			return begun, err
+		}
+		begun = api.JSApiStreamRestoreResponse{}
+		err = json.Unmarshal(m.Data, &begun)
+		if err != nil || !silent || begun.Error == nil || begun.Error.ErrCode != nameTaken {
 			return begun, err
 		}
 	}
