@@ -38,6 +38,7 @@ type commands struct {
 	Restore  restoreCmd  `cmd:"" help:"Restore a backup into an empty NATS."`
 	Topology topologyCmd `cmd:"" help:"Compare the streams, buckets and consumers in NATS with the needed ones; create or repair them."`
 	Plans    plansCmd    `cmd:"" help:"Say what subscriptions grant: check, compare and apply plans documents."`
+	Console  consoleCmd  `cmd:"" help:"Serve the operator's pages: overview, customers, parked ones."`
 	Doctor   doctorCmd   `cmd:"" help:"Check everything that keeps snapshots right, and name the next steps."`
 	Token    tokenCmd    `cmd:"" help:"Print a customer token to try the gateway with, or a random server key."`
 	Simulate simulateCmd `cmd:"" help:"Serve a simulated Stripe for your own tests."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"entitled/internal/dev"
 	"entitled/internal/topology"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/consoled"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
 )
@@ -19,12 +21,14 @@ type devCmd struct {
 	Data string        `type:"path" placeholder:"DIR" help:"Keep the data there, synced to disk. Default: a temporary directory, removed at the end."`
 	Pace time.Duration `default:"500ms" help:"Simulated Stripe: time between two steps of its customers."`
 
-	Listen  string `name:"listen-addr" env:"LISTEN_ADDR" placeholder:"ADDR" help:"Where ingest listens for webhooks. Default: 127.0.0.1:8080, or a free port."`
-	Admin   string `name:"admin-addr" env:"ADMIN_ADDR" placeholder:"ADDR" help:"Where /healthz, /readyz and /metrics are. Default: 127.0.0.1:8081, or a free port."`
-	Gateway string `name:"gateway-addr" env:"GATEWAY_ADDR" placeholder:"ADDR" help:"Where the gateway listens. Default: 127.0.0.1:8090, or a free port."`
-	NATS    string `name:"nats-addr" env:"NATS_ADDR" placeholder:"ADDR" help:"Where the embedded nats-server listens. Default: 127.0.0.1:4222, or a free port."`
-	Sim     string `name:"sim-addr" env:"SIM_ADDR" placeholder:"ADDR" help:"Where the simulated Stripe listens. Default: 127.0.0.1:12111, or a free port."`
-	Verbose bool   `short:"v" help:"Print all of the banner at once, and the logs of the two daemons on standard error."`
+	Listen          string `name:"listen-addr" env:"LISTEN_ADDR" placeholder:"ADDR" help:"Where ingest listens for webhooks. Default: 127.0.0.1:8080, or a free port."`
+	Admin           string `name:"admin-addr" env:"ADMIN_ADDR" placeholder:"ADDR" help:"Where /healthz, /readyz and /metrics are. Default: 127.0.0.1:8081, or a free port."`
+	Gateway         string `name:"gateway-addr" env:"GATEWAY_ADDR" placeholder:"ADDR" help:"Where the gateway listens. Default: 127.0.0.1:8090, or a free port."`
+	Console         string `name:"console-addr" env:"CONSOLE_ADDR" placeholder:"ADDR" help:"Where the console listens. Default: 127.0.0.1:8084, or a free port."`
+	ConsolePassword string `name:"console-password" env:"CONSOLE_PASSWORD" secret:"" placeholder:"SECRET" help:"Password that the console asks for. Default: none, on loopback only."`
+	NATS            string `name:"nats-addr" env:"NATS_ADDR" placeholder:"ADDR" help:"Where the embedded nats-server listens. Default: 127.0.0.1:4222, or a free port."`
+	Sim             string `name:"sim-addr" env:"SIM_ADDR" placeholder:"ADDR" help:"Where the simulated Stripe listens. Default: 127.0.0.1:12111, or a free port."`
+	Verbose         bool   `short:"v" help:"Print all of the banner at once, and the logs of the two daemons on standard error."`
 
 	Key     string              `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" group:"stripe" help:"Restricted, read-only key of Stripe's API. Needs STRIPE_WEBHOOK_SECRETS too."`
 	Secrets string              `name:"stripe-webhook-secrets" env:"STRIPE_WEBHOOK_SECRETS" secret:"" placeholder:"WHSEC,…" group:"stripe" help:"Signing secrets of the webhook endpoints, separated by commas."`
@@ -85,7 +89,9 @@ func (d devCmd) config(s *session) (dev.Config, error) {
 		Simulated: simulated, Syncer: settings.Check(&c, key), Ingest: d.Ingest.Check(&c),
 		Tracing: c.Tracing(s.Getenv, "entitled-dev"),
 		Listen:  d.Listen, Gateway: d.Gateway, Admin: d.Admin, NATS: d.NATS, Sim: d.Sim, Data: d.Data, For: d.For, Pace: d.Pace,
-		JSON: d.JSON, Verbose: d.Verbose,
+		Console:     consoled.Settings{Addr: cmp.Or(d.Console, dev.ConsoleAddr), Password: d.ConsolePassword}.Check(&c),
+		ConsoleAddr: d.Console,
+		JSON:        d.JSON, Verbose: d.Verbose,
 		Out: s.out, Err: s.err, Self: s.Self,
 	}
 	for _, a := range []struct{ setting, addr string }{{"LISTEN_ADDR", d.Listen}, {"GATEWAY_ADDR", d.Gateway}, {"ADMIN_ADDR", d.Admin},

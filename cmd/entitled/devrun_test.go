@@ -21,7 +21,7 @@ import (
 
 // anywhere lets every listener take a port that is free.
 var anywhere = []string{"--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--nats-addr=127.0.0.1:0",
-	"--sim-addr=127.0.0.1:0", "--gateway-addr=127.0.0.1:0"}
+	"--sim-addr=127.0.0.1:0", "--gateway-addr=127.0.0.1:0", "--console-addr=127.0.0.1:0"}
 
 type jsonLine struct {
 	Key      string               `json:"key"`

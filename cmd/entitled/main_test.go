@@ -72,7 +72,7 @@ func TestHelp(t *testing.T) {
 	for _, command := range []string{"", "dev", "serve", "get", "watch", "sync", "events", "explain", "replay", "backfill",
 		"sweep", "recover", "parked", "forget", "backup", "restore", "topology", "topology show", "topology apply",
 		"simulate", "token", "plans", "plans check", "plans diff", "plans apply", "plans show",
-		"plans log", "plans revert", "plans schema", "doctor", "bench", "bench run", "bench chart",
+		"plans log", "plans revert", "plans schema", "console", "doctor", "bench", "bench run", "bench chart",
 		"bench chaos"} {
 		code, out, errs := entitled(t, map[string]string{"COLUMNS": "100"},
 			append(strings.Fields(command), "--help")...)

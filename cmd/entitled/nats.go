@@ -31,7 +31,7 @@ func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option)
 	}
 	nc, err := daemon.Connect(daemon.Connection{
 		NATS: settings, Name: s.Name, Log: s.Log, OnError: onError,
-		Options: append(more, nats.RetryOnFailedConnect(false)),
+		Options: append([]nats.Option{nats.RetryOnFailedConnect(false)}, more...),
 	})
 	if err != nil {
 		const start = "start NATS or `entitled dev`, or give its address and the user: --nats-url, --nats-user, " +

@@ -9,6 +9,7 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/serve"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/consoled"
 	"entitled/internal/wiring/gatewayd"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
@@ -28,13 +29,14 @@ type serveCmd struct {
 	Syncer       syncerd.Settings    `embed:""`
 	Ingest       ingestd.Settings    `embed:""`
 	Gateway      gatewayd.Settings   `embed:""`
+	Console      consoled.Settings   `embed:""`
 	Marks        wiring.MarkSettings `embed:""`
 	EventsMaxAge string              `name:"events-max-age" env:"EVENTS_MAX_AGE" default:"90d" help:"How long events, and the records of syncs, are kept."`
 }
 
 // Help is shown below the usage.
 func (serveCmd) Help() string {
-	return `Runs NATS, ingest, a syncer and the gateway in one process, for one machine and one volume, with the guarantees of the daemons in processes of their own. Webhooks and the gateway share one address.
+	return `Runs NATS, ingest, a syncer, the gateway and the console in one process, for one machine and one volume, with the guarantees of the daemons in processes of their own. Webhooks and the gateway share one address.
 
 	STRIPE_API_KEY=rk_live_… STRIPE_WEBHOOK_SECRETS=whsec_… entitled serve --data /var/lib/entitled --plans plans.yaml
 
@@ -70,6 +72,7 @@ func (c serveCmd) config(s *session) (serve.Config, error) {
 	cfg := serve.Config{
 		Dir: c.Data, Public: check.Addr("LISTEN_ADDR", c.Listen), Admin: check.Addr("ADMIN_ADDR", c.Admin),
 		Syncer: c.Syncer.Check(&check, key), Ingest: c.Ingest.Check(&check), Gateway: c.Gateway,
+		Console: c.Console.Check(&check),
 		Tracing: check.Tracing(s.Getenv, "entitled-serve"), PlansFile: c.Plans,
 		Out: s.out, Log: daemon.NewLog(s.Stderr), Self: s.Self,
 	}

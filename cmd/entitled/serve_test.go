@@ -111,7 +111,7 @@ func newServing(t *testing.T) *serving {
 		"STRIPE_API_KEY": "sk_test_x", "STRIPE_API_BASE": api.URL, "STRIPE_RATE": "500",
 		"COVERAGE_EVERY":         "1s", // a killed nats-server may lose markers
 		"STRIPE_WEBHOOK_SECRETS": w.Secrets[0], "LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0",
-		"NATS_ADDR": "127.0.0.1:0",
+		"NATS_ADDR": "127.0.0.1:0", "CONSOLE_ADDR": "127.0.0.1:0",
 	}
 	return s
 }

@@ -108,7 +108,8 @@ func TestServeLines(t *testing.T) {
 	}
 	golden(t, "serve.txt", strings.NewReplacer(s.dir, "/var/lib/entitled", "go run ./cmd/entitled", "entitled",
 		" --nats-url "+s.tool["NATS_URL"], "", s.tool["NATS_URL"], "nats://127.0.0.1:4222",
-		addressOf(t, out, "gateway"), "127.0.0.1:8080", addressOf(t, out, "admin"), "127.0.0.1:8081").Replace(out.String()))
+		addressOf(t, out, "gateway"), "127.0.0.1:8080", addressOf(t, out, "admin"), "127.0.0.1:8081",
+		addressOf(t, out, "console"), "127.0.0.1:8084").Replace(out.String()))
 	for _, secret := range []string{key, s.password(t, "ops"), s.password(t, "ingest"), s.env["STRIPE_WEBHOOK_SECRETS"]} {
 		if strings.Contains(out.String()+errs.String(), secret) {
 			t.Error("a secret is printed")
@@ -163,7 +164,8 @@ func TestServeErrors(t *testing.T) {
 	}
 	t.Cleanup(func() { l.Close() }) //nolint:errcheck
 	env := map[string]string{"STRIPE_API_KEY": "rk_test_topsecret", "STRIPE_WEBHOOK_SECRETS": "whsec_topsecret",
-		"LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0", "NATS_ADDR": "127.0.0.1:0"}
+		"LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0", "NATS_ADDR": "127.0.0.1:0",
+		"CONSOLE_ADDR": "127.0.0.1:0"}
 	mistaken := filepath.Join(t.TempDir(), "plans.yaml")
 	edited := filepath.Join(t.TempDir(), "edited")
 	err = errors.Join(os.WriteFile(mistaken, []byte("plan:\n  pro: {}\n"), 0o600), os.MkdirAll(edited, 0o700),

@@ -16,6 +16,7 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/serve"
 	"entitled/internal/term"
+	"entitled/internal/wiring/consoled"
 	"entitled/internal/wiring/gatewayd"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
@@ -39,6 +40,7 @@ func serveOne(o order) (addr string, stop func(), err error) {
 	y := syncerd.Settings{Base: o.Stripe, Rate: strconv.Itoa(cmp.Or(o.Rate, syncRate)), CoverageEvery: "5m"}.
 		Check(check, stripeKey)
 	y.Shared = in.Shared
+	pages := consoled.Settings{Addr: "127.0.0.1:0"}.Check(check)
 	if err := check.Err(); err != nil {
 		return "", nil, err
 	}
@@ -47,6 +49,7 @@ func serveOne(o order) (addr string, stop func(), err error) {
 	go func() { // received by stop
 		ended <- serve.Run(ctx, serve.Config{
 			Dir: o.Dir, Public: "127.0.0.1:0", Admin: admin, NATS: nats, Ingest: in, Syncer: y,
+			Console: pages,
 			Gateway: gatewayd.Settings{MaxStreams: "20000", StripeBase: o.Stripe},
 			Out:     term.Terminal{Writer: io.Discard}, Log: slog.New(slog.DiscardHandler), Self: "entitled",
 		})

@@ -13,7 +13,7 @@ import (
 )
 
 // addresses are where the parts of a run listen, as URLs.
-type addresses struct{ webhooks, nats, gateway, metrics string }
+type addresses struct{ webhooks, nats, gateway, console, metrics string }
 
 // banner prints how to reach what runs, in at most eight lines of 80 columns. The rest follows at
 // the end, or at once with verbose.
@@ -28,8 +28,8 @@ func (d *dev) banner() {
 	}
 	d.say.Row("NATS", d.at.nats)
 	d.say.Row("gateway", d.at.gateway)
+	d.say.Row("console", d.at.console)
 	if d.stripe != nil {
-		d.say.Row("Stripe", d.stripe.URL)
 		d.say.Line("try", d.command("get", d.someone()))
 	} else {
 		d.say.Line("try", d.command("sync", d.someone()))
@@ -37,7 +37,7 @@ func (d *dev) banner() {
 	if d.Verbose {
 		d.rest()
 	} else {
-		d.say.Row("more", "curl lines too: at the end, or now with --verbose")
+		d.say.Row("more", "other addresses, curl lines: at the end, or now with --verbose")
 	}
 	if !d.JSON {
 		d.say.Note(follow.Legend)
@@ -54,6 +54,7 @@ func (d *dev) rest() {
 	d.say.Line("", "nats kv watch"+d.elsewhere("--server")+" "+entitlement.Bucket(d.Syncer.Mode))
 	d.say.Row("metrics", d.at.metrics)
 	if d.stripe != nil {
+		d.say.Row("Stripe", d.stripe.URL)
 		d.say.Row("webhooks", d.at.webhooks)
 		d.say.Line("check it", "STRIPE_API_BASE="+d.stripe.URL+" \\")
 		d.say.Line("", "STRIPE_API_KEY="+SimulatedKey+" \\")

@@ -12,6 +12,7 @@ import (
 
 	"entitled/internal/daemon"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/consoled"
 	"entitled/internal/wiring/gatewayd"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
@@ -22,10 +23,13 @@ type pipeline struct {
 	nats    *server.Server
 	public  net.Listener // where webhooks are taken
 	asked   net.Listener // where the gateway is
+	shown   net.Listener // where the console is
+	self    string
 	admin   net.Listener // where /healthz, /readyz and /metrics are
 	ingest  ingestd.Ingest
 	syncer  syncerd.Syncer
 	gateway gatewayd.Gateway
+	console consoled.Console
 	tracing daemon.Tracing
 	log     *slog.Logger
 	ready   *daemon.Readiness
@@ -62,6 +66,10 @@ func (p *pipeline) start(ctx context.Context) error {
 			g.Go(func() error { return named("ingest", p.ingest.Run(ctx, host("ingest"), p.public)) })
 			g.Go(func() error { return named("syncer", p.syncer.Run(ctx, host("syncer"))) })
 			g.Go(func() error { return named("gateway", p.gateway.Run(ctx, host("gateway"), p.asked)) })
+			g.Go(func() error {
+				return named("console", p.console.Run(ctx, host("console"), consoled.Pipeline{Mode: p.syncer.Mode,
+					Marks: p.syncer.Shared.Marks, CoverageEvery: p.syncer.CoverageEvery, Self: p.self}, p.shown))
+			})
 			return g.Wait()
 		})
 	}()

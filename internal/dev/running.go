@@ -15,6 +15,7 @@ import (
 	"entitled/internal/ingest"
 	"entitled/internal/tell"
 	"entitled/internal/term"
+	"entitled/internal/wiring/consoled"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
 	"entitled/stripesim"
@@ -32,6 +33,9 @@ type Config struct {
 	// metrics, the nats-server and the simulated Stripe. An empty one is the usual port on loopback, or a free port if that
 	// is taken.
 	Listen, Gateway, Admin, NATS, Sim string
+	// Console is a console, and ConsoleAddr where it listens, as the addresses above.
+	Console     consoled.Console
+	ConsoleAddr string
 	// Data is the directory of the streams; empty for a temporary one.
 	Data string
 	// For is how long it runs; 0 for until its context ends.
@@ -117,6 +121,9 @@ func (d *dev) start(ctx context.Context) error {
 	}
 	d.onClose(func() error { p.public.Close(); return nil }) //nolint:errcheck // ingest closes it, unless something failed before
 	if err := d.openGateway(); err != nil {
+		return err
+	}
+	if err := d.openConsole(); err != nil {
 		return err
 	}
 	if d.Simulated {
@@ -256,6 +263,7 @@ func (d *dev) run(ctx context.Context) error {
 		webhooks: "http://" + d.pipeline.public.Addr().String() + ingest.Path,
 		nats:     d.pipeline.nats.ClientURL(),
 		gateway:  "http://" + tell.LocalAddr(d.pipeline.asked.Addr()),
+		console:  "http://" + tell.LocalAddr(d.pipeline.shown.Addr()),
 		metrics:  "http://" + d.pipeline.admin.Addr().String() + "/metrics",
 	}
 	d.banner()

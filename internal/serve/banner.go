@@ -14,6 +14,7 @@ func (s *oneProcess) banner() {
 	s.Out.Titled("entitled serve", "everything in one process, "+string(s.Syncer.Mode)+" mode")
 	s.Out.Row("webhooks", at+ingest.Path)
 	s.Out.Row("gateway", at)
+	s.Out.Row("console", "http://"+tell.LocalAddr(s.console.Addr()))
 	s.Out.Row("NATS", s.nats.ClientURL())
 	s.Out.Row("admin", "http://"+tell.LocalAddr(s.admin.Addr())+" with /healthz, /readyz and /metrics")
 	s.Out.Row("data", s.dir.path)

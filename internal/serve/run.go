@@ -16,12 +16,13 @@ import (
 	"entitled/internal/plans"
 	"entitled/internal/term"
 	"entitled/internal/wiring"
+	"entitled/internal/wiring/consoled"
 	"entitled/internal/wiring/gatewayd"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
 )
 
-// The NATS users of the parts; ops applies the plans document.
+// The NATS users of the parts; ops applies the plans document, and is the console's.
 const (
 	userIngest  = "ingest"
 	userSyncer  = "syncer"
@@ -40,6 +41,8 @@ type Config struct {
 	Syncer              syncerd.Syncer
 	// Gateway has the mode of Syncer. Keys and TokenSecrets that are empty are those of the directory.
 	Gateway gatewayd.Settings
+	// Console has a listener of its own.
+	Console consoled.Console
 	Tracing daemon.Tracing
 	// Plans is put in force at the start unless it is already; nil leaves what is in force. PlansFile
 	// is where it was read.
@@ -60,6 +63,7 @@ type oneProcess struct {
 	nats    *natsServer
 	public  net.Listener
 	admin   net.Listener
+	console net.Listener
 	ready   *daemon.Readiness
 }
 
@@ -83,6 +87,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer s.admin.Close() //nolint:errcheck // the admin service closes it, unless something fails before
+	if s.console, err = daemon.Listen("CONSOLE_ADDR", cfg.Console.Addr); err != nil {
+		return err
+	}
+	defer s.console.Close() //nolint:errcheck // the console closes it, unless something fails before
 	if s.nats, err = s.dir.startNATS(cfg.NATS, cfg.Log.With("daemon", "nats")); err != nil {
 		return err
 	}
@@ -136,12 +144,12 @@ func (s *oneProcess) serve(ctx context.Context) error {
 			h.NATS = nc[i]
 			return h
 		}
-		return s.work(ctx, on(0, userIngest), on(1, userSyncer), on(2, userGateway), nc[3])
+		return s.work(ctx, on(0, userIngest), on(1, userSyncer), on(2, userGateway), on(3, userOps))
 	})
 }
 
 // work runs the daemons. The syncer outlives the others: what they finish may need it.
-func (s *oneProcess) work(ctx context.Context, ingest, syncer, gateway wiring.Host, ops *nats.Conn) error {
+func (s *oneProcess) work(ctx context.Context, ingest, syncer, gateway, ops wiring.Host) error {
 	opened, err := s.gateway.Open(gateway)
 	if err != nil {
 		return err
@@ -168,8 +176,12 @@ func (s *oneProcess) work(ctx context.Context, ingest, syncer, gateway wiring.Ho
 	go func() { synced <- s.Syncer.Run(syncing, syncer) }() // received above or below
 	front.Go(func() error { return named(userIngest, s.Ingest.Run(ctx, ingest, s.public)) })
 	front.Go(func() error { return named(userGateway, opened.Follow(ctx)) })
+	front.Go(func() error {
+		return named("console", s.Console.Run(ctx, ops, consoled.Pipeline{Mode: s.Syncer.Mode, Marks: s.Syncer.Shared.Marks,
+			CoverageEvery: s.Syncer.CoverageEvery, Self: s.Self}, s.console))
+	})
 	if s.Plans != nil {
-		front.Go(func() error { return s.applyPlans(ctx, ops) })
+		front.Go(func() error { return s.applyPlans(ctx, ops.NATS) })
 	}
 	err = front.Wait()
 	stop()

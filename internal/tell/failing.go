@@ -22,20 +22,9 @@ func Failing(out term.Terminal, mode entitlement.Mode, list []audit.Failing, all
 		return
 	}
 	for _, f := range list {
-		mark, state, c := "✗", "", term.Denies
-		switch {
-		case f.ParkedAt != nil:
-			state = "parked " + Since(*f.ParkedAt, now) + " after " + Count(f.Attempts, "attempt")
-		case f.Unreadable:
-			mark, c = "?", term.Ending
-			state = "the entry cannot be read: the customer's next sync replaces it"
-		default:
-			mark, c = "~", term.Ending
-			state = "failing for " + Ago(now.Sub(f.FirstAt)) + ", " + Count(f.Attempts, "attempt") +
-				", retried automatically"
-		}
-		fmt.Fprintf(out, "%s %s  %s\n", out.Paint(c, mark),
-			out.Paint(term.Strong, term.Printable(f.Customer.String())), out.Paint(c, state))
+		s := StateOf(f, now)
+		fmt.Fprintf(out, "%s %s  %s\n", out.Paint(s.Tone, s.Mark),
+			out.Paint(term.Strong, term.Printable(f.Customer.String())), out.Paint(s.Tone, s.State))
 		if f.Unreadable {
 			continue
 		}
@@ -43,6 +32,24 @@ func Failing(out term.Terminal, mode entitlement.Mode, list []audit.Failing, all
 		out.Row("first, last", Clock(f.FirstAt)+", "+Clock(f.LastAt))
 		out.Row("cause", Because(f.Cause.Trigger, f.Cause.Type, f.Cause.Event))
 	}
+}
+
+// A FailingState says in words how a customer fails.
+type FailingState struct {
+	Mark, State string
+	Tone        term.Tone
+}
+
+// StateOf returns the state of a customer whose syncs fail.
+func StateOf(f audit.Failing, now time.Time) FailingState {
+	switch {
+	case f.ParkedAt != nil:
+		return FailingState{"✗", "parked " + Since(*f.ParkedAt, now) + " after " + Count(f.Attempts, "attempt"), term.Denies}
+	case f.Unreadable:
+		return FailingState{"?", "the entry cannot be read: the customer's next sync replaces it", term.Ending}
+	}
+	return FailingState{"~", "failing for " + Ago(now.Sub(f.FirstAt)) + ", " + Count(f.Attempts, "attempt") +
+		", retried automatically", term.Ending}
 }
 
 // A FailingLine is a customer whose syncs fail, for programs.

@@ -1,0 +1,9 @@
+package console
+
+import (
+	"testing"
+
+	"entitled/internal/natstest"
+)
+
+func TestMain(m *testing.M) { natstest.Main(m) }

@@ -1,0 +1,47 @@
+package console
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+)
+
+// sendWithin bounds one write to a browser. One that does not read is cut off, and connects again.
+const sendWithin = 10 * time.Second
+
+// stream sends the frames of a hub as server-sent events.
+func (c *Console) stream(h *hub) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		out := http.NewResponseController(w)
+		send := func(frame []byte) error {
+			if err := out.SetWriteDeadline(time.Now().Add(sendWithin)); err != nil {
+				return err
+			}
+			if _, err := w.Write(frame); err != nil {
+				return err
+			}
+			return out.Flush()
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold the frames back
+		if send([]byte(":\n\n")) == nil {
+			_ = h.watch(r.Context(), send) // the browser has gone, and comes back by itself
+		}
+	}
+}
+
+// message is a server-sent event. Without a name, htmx puts its HTML into the page; with one, a script
+// of the page takes it.
+func message(name string, data []byte) []byte {
+	var b bytes.Buffer
+	if name != "" {
+		b.WriteString("event: " + name + "\n")
+	}
+	for line := range bytes.Lines(data) {
+		b.WriteString("data: ")
+		b.Write(bytes.TrimRight(line, "\r\n"))
+		b.WriteByte('\n')
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}
