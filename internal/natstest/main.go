@@ -4,13 +4,13 @@ import (
 	"flag"
 	"os"
 	"runtime/debug"
-	"testing"
 )
 
-// Main is TestMain of a package whose tests run servers. It runs eight parallel tests at a time
-// (see waiting), keeps temporary directories in memory if there is room for them (see inMemory),
-// and collects garbage less often, all unless the command or the environment says otherwise.
-func Main(m *testing.M) {
+// Main is TestMain of a package whose tests run servers; m is the testing.M, or something that runs
+// it. It runs eight parallel tests at a time (see waiting), keeps temporary directories in memory if
+// there is room for them (see inMemory), and collects garbage less often, all unless the command or
+// the environment says otherwise.
+func Main(m interface{ Run() int }) {
 	waiting()
 	inMemory()
 	seldomCollect()
