@@ -2,15 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
-
-	"entitled/entitlement"
+	"entitled/internal/audit"
 	"entitled/internal/named"
 	"entitled/internal/stripeevent"
 	"entitled/internal/tell"
@@ -33,9 +27,6 @@ entitled.sync.<mode>. A parked customer is tried again.
 All customers with your own id are read. A new customer has no snapshot, and so no id, before its first
 sync: name it cus_….`
 }
-
-// syncWithin is a little more than the syncer takes before it gives up.
-const syncWithin = 12 * time.Second
 
 // Run asks for fresh snapshots and shows them.
 func (c syncCmd) Run(ctx context.Context, s *session) error {
@@ -61,26 +52,9 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 
 func (c syncCmd) sync(ctx context.Context, s *session, p *pipeline, customer stripeevent.Customer) error {
 	began := s.now()
-	question, err := json.Marshal(map[string]string{"customer": customer.ID, "account": customer.Account})
+	answer, err := audit.ReadNow(ctx, p.nc, customer)
 	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, syncWithin)
-	defer cancel()
-	msg, err := p.nc.RequestWithContext(ctx, entitlement.SyncSubject(p.mode), question)
-	if err != nil {
-		return explainNoAnswer(err, p.mode)
-	}
-	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
-		return tell.WithHint(fmt.Errorf("%s (%s)", term.Printable(msg.Header.Get(micro.ErrorHeader)), code),
-			tell.SyncHint(code, msg.Data))
-	}
-	var answer struct {
-		Snapshot json.RawMessage `json:"snapshot"`
-		Revision uint64          `json:"revision"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return fmt.Errorf("answer: %w", err)
+		return tell.ReadNowFailure(err, p.mode)
 	}
 	if c.JSON {
 		_, err := fmt.Fprintf(s.out, "%s\n", answer.Snapshot)
@@ -95,15 +69,4 @@ func (c syncCmd) sync(ctx context.Context, s *session, p *pipeline, customer str
 	fmt.Fprintln(s.out, s.out.Paint(term.Faint, fmt.Sprintf("  read from Stripe and "+
 		"written in %s", tell.Short(now.Sub(began)))))
 	return nil
-}
-
-func explainNoAnswer(err error, mode entitlement.Mode) error {
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return tell.WithHint(fmt.Errorf("no syncer of mode %s is running (%w)", mode, err),
-			"start one with a key of that mode, or `entitled dev`; or choose another mode with --mode")
-	case errors.Is(err, context.DeadlineExceeded):
-		return tell.WithHint(err, "the syncer did not answer, or this NATS user may not ask it: check its /readyz")
-	}
-	return err
 }

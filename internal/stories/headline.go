@@ -22,6 +22,12 @@ func newHeadline(st audit.Standing, doubt string) headline {
 	return headline{strings.TrimSpace(answer(st) + " " + doubt), st}
 }
 
+// Headline answers what people ask first: since when there is access or not, and what made it so. doubt,
+// if not empty, says why the answer may be out of date.
+func Headline(story *audit.Story) (text, doubt string) {
+	return answer(story.Standing()), caveat(story)
+}
+
 func (v storyView) headline(st audit.Standing, doubt string) {
 	for _, part := range []struct {
 		c    term.Tone

@@ -30,31 +30,41 @@ func (v storyView) present() {
 	default:
 		v.Out.Row("snapshot", "none: apps deny")
 	}
-	if p.NextLook != nil {
-		v.Out.Row("next check", tell.Instant(p.NextLook.Unix(), p.At))
-	} else {
-		v.Out.Row("next check", "none scheduled")
-	}
-	if len(p.Markers) == 0 {
-		v.Out.Row("marker", "none pending")
-	}
-	for _, m := range p.Markers {
-		v.Out.Row("marker", fmt.Sprintf("pending for %s, lane "+
-			"%s, %s", tell.Ago(p.At.Sub(m.StoredAt)), m.Lane, tell.Because(m.Cause.Trigger, m.Cause.Type, m.Cause.Event)))
-	}
-	switch f := p.Failure; {
-	case f == nil:
-		v.Out.Row("parked", "no")
-	case f.ParkedAt != nil:
-		v.Out.Row("parked", fmt.Sprintf("SINCE %s, %s, after "+
-			"%s: %s", tell.Clock(*f.ParkedAt), tell.Since(*f.ParkedAt, p.At), tell.Count(f.Attempts, "attempt"), f.Error))
-	default:
-		v.Out.Row("parked", fmt.Sprintf("no, but %s since "+
-			"%s: %s", tell.Count(f.Attempts, "failed attempt"), tell.Clock(f.FirstAt), f.Error))
+	for _, r := range Ahead(p) {
+		v.Out.Row(r.Label, r.Text)
 	}
 	if f := p.Fresh; f != nil {
 		v.fresh(f)
 	}
+}
+
+// Ahead says what is to come for the customer: its next check, its pending markers, and whether it is
+// parked.
+func Ahead(p audit.Present) (rows []tell.Row) {
+	row := func(label, text string) { rows = append(rows, tell.Row{Label: label, Text: text}) }
+	if p.NextLook != nil {
+		row("next check", tell.Instant(p.NextLook.Unix(), p.At))
+	} else {
+		row("next check", "none scheduled")
+	}
+	if len(p.Markers) == 0 {
+		row("marker", "none pending")
+	}
+	for _, m := range p.Markers {
+		row("marker", fmt.Sprintf("pending for %s, lane "+
+			"%s, %s", tell.Ago(p.At.Sub(m.StoredAt)), m.Lane, tell.Because(m.Cause.Trigger, m.Cause.Type, m.Cause.Event)))
+	}
+	switch f := p.Failure; {
+	case f == nil:
+		row("parked", "no")
+	case f.ParkedAt != nil:
+		row("parked", fmt.Sprintf("SINCE %s, %s, after "+
+			"%s: %s", tell.Clock(*f.ParkedAt), tell.Since(*f.ParkedAt, p.At), tell.Count(f.Attempts, "attempt"), f.Error))
+	default:
+		row("parked", fmt.Sprintf("no, but %s since "+
+			"%s: %s", tell.Count(f.Attempts, "failed attempt"), tell.Clock(f.FirstAt), f.Error))
+	}
+	return rows
 }
 
 func (v storyView) fresh(f *audit.Fresh) {
@@ -70,15 +80,17 @@ func (v storyView) fresh(f *audit.Fresh) {
 		text = "DIFFERS from the snapshot:"
 	}
 	v.Out.Row("Stripe", text)
-	v.differences(f.Changes, v.story.Now.At)
+	for _, n := range NewTeller(v.story, v.Out.ShortenID).differences(f.Changes) {
+		v.note(n.Tone, n.Text)
+	}
 	v.Out.Row("", fmt.Sprintf("%s: %s", tell.Count(f.Requests, "request"), strings.Join(f.RequestIDs, " ")))
 }
 
 // verdict says what it all comes to.
 func (v storyView) verdict() {
 	fmt.Fprintln(v.Out)
-	for _, x := range verdicts(v.story, v.coverageEvery) {
-		v.say(x.tone, x.mark, x.text)
+	for _, x := range Verdicts(v.story, v.coverageEvery) {
+		v.say(x.Tone, x.Mark, x.Text)
 	}
 }
 

@@ -225,8 +225,8 @@ func TestUncoveredUntilCoverageHasRun(t *testing.T) {
 		{7 * time.Minute, &stopped, "nothing marks the customer again while no syncer runs the coverage check."},
 	} {
 		story.Now.At, story.Now.Running = came.Add(tc.age), tc.running
-		if list := verdicts(story, 5*time.Minute); !strings.Contains(list[0].text, tc.want) {
-			t.Errorf("after %s: %q, want %q", tc.age, list[0].text, tc.want)
+		if list := Verdicts(story, 5*time.Minute); !strings.Contains(list[0].Text, tc.want) {
+			t.Errorf("after %s: %q, want %q", tc.age, list[0].Text, tc.want)
 		}
 	}
 }
@@ -269,8 +269,8 @@ func TestCommandsNameTheMode(t *testing.T) {
 			want := strings.ReplaceAll(strings.ReplaceAll(want, "`, `", " --mode "+string(mode)+"`, `")+"|", "`|",
 				" --mode "+string(mode)+"`")
 			var list []string
-			for _, x := range verdicts(story, 5*time.Minute) {
-				list = append(list, backquoted.FindAllString(x.text, -1)...)
+			for _, x := range Verdicts(story, 5*time.Minute) {
+				list = append(list, backquoted.FindAllString(x.Text, -1)...)
 			}
 			if got := strings.Join(list, ", "); got != want {
 				t.Errorf("in mode %s: %s, want %s", mode, got, want)

@@ -12,22 +12,22 @@ import (
 	"entitled/internal/term"
 )
 
-// A verdict sums up the story in a sentence, with the next step.
-type verdict struct {
-	tone term.Tone
-	mark string
-	text string
+// A Verdict sums up the story in a sentence, with the next step.
+type Verdict struct {
+	Tone term.Tone
+	Mark string
+	Text string
 }
 
 // coverageTakes is how long after its time the coverage check may come.
 const coverageTakes = time.Minute
 
-// verdicts say whether what was promised holds, what is wrong first. That all is covered is said
-// only if nothing is wrong and nothing waits.
-func verdicts(story *audit.Story, coverageEvery time.Duration) []verdict {
-	var list []verdict
+// Verdicts say whether what was promised holds, what is wrong first. That all is covered is said
+// only if nothing is wrong and nothing waits. coverageEvery is the interval of the coverage check.
+func Verdicts(story *audit.Story, coverageEvery time.Duration) []Verdict {
+	var list []Verdict
 	say := func(t term.Tone, mark, text string, args ...any) {
-		list = append(list, verdict{t, mark, fmt.Sprintf(text, args...)})
+		list = append(list, Verdict{t, mark, fmt.Sprintf(text, args...)})
 	}
 	c, p := story.Customer, story.Now
 	who := term.Printable(named.Argument(c))

@@ -1,11 +1,34 @@
 package tell
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 
+	"github.com/nats-io/nats.go"
+
+	"entitled/entitlement"
+	"entitled/internal/audit"
+	"entitled/internal/term"
 	"entitled/internal/topology"
 )
+
+// ReadNowFailure adds the next step to an error of [audit.ReadNow].
+func ReadNowFailure(err error, m entitlement.Mode) error {
+	var refused *audit.Refusal
+	switch {
+	case errors.As(err, &refused):
+		return WithHint(errors.New(term.Printable(err.Error())), SyncHint(refused.Code, refused.Data))
+	case errors.Is(err, nats.ErrNoResponders):
+		return WithHint(fmt.Errorf("no syncer of mode %s is running (%w)", m, err),
+			"start one with a key of that mode, or `entitled dev`; or choose another mode with --mode")
+	case errors.Is(err, context.DeadlineExceeded):
+		return WithHint(err, "the syncer did not answer, or this NATS user may not ask it: check its /readyz")
+	}
+	return err
+}
 
 // SyncHint returns the next step for an error of the sync service, from its code and data.
 func SyncHint(code string, data []byte) string {

@@ -12,17 +12,18 @@ import (
 	"entitled/internal/term"
 )
 
-// grants prints what each grant gives, and what grants nothing although it was meant to.
-func (v View) grants(s *entitlement.Snapshot, now time.Time) {
+// grantRows say what each grant gives, and what grants nothing although it was meant to.
+func grantRows(s *entitlement.Snapshot, now time.Time) (rows []Row) {
 	if s.ID != "" {
-		v.Out.Row("your id", s.ID)
+		rows = append(rows, Row{"your id", s.ID})
 	}
 	for i := range s.Grants {
-		v.Out.Row("grant", grantText(&s.Grants[i], now))
+		rows = append(rows, Row{"grant", grantText(&s.Grants[i], now)})
 	}
 	for _, p := range s.Problems {
-		v.Out.Row("problem", p.String())
+		rows = append(rows, Row{"problem", p.String()})
 	}
+	return rows
 }
 
 func grantText(g *entitlement.Grant, now time.Time) string {
@@ -233,32 +234,53 @@ func sayer(p plans.Part, several, first bool) string {
 // whyAtMost is how many features and limits a story gives reasons for.
 const whyAtMost = 20
 
-// Reasons prints why the customer has each feature and limit that a grant names.
-func (v View) Reasons(s *entitlement.Snapshot, documents Documents, now time.Time) {
+// A Reason says why a customer has a feature or a limit that a grant names, or why it has it no more.
+type Reason struct {
+	// Name is that of the feature or of the limit; Limit is the number, nil for a feature.
+	Name  string
+	Limit *entitlement.Limit
+	// Holds reports whether the customer has it now.
+	Holds bool
+	Text  string
+}
+
+// String returns the reason in one line.
+func (r Reason) String() string {
+	switch {
+	case r.Limit != nil && r.Holds:
+		return fmt.Sprintf("%s %s %s", r.Name, r.Limit, r.Text)
+	case r.Limit != nil:
+		return "no " + r.Name + " " + r.Text
+	case r.Holds:
+		return r.Name + ": " + r.Text
+	}
+	return "no " + r.Name + ": " + r.Text
+}
+
+// Reasons returns why the customer has each feature and limit that a grant names.
+func Reasons(s *entitlement.Snapshot, documents Documents, now time.Time) (list []Reason) {
 	c := One(s)
 	features, limits := names(givenTo(c))
-	var lines []string
 	for _, f := range features {
 		allowed, why := Why(c, f, now)
-		if !allowed {
-			f = "no " + f
-		}
-		lines = append(lines, f+": "+why)
+		list = append(list, Reason{Name: f, Holds: allowed, Text: why})
 	}
 	for _, name := range limits {
 		limit, known, why := WhyLimit(c, documents, name, now)
-		if !known {
-			lines = append(lines, "no "+name+" "+why)
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("%s %s %s", name, limit, why))
+		list = append(list, Reason{Name: name, Limit: &limit, Holds: known, Text: why})
 	}
-	for i, line := range lines {
+	return list
+}
+
+// Reasons prints why the customer has each feature and limit that a grant names.
+func (v View) Reasons(s *entitlement.Snapshot, documents Documents, now time.Time) {
+	reasons := Reasons(s, documents, now)
+	for i, r := range reasons {
 		if i == whyAtMost {
-			v.Out.Row("", fmt.Sprintf("and %d more: `entitled get` shows the grants", len(lines)-whyAtMost))
+			v.Out.Row("", fmt.Sprintf("and %d more: `entitled get` shows the grants", len(reasons)-whyAtMost))
 			break
 		}
-		v.Out.Row("why", term.Printable(line))
+		v.Out.Row("why", term.Printable(r.String()))
 	}
 	for _, p := range s.Problems {
 		v.Out.Row("problem", p.String())

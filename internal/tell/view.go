@@ -73,36 +73,51 @@ func (v View) First(s *entitlement.Snapshot, now time.Time) {
 		v.Out.Paint(c, Access(s, now)), v.Out.Paint(term.Faint, string(entitlement.ModeOf(s.Livemode))+" mode"))
 }
 
+// Rest prints the [Rows] of a snapshot.
 func (v View) Rest(s *entitlement.Snapshot, revision uint64, now time.Time) {
-	if len(s.Features) > 0 {
-		v.Out.Row("features", strings.Join(s.Features, "  "))
+	for _, r := range Rows(s, revision, now) {
+		v.Out.Row(r.Label, r.Text)
 	}
-	v.grants(s, now)
+}
+
+// A Row is a labelled line. A label that is empty goes on with the row above.
+type Row struct{ Label, Text string }
+
+// Rows says what a snapshot holds, line by line, the origin last.
+func Rows(s *entitlement.Snapshot, revision uint64, now time.Time) (rows []Row) {
+	row := func(label, text string) { rows = append(rows, Row{label, text}) }
+	if len(s.Features) > 0 {
+		row("features", strings.Join(s.Features, "  "))
+	}
+	rows = append(rows, grantRows(s, now)...)
 	for i := range s.Subscriptions {
-		v.Subscription(&s.Subscriptions[i], now)
+		row("subscription", subscriptionText(&s.Subscriptions[i], now))
 	}
 	if len(s.Subscriptions) == 0 && !s.Deleted {
-		v.Out.Row("subscriptions", "none")
+		row("subscriptions", "none")
 	}
-	v.metadata(s.Metadata)
+	if len(s.Metadata) > 0 {
+		row("metadata", metadataText(s.Metadata))
+	}
 	if len(s.Omitted) > 0 {
-		v.Out.Row("left out", strings.Join(s.Omitted, ", ")+": too large for a message of the NATS server "+
+		row("left out", strings.Join(s.Omitted, ", ")+": too large for a message of the NATS server "+
 			"(max_payload)")
 	}
 	if b := s.NextBoundary; b != nil {
-		v.Out.Row("next change", fmt.Sprintf("due %s; a check follows 2 minutes later", Instant(*b, now)))
+		row("next change", fmt.Sprintf("due %s; a check follows 2 minutes later", Instant(*b, now)))
 	}
 	if s.AsOf.IsZero() {
-		v.Out.Row("as of", fmt.Sprintf("not read from Stripe: no syncer wrote this entry; revision %d", revision))
-		return
+		row("as of", fmt.Sprintf("not read from Stripe: no syncer wrote this entry; revision %d", revision))
+		return rows
 	}
 	cause := "by " + s.Cause.Trigger
 	if s.Cause.Event != "" { // it led to the sync; another event may report the change
 		cause = fmt.Sprintf("after %s %s", s.Cause.Type, s.Cause.Event)
 	}
-	v.Out.Row("changed", Since(s.ChangedAt, now)+" "+cause)
-	v.Out.Row("as of", fmt.Sprintf("%s (%s), revision %d", s.AsOf.UTC().Format("2006-01-02 15:04:05.000 UTC"),
+	row("changed", Since(s.ChangedAt, now)+" "+cause)
+	row("as of", fmt.Sprintf("%s (%s), revision %d", s.AsOf.UTC().Format("2006-01-02 15:04:05.000 UTC"),
 		Since(s.AsOf, now), revision))
+	return rows
 }
 
 // Access says whether a snapshot gives access and why, in a sentence.
@@ -128,6 +143,10 @@ func Access(s *entitlement.Snapshot, now time.Time) string {
 type View struct{ Out term.Terminal }
 
 func (v View) Subscription(s *entitlement.Subscription, now time.Time) {
+	v.Out.Row("subscription", subscriptionText(s, now))
+}
+
+func subscriptionText(s *entitlement.Subscription, now time.Time) string {
 	parts := []string{s.ID, s.Status}
 	if plan := PlanOf(s); plan != "" {
 		parts = append(parts, plan)
@@ -153,18 +172,15 @@ func (v View) Subscription(s *entitlement.Subscription, now time.Time) {
 	if s.PaymentMethod != nil {
 		parts = append(parts, PaymentMethod(s.PaymentMethod))
 	}
-	v.Out.Row("subscription", strings.Join(parts, " · "))
+	return strings.Join(parts, " · ")
 }
 
-func (v View) metadata(m map[string]string) {
-	if len(m) == 0 {
-		return
-	}
+func metadataText(m map[string]string) string {
 	list := make([]string, 0, len(m))
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		list = append(list, k+"="+m[k])
 	}
-	v.Out.Row("metadata", strings.Join(list, " · "))
+	return strings.Join(list, " · ")
 }
 
 // standing is a snapshot's access in one character, and its colour.
