@@ -1,65 +1,104 @@
 package backup
 
 import (
-	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/natstest"
 )
 
-// withoutJetStream connects to a server that leaves the JetStream API to the test.
-func withoutJetStream(t *testing.T) *nats.Conn {
+const (
+	notFound = `{"error":{"code":404,"err_code":10059,"description":"stream not found"}}`
+	taken    = `{"error":{"code":400,"err_code":10130,"description":"taken"}}`
+)
+
+// cluster is the JetStream API of a cluster, as far as a restore's request needs it.
+type cluster struct {
+	// info answers a question about the stream.
+	info string
+	// lost is how many answers to requests are lost.
+	lost  int
+	taken bool
+	asked []string
+}
+
+func (c *cluster) answer(m *nats.Msg) {
+	call := strings.Split(strings.TrimPrefix(m.Subject, "$JS.API.STREAM."), ".")[0]
+	c.asked = append(c.asked, call)
+	answer := c.info
+	switch {
+	case call == "DELETE" && c.taken:
+		answer, c.taken = `{"success":true}`, false
+	case call == "DELETE":
+		answer = notFound
+	case call == "RESTORE" && c.taken:
+		answer = taken
+	case call == "RESTORE":
+		answer, c.taken = `{"deliver_subject":"there"}`, true
+		if c.lost--; c.lost >= 0 {
+			return
+		}
+	}
+	m.Respond([]byte(answer)) //nolint:errcheck // the restore fails then
+}
+
+// restorer restores into c.
+func (c *cluster) restorer(t *testing.T) *restorer {
 	file := filepath.Join(t.TempDir(), "nats.conf")
 	if err := os.WriteFile(file, []byte("listen: 127.0.0.1:-1"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return natstest.RunFile(t, file).Conn(t)
-}
-
-// TestLateAnswer has the answer to the first request come after the second request, which was refused
-// because of the first.
-func TestLateAnswer(t *testing.T) {
-	t.Parallel()
-	nc := withoutJetStream(t)
-	requests := make(chan *nats.Msg, 2)
-	if _, err := nc.ChanSubscribe("$JS.API.STREAM.RESTORE.S", requests); err != nil {
+	nc := natstest.RunFile(t, file).Conn(t)
+	if _, err := nc.Subscribe("$JS.API.STREAM.*.S", c.answer); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		first, second := <-requests, <-requests
-		second.Respond([]byte(`{"error":{"code":400,"err_code":10130,"description":"taken"}}`)) //nolint:errcheck // begin fails
-		first.Respond([]byte(`{"deliver_subject":"there"}`))                                    //nolint:errcheck // begin fails
-	}()
-	r := &restorer{nc: nc}
-	r.Idle = 5 * time.Second
-	begun, err := r.begin(context.Background(), "S", []byte("{}"))
-	if err != nil || begun.DeliverSubject != "there" {
-		t.Errorf("begin = %q, %v; want the answer to the first request", begun.DeliverSubject, err)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(requests) != 0 {
-		t.Errorf("%d more requests, want none", len(requests))
+	r := &restorer{nc: nc, js: js, run: "this"}
+	r.Idle = 5 * time.Second
+	return r
+}
+
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	c := &cluster{info: notFound, lost: 1}
+	begun, err := c.restorer(t).begin(t.Context(), "S", []byte("{}"))
+	if err != nil || begun.DeliverSubject != "there" {
+		t.Errorf("begin = %q, %v; want the answer to the second request", begun.DeliverSubject, err)
+	}
+	if got, want := strings.Join(c.asked, " "), "RESTORE INFO DELETE DELETE RESTORE"; got != want {
+		t.Errorf("requests %s, want %s", got, want)
 	}
 }
 
-// TestNameTaken has the first request refused because a stream of that name exists.
+// A stream that somebody else creates meanwhile is left alone.
+func TestLostAnswerBesideAnother(t *testing.T) {
+	t.Parallel()
+	c := &cluster{info: `{"config":{"name":"S"}}`, lost: 1}
+	if _, err := c.restorer(t).begin(t.Context(), "S", []byte("{}")); err == nil {
+		t.Error("begin succeeds, want an error")
+	}
+	if got, want := strings.Join(c.asked, " "), "RESTORE INFO"; got != want {
+		t.Errorf("requests %s, want %s", got, want)
+	}
+}
+
+// A name that is taken at the first request is an error at once.
 func TestNameTaken(t *testing.T) {
 	t.Parallel()
-	nc := withoutJetStream(t)
-	if _, err := nc.Subscribe("$JS.API.STREAM.RESTORE.S", func(m *nats.Msg) {
-		m.Respond([]byte(`{"error":{"code":400,"err_code":10130,"description":"taken"}}`)) //nolint:errcheck // begin fails
-	}); err != nil {
-		t.Fatal(err)
+	c := &cluster{info: `{"config":{"name":"S"}}`, taken: true}
+	if _, err := c.restorer(t).begin(t.Context(), "S", []byte("{}")); err == nil {
+		t.Error("begin succeeds, want the refusal")
 	}
-	r := &restorer{nc: nc}
-	r.Idle = time.Minute
-	_, err := r.begin(context.Background(), "S", []byte("{}"))
-	if apiErr, ok := err.(api.ApiError); !ok || apiErr.ErrCode != 10130 {
-		t.Errorf("begin = %v, want the refusal", err)
+	if got, want := strings.Join(c.asked, " "), "RESTORE"; got != want {
+		t.Errorf("requests %s, want %s", got, want)
 	}
 }

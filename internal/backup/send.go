@@ -95,60 +95,50 @@ const (
 	nameTaken = 10130
 )
 
-// begin requests the restore of a stream. It repeats the request: a cluster that has just started, or
-// elected another leader, may not know all its servers yet, and while it elects one nobody answers.
-func (r *restorer) begin(ctx context.Context, stream string, body []byte) (
-	begun api.JSApiStreamRestoreResponse, err error) {
-	inbox := r.nc.NewInbox()
-	answers, err := r.nc.SubscribeSync(inbox)
-	if err != nil {
-		return begun, err
-	}
-	defer answers.Unsubscribe() //nolint:errcheck // only a closed connection fails, which has no subscriptions
-	silent := false
+// begin requests the restore of a stream. It repeats the request for a while: a cluster that has just
+// started, or elected another leader, may not know all its servers yet, and while it elects one nobody
+// answers. An answer is lost too if the server that gives it does not know yet that this connection
+// waits for one. Then the stream has its name and nothing else, and is removed before the next request.
+func (r *restorer) begin(ctx context.Context, stream string,
+	body []byte) (begun api.JSApiStreamRestoreResponse, err error) {
+	within := r.Idle / requests
+	lost := false
 	for until := time.Now().Add(r.Idle); ; {
-		if err := r.nc.PublishRequest(fmt.Sprintf(api.JSApiStreamRestoreT, stream), inbox, body); err != nil {
-			return begun, err
-		}
-		begun, err = r.begun(ctx, answers, silent)
+		begun = api.JSApiStreamRestoreResponse{}
+		err = r.ask(ctx, fmt.Sprintf(api.JSApiStreamRestoreT, stream), body, within, &begun)
+		_, silent := errors.AsType[silence](err)
+		lost = lost || silent
 		over := time.Now().After(until)
-		switch _, quiet := errors.AsType[silence](err); {
-		case quiet && over:
+		switch {
+		case silent && over:
 			return begun, silence(r.Idle)
-		case quiet:
-			silent = true
-		case err != nil:
+		case err != nil && !silent:
 			return begun, err
-		case over || begun.Error == nil || begun.Error.ErrCode != noPeers:
+		case silent, !over && lost && isRefusal(begun, nameTaken):
+			err = r.giveUp(ctx, stream)
+		case over || !isRefusal(begun, noPeers):
 			return begun, begun.ToError()
 		}
-		if err := pause(ctx, lookAgain); err != nil {
+		if err == nil {
+			err = pause(ctx, lookAgain)
+		}
+		if err != nil {
 			return begun, err
 		}
 	}
 }
 
-// begun waits for the answer to a request. If an earlier request was not answered, it may have been
-// heard all the same: then the name is taken, and the answer to it is still to come.
-func (r *restorer) begun(ctx context.Context, answers *nats.Subscription, silent bool) (
-	begun api.JSApiStreamRestoreResponse, err error) {
-	within := r.Idle / requests
-	ctx, cancel := context.WithTimeoutCause(ctx, within, silence(within))
-	defer cancel()
-	for {
-		m, err := answers.NextMsgWithContext(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return begun, context.Cause(ctx)
-		case err != nil:
-			return begun, err
-		}
-		begun = api.JSApiStreamRestoreResponse{}
-		err = json.Unmarshal(m.Data, &begun)
-		if err != nil || !silent || begun.Error == nil || begun.Error.ErrCode != nameTaken {
-			return begun, err
-		}
+func isRefusal(r api.JSApiStreamRestoreResponse, code uint16) bool {
+	return r.Error != nil && r.Error.ErrCode == code
+}
+
+// giveUp removes a stream after a request to restore it that got no answer, unless it is somebody else's.
+func (r *restorer) giveUp(ctx context.Context, name string) error {
+	s, err := r.js.Stream(ctx, name)
+	if err == nil && s.CachedInfo().Config.Metadata[topology.Restoring] != r.run {
+		return fmt.Errorf("another program has created %s since the restore began", name)
 	}
+	return r.remove(ctx, name)
 }
 
 // chunk sends a chunk.
