@@ -137,6 +137,10 @@ func rules() []rule {
 		// Users import it in their own tests, so it brings them no further dependency.
 		knows("stripesim", "stripesim/internal"),
 		within("stripesim"),
+		// An app of a stranger: what the gateway answers over HTTP must be enough.
+		knows("examples/shop"),
+		knows("examples/shop/cmd/shop", "examples/shop"),
+		only("examples", "internal/dev"),
 	}
 }
 
@@ -182,7 +186,7 @@ func within(importer string) rule {
 func below(pkg, tree string) bool { return pkg == tree || strings.HasPrefix(pkg, tree+"/") }
 
 func own(pkg string) bool {
-	return below(pkg, "cmd") || below(pkg, "internal") || below(pkg, "entitlement") || below(pkg, "stripesim")
+	return below(pkg, "cmd") || below(pkg, "examples") || below(pkg, "internal") || below(pkg, "entitlement") || below(pkg, "stripesim")
 }
 
 func standard(pkg string) bool {
@@ -326,6 +330,7 @@ func TestRules(t *testing.T) {
 		"internal/plans": {"entitlement", "github.com/goccy/go-yaml/ast", "internal/reduce",
 			"github.com/stripe/stripe-go/v76"},
 		"entitlement/entitlementtest": {"testing", "internal/byhand", "github.com/nats-io/nats.go"},
+		"examples/shop":               {"html/template", "entitlement"},
 		"internal/byhand":             {"entitlement"},
 		"internal/natstest":           {"testing", "github.com/nats-io/nats-server/v2/server"},
 		"internal/protocol": {"internal/reduce", "internal/stripeapi", "internal/topology",
@@ -358,6 +363,7 @@ func TestRules(t *testing.T) {
 		"cmd/ingest imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",
 		"entitlement imports github.com/prometheus/client_golang/prometheus: entitlement may know the standard library and github.com/nats-io/nats.go, internal/byhand only",
 		"entitlement/entitlementtest imports github.com/nats-io/nats.go: entitlement/entitlementtest may know the standard library and entitlement, internal/byhand only",
+		"examples/shop imports entitlement: examples/shop may know the standard library only",
 		"internal/audit imports internal/forget: only cmd/entitled and internal/tell may import internal/forget",
 		"internal/audit imports internal/sweep: only internal/syncer and internal/forget and internal/chaos and internal/bench and internal/tell and cmd/entitled may import internal/sweep",
 		"internal/audit imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",

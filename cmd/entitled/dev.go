@@ -28,6 +28,7 @@ type devCmd struct {
 	ConsolePassword string `name:"console-password" env:"CONSOLE_PASSWORD" secret:"" placeholder:"SECRET" help:"Password that the console asks for. Default: none, on loopback only."`
 	NATS            string `name:"nats-addr" env:"NATS_ADDR" placeholder:"ADDR" help:"Where the embedded nats-server listens. Default: 127.0.0.1:4222, or a free port."`
 	Sim             string `name:"sim-addr" env:"SIM_ADDR" placeholder:"ADDR" help:"Where the simulated Stripe listens. Default: 127.0.0.1:12111, or a free port."`
+	Shop            string `name:"shop-addr" env:"SHOP_ADDR" placeholder:"ADDR" help:"Simulated Stripe: where the example shop listens. Default: 127.0.0.1:8095, or a free port."`
 	Verbose         bool   `short:"v" help:"Print all of the banner at once, and the logs of the two daemons on standard error."`
 
 	Key     string              `name:"stripe-api-key" env:"STRIPE_API_KEY" secret:"" placeholder:"KEY" group:"stripe" help:"Restricted, read-only key of Stripe's API. Needs STRIPE_WEBHOOK_SECRETS too."`
@@ -47,6 +48,7 @@ Without keys it also runs a simulated Stripe, in which a few customers live thro
 seconds: checkout, trial, renewal, upgrade, seats, failed payment, recovery, cancellation, deletion,
 and access by hand for a while. A plans document decides what they get, and another one is applied
 while they live: entitled plans log shows both. A document that you apply stays in force.
+You buy in a small shop, whose address is printed.
 
 	entitled dev
 	entitled dev --for 10s
@@ -90,12 +92,12 @@ func (d devCmd) config(s *session) (dev.Config, error) {
 		Tracing: c.Tracing(s.Getenv, "entitled-dev"),
 		Listen:  d.Listen, Gateway: d.Gateway, Admin: d.Admin, NATS: d.NATS, Sim: d.Sim, Data: d.Data, For: d.For, Pace: d.Pace,
 		Console:     consoled.Settings{Addr: cmp.Or(d.Console, dev.ConsoleAddr), Password: d.ConsolePassword}.Check(&c),
-		ConsoleAddr: d.Console,
-		JSON:        d.JSON, Verbose: d.Verbose,
+		ConsoleAddr: d.Console, Shop: d.Shop,
+		JSON: d.JSON, Verbose: d.Verbose,
 		Out: s.out, Err: s.err, Self: s.Self,
 	}
 	for _, a := range []struct{ setting, addr string }{{"LISTEN_ADDR", d.Listen}, {"GATEWAY_ADDR", d.Gateway}, {"ADMIN_ADDR", d.Admin},
-		{"NATS_ADDR", d.NATS}, {"SIM_ADDR", d.Sim}} {
+		{"NATS_ADDR", d.NATS}, {"SIM_ADDR", d.Sim}, {"SHOP_ADDR", d.Shop}} {
 		if a.addr != "" {
 			c.Addr(a.setting, a.addr)
 		}

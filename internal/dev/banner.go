@@ -13,23 +13,23 @@ import (
 )
 
 // addresses are where the parts of a run listen, as URLs.
-type addresses struct{ webhooks, nats, gateway, console, metrics string }
+type addresses struct{ webhooks, nats, gateway, console, shop, metrics string }
 
-// banner prints how to reach what runs, in at most eight lines of 80 columns. The rest follows at
+// banner prints how to reach what runs, in at most eight lines of 80 columns, the empty one at the end included. The rest follows at
 // the end, or at once with verbose.
 func (d *dev) banner() {
-	stripe := "a simulated Stripe"
-	if d.stripe == nil {
-		stripe = "your Stripe account (" + string(d.Syncer.Mode) + " mode)"
+	stripe := "your Stripe account (" + string(d.Syncer.Mode) + " mode)"
+	if d.stripe != nil {
+		stripe = "simulated Stripe " + d.stripe.URL
 	}
-	d.say.Titled("entitled dev", "everything in one process, on "+stripe)
+	d.say.Titled("entitled dev", "all in one process, on "+stripe)
 	if d.stripe == nil {
 		d.say.Line("send events", "stripe listen --forward-to "+d.at.webhooks)
 	}
-	d.say.Row("NATS", d.at.nats)
 	d.say.Row("gateway", d.at.gateway)
 	d.say.Row("console", d.at.console)
 	if d.stripe != nil {
+		d.say.Row("shop", d.at.shop)
 		d.say.Line("try", d.command("get", d.someone()))
 	} else {
 		d.say.Line("try", d.command("sync", d.someone()))
@@ -52,9 +52,9 @@ func (d *dev) rest() {
 	}
 	d.say.Line("look closer", d.command("explain", d.someone()))
 	d.say.Line("", "nats kv watch"+d.elsewhere("--server")+" "+entitlement.Bucket(d.Syncer.Mode))
+	d.say.Row("NATS", d.at.nats)
 	d.say.Row("metrics", d.at.metrics)
 	if d.stripe != nil {
-		d.say.Row("Stripe", d.stripe.URL)
 		d.say.Row("webhooks", d.at.webhooks)
 		d.say.Line("check it", "STRIPE_API_BASE="+d.stripe.URL+" \\")
 		d.say.Line("", "STRIPE_API_KEY="+SimulatedKey+" \\")

@@ -17,7 +17,7 @@ func TestBanner(t *testing.T) {
 		var first, rest bytes.Buffer
 		d := newDev(config(t, &first))
 		d.at = addresses{"http://127.0.0.1:8080/webhooks/stripe", "nats://127.0.0.1:4222",
-			"http://127.0.0.1:8090", "http://127.0.0.1:8084", "http://127.0.0.1:8081/metrics"}
+			"http://127.0.0.1:8090", "http://127.0.0.1:8084", "http://127.0.0.1:8095", "http://127.0.0.1:8081/metrics"}
 		d.key = "0123456789abcdef0123456789abcdef"
 		suffix := "-own.txt"
 		if !own {

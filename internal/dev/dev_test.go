@@ -67,7 +67,7 @@ func config(t *testing.T, stdout io.Writer) Config {
 		Simulated: true, Syncer: sy.Check(&c, SimulatedKey), Ingest: in.Check(&c),
 		Tracing: c.Tracing(noEnv, "entitled-dev"),
 		Listen:  "127.0.0.1:0", Admin: "127.0.0.1:0", NATS: "127.0.0.1:0", Sim: "127.0.0.1:0",
-		Gateway: "127.0.0.1:0", ConsoleAddr: "127.0.0.1:0",
+		Gateway: "127.0.0.1:0", ConsoleAddr: "127.0.0.1:0", Shop: "127.0.0.1:0",
 		Out: term.New(stdout, noEnv), Err: term.New(stderr, noEnv), Self: "entitled",
 	}
 	shared := wiring.Shared{Marks: wiring.MarkSettings{}.Check(&c)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,8 @@ type Config struct {
 	// Console is a console, and ConsoleAddr where it listens, as the addresses above.
 	Console     consoled.Console
 	ConsoleAddr string
+	// Shop is where the example shop listens, which runs with a simulated Stripe, as the addresses above.
+	Shop string
 	// Data is the directory of the streams; empty for a temporary one.
 	Data string
 	// For is how long it runs; 0 for until its context ends.
@@ -74,7 +77,8 @@ type dev struct {
 	stripe   *Simulation // nil with an account of the user's own
 	pipeline pipeline
 	at       addresses
-	key      string // the gateway's server key
+	key      string       // the gateway's server key
+	shop     net.Listener // nil with an account of the user's own
 	nc       *nats.Conn
 	client   *entitlement.Client // of the follower, once it has the bucket
 	tally    tally
@@ -120,16 +124,13 @@ func (d *dev) start(ctx context.Context) error {
 		return err
 	}
 	d.onClose(func() error { p.public.Close(); return nil }) //nolint:errcheck // ingest closes it, unless something failed before
-	if err := d.openGateway(); err != nil {
-		return err
-	}
-	if err := d.openConsole(); err != nil {
-		return err
-	}
 	if d.Simulated {
-		if err := d.startSimulation(); err != nil {
+		if err := errors.Join(d.startSimulation(), d.openShop()); err != nil {
 			return err
 		}
+	}
+	if err := errors.Join(d.openGateway(), d.openConsole()); err != nil {
+		return err
 	}
 	if p.admin, err = Listen("ADMIN_ADDR", d.Admin, "127.0.0.1:8081"); err != nil {
 		return err
@@ -146,6 +147,9 @@ func (d *dev) start(ctx context.Context) error {
 	d.onClose(func() error { stop(); return <-p.running })
 	if err := d.awaitReady(ctx); err != nil {
 		return err
+	}
+	if d.shop != nil {
+		d.startShop()
 	}
 	if d.nc, err = p.connect(); err != nil {
 		return err
@@ -265,6 +269,9 @@ func (d *dev) run(ctx context.Context) error {
 		gateway:  "http://" + tell.LocalAddr(d.pipeline.asked.Addr()),
 		console:  "http://" + tell.LocalAddr(d.pipeline.shown.Addr()),
 		metrics:  "http://" + d.pipeline.admin.Addr().String() + "/metrics",
+	}
+	if d.shop != nil {
+		d.at.shop = local(d.shop)
 	}
 	d.banner()
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
