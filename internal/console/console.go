@@ -41,6 +41,7 @@ type Config struct {
 type Console struct {
 	cfg       Config
 	source    *source
+	directory *directory
 	overview  *overview
 	live      *hub
 	assets    *assets
@@ -54,6 +55,7 @@ func New(cfg Config) (*Console, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Console{cfg: cfg, source: &source{nc: cfg.NATS, mode: cfg.Mode}, now: time.Now}
+	c.directory = &directory{nc: cfg.NATS, mode: cfg.Mode}
 	c.overview = &overview{source: c.source, now: func() time.Time { return c.now() }}
 	c.live = newHub(sampleEvery, c.frame)
 	var err error
@@ -111,6 +113,7 @@ func (c *Console) Run(ctx context.Context, ln net.Listener) error {
 // close ends what the pages have started.
 func (c *Console) close() {
 	c.live.stop()
+	c.directory.close()
 }
 
 // Handler answers for a listener at an address.

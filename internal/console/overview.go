@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// sampleEvery is the pause between two samples, and how long one serves the pages that are opened.
+	// sampleEvery is the time between two samples of a stream.
 	sampleEvery = 2 * time.Second
+	// fresh is how old a sample may be that a page shows.
+	fresh = sampleEvery / 2
 	// sampleWithin bounds the time for a sample.
 	sampleWithin = 5 * time.Second
 )
@@ -35,11 +37,11 @@ type sample struct {
 	Failing         inspect.Failing
 }
 
-// take returns a sample that is at most sampleEvery old.
+// take returns a sample that is fresh.
 func (o *overview) take(ctx context.Context) (*sample, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.last != nil && o.now().Sub(o.last.At) < sampleEvery {
+	if o.last != nil && o.now().Sub(o.last.At) < fresh {
 		return o.last, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleWithin)

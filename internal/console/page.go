@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"entitled/internal/audit"
 	"entitled/internal/tell"
 )
 
@@ -31,7 +32,12 @@ type page struct {
 func pages() []page {
 	return []page{
 		{pattern: "GET /{$}", nav: "Overview", answer: showOverview},
-		{pattern: "GET /parked", nav: "Parked", answer: showParked},
+		{pattern: "GET /customers", nav: "Customers", within: searchWithin, answer: showCustomers},
+		{pattern: "GET /customers/{ref}", within: storyWithin, answer: showCustomer},
+		{pattern: "GET /customers/{ref}/compare", within: storyWithin, answer: compare},
+		{pattern: "POST /customers/{ref}/read", within: audit.ReadNowWithin, answer: readAgain},
+		{pattern: "GET /parked", nav: "Parked", within: parkedWithin, answer: showParked},
+		{pattern: "POST /parked/redrive", within: parkedWithin, answer: redrive},
 	}
 }
 
@@ -60,7 +66,7 @@ type answer struct {
 // A problem is an error for people, with the status of its answer.
 type problem struct {
 	status int
-	title  string
+	Title  string
 	tell.Hinted
 }
 
@@ -126,7 +132,7 @@ func (c *Console) serve(p page) http.HandlerFunc {
 		if err != nil {
 			wrong := c.problemOf(err)
 			a = answer{template: "problem", status: wrong.status}
-			f = frame{Title: wrong.title, Data: wrong, Problem: true}
+			f = frame{Title: wrong.Title, Data: wrong, Problem: true}
 			if wrong.status == http.StatusServiceUnavailable && r.Method == http.MethodGet {
 				f.Reload = r.URL.RequestURI()
 			}

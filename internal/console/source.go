@@ -91,6 +91,9 @@ func (c *Console) problemOf(err error) problem {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.Is(err, errReading):
+		return unavailable("Still reading", err, "this page shows the result by itself in a moment; the key of a customer, "+
+			"cus_…, is found at once")
 	case errors.Is(err, errAway), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected),
 		errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return unavailable(awayTitle, errors.New("the console has no connection to NATS"), awayHint)

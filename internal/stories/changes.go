@@ -78,26 +78,46 @@ func contents(s *entitlement.Snapshot, at time.Time) []Note {
 	return list
 }
 
-// differences says what changed.
-func (t *Teller) differences(changes []audit.Change) (list []Note) {
+// A Difference is a field that a sync changed, in words. From is empty for a subscription or an item that
+// is new, To for one that is gone.
+type Difference struct {
+	Path, From, To string
+	Tone           term.Tone
+}
+
+// Differences puts changes into words.
+func Differences(changes []audit.Change) (list []Difference) {
 	for _, d := range changes {
 		if d.Path == "next_boundary" && len(changes) > 1 {
 			continue // follows from the rest
 		}
-		c := term.Normal
+		x := Difference{Path: d.Path, From: value(d.Path, d.From), To: value(d.Path, d.To)}
 		if d.Path == "access" {
-			if c = term.Denies; string(d.To) == "true" {
-				c = term.Grants
+			if x.Tone = term.Denies; string(d.To) == "true" {
+				x.Tone = term.Grants
 			}
 		}
-		from, to := value(d.Path, d.From), value(d.Path, d.To)
 		switch {
 		case whole(d.Path) && string(d.From) == "null":
-			list = append(list, Note{c, "+ " + to})
+			x.From = ""
 		case whole(d.Path) && string(d.To) == "null":
-			list = append(list, Note{c, "- " + from})
+			x.To = ""
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// differences says what changed.
+func (t *Teller) differences(changes []audit.Change) (list []Note) {
+	for _, d := range Differences(changes) {
+		switch {
+		case d.From == "":
+			list = append(list, Note{d.Tone, "+ " + d.To})
+		case d.To == "":
+			list = append(list, Note{d.Tone, "- " + d.From})
 		default:
-			list = append(list, Note{c, fmt.Sprintf("%s: %s → %s", t.place(d.Path), from, to)})
+			list = append(list, Note{d.Tone, fmt.Sprintf("%s: %s → %s", t.place(d.Path), d.From, d.To)})
 		}
 	}
 	return list

@@ -1,0 +1,67 @@
+package console
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"entitled/internal/natstest"
+)
+
+// However many tabs show the overview, the console asks NATS no more than for one, and nothing when the
+// last is closed.
+func TestOverviewAsksOnce(t *testing.T) {
+	t.Parallel()
+	r := pipeline(t)
+	asked := func(tabs int) uint64 {
+		t.Helper()
+		ctx, closeTabs := context.WithCancel(t.Context())
+		defer closeTabs()
+		var streams []*bufio.Scanner
+		for range tabs {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"/live", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close() //nolint:errcheck // read as far as needed
+			streams = append(streams, bufio.NewScanner(res.Body))
+		}
+		next := func() {
+			t.Helper()
+			for _, s := range streams {
+				for {
+					if !s.Scan() {
+						t.Fatalf("the stream ended: %v", s.Err())
+					}
+					if strings.Contains(s.Text(), "live-problem") {
+						break // the end of a frame
+					}
+				}
+			}
+		}
+		next()
+		before := r.console.cfg.NATS.Stats().OutMsgs
+		next()
+		next()
+		return r.console.cfg.NATS.Stats().OutMsgs - before
+	}
+	one, many := asked(1), asked(40)
+	if one == 0 || many > one {
+		t.Errorf("two samples ask NATS %d times for one tab, and %d times for forty", one, many)
+	}
+	natstest.Eventually(t, soon, func() error {
+		r.console.live.mu.Lock()
+		defer r.console.live.mu.Unlock()
+		if r.console.live.run != nil {
+			return errors.New("the console goes on asking NATS without a tab")
+		}
+		return nil
+	})
+}
