@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -107,20 +105,20 @@ func TestDiffering(t *testing.T) {
 	one := servers.Extent{Messages: 1, First: 551, Last: 551}
 	off := servers.Extent{First: 552, Last: 551}
 	none := servers.Extent{First: 375, Last: 374}
-	at := func(stream, leader string, has on, notCurrent ...string) inventory {
-		h := &holding{leader: leader, on: has, current: map[string]bool{}}
+	at := func(stream, leader string, has on, notCurrent ...string) servers.Inventory {
+		h := &servers.Holding{Leader: leader, On: has, Current: map[string]bool{}}
 		for name := range has {
-			h.current[name] = name != leader && !slices.Contains(notCurrent, name)
+			h.Current[name] = name != leader && !slices.Contains(notCurrent, name)
 		}
-		return inventory{servers: len(has), streams: map[string]*holding{stream: h}}
+		return servers.Inventory{Servers: len(has), Streams: map[string]*servers.Holding{stream: h}}
 	}
 	const kv = "KV_entitlements_test"
-	look := func(n1, n2, n3 servers.Extent, notCurrent ...string) inventory {
+	look := func(n1, n2, n3 servers.Extent, notCurrent ...string) servers.Inventory {
 		return at(kv, "n1", on{"n1": n1, "n2": n2, "n3": n3}, notCurrent...)
 	}
 	const empty = "KV_entitlements_test: n3 holds 0 messages (375 to 374), and n1, which leads, 177 messages "
 	for name, tt := range map[string]struct {
-		before, now inventory
+		before, now servers.Inventory
 		want        string // the beginning of the text
 	}{
 		"they agree": {look(whole, whole, whole), look(whole, whole, whole), ""},
@@ -161,40 +159,11 @@ func TestDiffering(t *testing.T) {
 			"STRIPE_SYNC: n2 holds 0 messages (375 to 374)"},
 	} {
 		got := ""
-		for _, d := range differing([]string{kv, topology.SyncStream}, tt.before, tt.now) {
-			got += d.text()
+		for _, d := range servers.Differing([]string{kv, topology.SyncStream}, topology.SyncStream, tt.before, tt.now) {
+			got += differs(d)
 		}
 		if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
-	}
-}
-
-// TestTakeInventory reads what a server answered.
-func TestTakeInventory(t *testing.T) {
-	t.Parallel()
-	var f servers.Fleet
-	for name, jsz := range map[string]string{
-		"n1": `{"account_details":[{"name":"ENTITLED","stream_detail":[{"name":"S","cluster":{"leader":"n1","replicas":[
-			{"name":"n2","current":true,"active":1},{"name":"n3","current":false,"active":1,"lag":3},
-			{"name":"n4","current":true,"offline":true}]},
-			"state":{"messages":7,"bytes":70,"first_seq":2,"last_seq":8,"consumer_count":0}}]}]}`,
-		"n2": `{"account_details":[{"name":"ENTITLED","stream_detail":[{"name":"S","cluster":{"leader":"n1",
-			"replicas":[{"name":"n1","current":true}]},
-			"state":{"messages":0,"bytes":0,"first_seq":9,"last_seq":8}}]}]}`,
-		"n3": `{"disabled":true}`,
-	} {
-		s := servers.Server{Name: name}
-		if err := json.Unmarshal([]byte(jsz), &s.JetStream); err != nil {
-			t.Fatal(err)
-		}
-		f.Servers = append(f.Servers, s)
-	}
-	want := &holding{leader: "n1",
-		on:      map[string]servers.Extent{"n1": {Messages: 7, First: 2, Last: 8}, "n2": {First: 9, Last: 8}},
-		current: map[string]bool{"n2": true, "n3": false, "n4": false}}
-	got := takeInventory(f)
-	if diff := cmp.Diff(want, got.streams["S"], cmp.AllowUnexported(holding{})); diff != "" || got.servers != 3 {
-		t.Errorf("of %d servers (-want +got):\n%s", got.servers, diff)
 	}
 }

@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nats.go/micro"
 
 	"entitled/entitlement"
 	"entitled/internal/inspect"
@@ -41,7 +38,7 @@ const (
 // syncers asks the micro service of the mode for its instances.
 func syncers(ctx context.Context, nc *nats.Conn, m entitlement.Mode) Check {
 	c := Check{Name: "syncers", Mode: m, State: OK}
-	n, err := ping(ctx, nc, m)
+	n, err := inspect.CountSyncers(ctx, nc, m)
 	switch {
 	case err != nil:
 		c.State, c.Text, c.Next = Warn, "cannot ask for them: "+err.Error(),
@@ -53,40 +50,6 @@ func syncers(ctx context.Context, nc *nats.Conn, m entitlement.Mode) Check {
 		c.Text = fmt.Sprintf("%d answering", n)
 	}
 	return c
-}
-
-// askFor bounds the wait for the first answer, pingFor that for others after it.
-const askFor, pingFor = 2 * time.Second, 250 * time.Millisecond
-
-// ping counts the answering syncers.
-func ping(ctx context.Context, nc *nats.Conn, m entitlement.Mode) (n int, err error) {
-	inbox := nc.NewRespInbox()
-	sub, err := nc.SubscribeSync(inbox)
-	if err != nil {
-		return 0, err
-	}
-	defer sub.Unsubscribe() //nolint:errcheck // a connection that is gone has none
-	if err := nc.PublishRequest(stripeevent.PingSubject(m), inbox, nil); err != nil {
-		return 0, err
-	}
-	for wait := askFor; ; wait = pingFor {
-		ctx, cancel := context.WithTimeout(ctx, wait)
-		msg, err := sub.NextMsgWithContext(ctx)
-		cancel()
-		switch {
-		case err == nil && len(msg.Data) == 0 &&
-			msg.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
-			return 0, nil
-		case errors.Is(err, context.DeadlineExceeded) && n > 0:
-			return n, nil
-		case err != nil:
-			return 0, err
-		}
-		var answer micro.Ping
-		if json.Unmarshal(msg.Data, &answer) == nil {
-			n++
-		}
-	}
 }
 
 // work makes the checks of one mode that read its streams and buckets.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 	"entitled/internal/token"
 )
 
@@ -15,7 +16,7 @@ func (g *Gateway) getDecision(q *request) *problem {
 	if p != nil {
 		return p
 	}
-	body, tag := q.decide(who).encode()
+	body, tag := q.decide(who).Encode()
 	h := q.w.Header()
 	h.Set("ETag", tag)
 	if matches(q.Header.Values("If-None-Match"), tag) {
@@ -26,8 +27,8 @@ func (g *Gateway) getDecision(q *request) *problem {
 	return nil
 }
 
-func (q *request) decide(who ref) Decision {
-	return decide(who, q.source.Find(who.String()), staleSince(q.source.Status(), q.now), q.now)
+func (q *request) decide(who decision.Ref) decision.Decision {
+	return decision.Of(who, q.source.Find(who.String()), staleSince(q.source.Status(), q.now), q.now)
 }
 
 // matches compares weakly, as If-None-Match is to be.
@@ -60,8 +61,8 @@ func (g *Gateway) getFeature(q *request) *problem {
 	if p != nil {
 		return p
 	}
-	a := q.source.Find(who.String()).customers().Decide(name, q.now)
-	writeJSON(q.w, http.StatusOK, marshal(featureAnswer{name, a}))
+	a := q.source.Find(who.String()).Customers().Decide(name, q.now)
+	writeJSON(q.w, http.StatusOK, decision.JSON(featureAnswer{name, a}))
 	return nil
 }
 
@@ -84,8 +85,8 @@ func (g *Gateway) getLimit(q *request) *problem {
 		return p
 	}
 	a := limitAnswer{Limit: name}
-	a.Value, a.Known = q.source.Find(who.String()).customers().Limit(name, q.now)
-	writeJSON(q.w, http.StatusOK, marshal(a))
+	a.Value, a.Known = q.source.Find(who.String()).Customers().Limit(name, q.now)
+	writeJSON(q.w, http.StatusOK, decision.JSON(a))
 	return nil
 }
 
@@ -116,14 +117,14 @@ func (g *Gateway) getSnapshot(q *request) *problem {
 const fetchWithin = 3 * time.Second
 
 // fetch answers with the whole entry of a customer, which memory does not have.
-func (q *request) fetch(key string, who ref) *problem {
+func (q *request) fetch(key string, who decision.Ref) *problem {
 	ctx, cancel := context.WithTimeout(q.Context(), fetchWithin)
 	defer cancel()
 	e, err := q.source.Fetch(ctx, key)
 	switch {
 	case err != nil:
 		return notRead
-	case e.Snapshot.Customer == "", who.isID && e.Snapshot.ID != who.name: // it has changed in between
+	case e.Snapshot.Customer == "", who.IsID && e.Snapshot.ID != who.Name: // it has changed in between
 		return noCustomer
 	}
 	writeJSON(q.w, http.StatusOK, e.Snapshot.Encode())
@@ -187,6 +188,6 @@ func (g *Gateway) postToken(q *request) *problem {
 	}
 	text, expires := token.Sign(g.cfg.Mode, g.cfg.TokenSecrets[0],
 		token.Token{Customer: in.Customer, ID: in.ID, Expires: q.now.Add(ttl)})
-	writeJSON(q.w, http.StatusOK, marshal(tokenAnswer{text, expires}))
+	writeJSON(q.w, http.StatusOK, decision.JSON(tokenAnswer{text, expires}))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 func unix(d time.Duration) *int64 {
@@ -36,29 +37,31 @@ func TestDecision(t *testing.T) {
 		}
 		return m
 	}
-	granted := func(source string, until *int64, feature string) Grant {
-		return Grant{Source: source, Plans: []string{"pro"}, Features: []string{feature}, Limits: limits("seats", 5),
+	granted := func(source string, until *int64, feature string) decision.Grant {
+		return decision.Grant{Source: source, Plans: []string{"pro"}, Features: []string{feature}, Limits: limits("seats", 5),
 			Until: until}
 	}
 	asOf := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	one := Decision{Customer: "cus_1", ID: "user_1", Known: true, Allowed: true, Status: "active",
+	one := decision.Decision{Customer: "cus_1", ID: "user_1", Known: true, Allowed: true, Status: "active",
 		Plans: []string{"pro"}, Features: []string{"export"}, Limits: limits("seats", 5),
-		Grants: []Grant{granted("sub_1", nil, "export")}, AsOf: &asOf, Revision: 1}
-	unknown := Decision{Status: "none", Plans: []string{}, Features: []string{"view"}, Limits: limits("projects", 1),
-		Grants: []Grant{{Source: "default", Features: []string{"view"}, Limits: limits("projects", 1)}}}
-	deleted := Decision{Customer: "cus_4", ID: "former", Known: true, Deleted: true, Status: "none", Plans: []string{},
-		Features: []string{}, Limits: limits(), Grants: []Grant{}, AsOf: &asOf, Revision: 4}
+		Grants: []decision.Grant{granted("sub_1", nil, "export")}, AsOf: &asOf, Revision: 1}
+	unknown := decision.Decision{Status: "none", Plans: []string{}, Features: []string{"view"},
+		Limits: limits("projects", 1),
+		Grants: []decision.Grant{{Source: "default", Features: []string{"view"}, Limits: limits("projects", 1)}}}
+	deleted := decision.Decision{Customer: "cus_4", ID: "former", Known: true, Deleted: true, Status: "none",
+		Plans:    []string{},
+		Features: []string{}, Limits: limits(), Grants: []decision.Grant{}, AsOf: &asOf, Revision: 4}
 	unknownKey, unknownID := unknown, unknown
 	unknownKey.Customer, unknownID.ID = "cus_9", "a+b c"
-	for path, want := range map[string]Decision{
+	for path, want := range map[string]decision.Decision{
 		"cus_1": one, "key:cus_1": one, "user_1": one, "id:user_1": one, "user%5F1": one,
 		"team": {Customer: "cus_2", Customers: []string{"cus_2", "cus_3"}, ID: "team", Known: true, Allowed: true,
 			Until: until, Status: "active", Plans: []string{"pro"}, Features: []string{"api", "export"},
-			Limits: limits("seats", 5), AsOf: &asOf, Revision: 3, Grants: []Grant{
+			Limits: limits("seats", 5), AsOf: &asOf, Revision: 3, Grants: []decision.Grant{
 				granted("sub_2", until, "export"), granted("sub_3", gone, "sso"), granted("sub_4", late.Grants[0].Until, "api")}},
 		"former": deleted, "cus_9": unknownKey, "a+b%20c": unknownID,
 	} {
-		got := get[Decision](t, r.ask("GET", "/v1/customers/"+path, readKey, ""))
+		got := get[decision.Decision](t, r.ask("GET", "/v1/customers/"+path, readKey, ""))
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", path, d)
 		}
@@ -98,7 +101,7 @@ func TestETag(t *testing.T) {
 	if code, other := ask("If-None-Match", tag); code != http.StatusOK || other == tag {
 		t.Errorf("when it is stale: %d %s", code, other)
 	}
-	if get[Decision](t, r.ask("GET", "/v1/customers/cus_1", serverKey, "")).StaleSince == nil {
+	if get[decision.Decision](t, r.ask("GET", "/v1/customers/cus_1", serverKey, "")).StaleSince == nil {
 		t.Error("no stale_since")
 	}
 }
@@ -156,7 +159,7 @@ func TestIDs(t *testing.T) {
 		}
 	}
 	for path, known := range map[string]bool{"a%25b": true, "a%2525b": false} {
-		if d := get[Decision](t, r.ask("GET", "/v1/customers/"+path, serverKey, "")); d.Known != known {
+		if d := get[decision.Decision](t, r.ask("GET", "/v1/customers/"+path, serverKey, "")); d.Known != known {
 			t.Errorf("%s: known %v; an id is decoded once", path, d.Known)
 		}
 	}
@@ -231,22 +234,5 @@ func TestCORS(t *testing.T) {
 				t.Errorf("%s from %s: %d %q", method, origin, w.Code, got)
 			}
 		}
-	}
-}
-
-// The names that the plans document reserves, and the cases that all readers share.
-func TestDecisionCases(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	s := paying("cus_1", "")
-	s.Grants, s.Features, s.AccessUntil = nil, []string{"old"}, unix(time.Minute)
-	d := decide(ref{name: "cus_1"}, Found{Entries: []entitlement.Entry{{Key: "cus_1", Snapshot: s}}}, nil, now)
-	if !d.Allowed || d.Until == nil || *d.Until != *s.AccessUntil || !cmp.Equal(d.Features, []string{"old"}) {
-		t.Errorf("a snapshot of an earlier version: %+v", d)
-	}
-	d = decide(ref{name: "cus_1"}, Found{Entries: []entitlement.Entry{{Key: "cus_1", Snapshot: s}}}, nil,
-		now.Add(2*time.Minute))
-	if d.Allowed || d.Until != nil || len(d.Features) > 0 {
-		t.Errorf("and after its end: %+v", d)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"entitled/internal/gateway/decision"
 	"entitled/internal/token"
 )
 
@@ -28,7 +29,7 @@ type caller struct {
 // A customerToken is a customer token that was verified.
 type customerToken struct {
 	// own is the customer, and name is how the token names it.
-	own     ref
+	own     decision.Ref
 	name    string
 	expires time.Time
 }
@@ -86,13 +87,13 @@ func (g *Gateway) verify(text string, now time.Time) (*customerToken, *problem) 
 	case err != nil:
 		return nil, invalidCredential
 	}
-	c := &customerToken{name: t.Customer, own: ref{name: t.Customer}, expires: t.Expires}
+	c := &customerToken{name: t.Customer, own: decision.Ref{Name: t.Customer}, expires: t.Expires}
 	if t.ID != "" {
 		doc, p := g.document()
 		if p != nil {
 			return nil, p
 		}
-		c.name, c.own = t.ID, ref{name: t.ID, isID: doc.HasIDs}
+		c.name, c.own = t.ID, decision.Ref{Name: t.ID, IsID: doc.HasIDs}
 	}
 	if checkName("customer", c.name) != nil {
 		return nil, invalidCredential

@@ -7,6 +7,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/checkout"
+	"entitled/internal/gateway/decision"
 )
 
 // index returns the index of a request, if there are ids and a key that writes to Stripe.
@@ -38,7 +39,7 @@ func (g *Gateway) postSession(begin sessionMaker) func(*request) *problem {
 		if p != nil {
 			return p
 		}
-		if !who.isID {
+		if !who.IsID {
 			return badRequest("this route takes your own ids only, not Stripe's")
 		}
 		body, p := q.read()
@@ -49,11 +50,11 @@ func (g *Gateway) postSession(begin sessionMaker) func(*request) *problem {
 		if p != nil {
 			return p
 		}
-		a, err := begin(g.cfg.Checkout, q.Context(), ix, who.name, body)
+		a, err := begin(g.cfg.Checkout, q.Context(), ix, who.Name, body)
 		if err != nil {
 			return checkoutProblem(err)
 		}
-		writeJSON(q.w, http.StatusOK, marshal(a))
+		writeJSON(q.w, http.StatusOK, decision.JSON(a))
 		return nil
 	}
 }

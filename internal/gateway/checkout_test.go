@@ -7,6 +7,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/checkout"
+	"entitled/internal/gateway/decision"
 	"entitled/stripesim"
 )
 
@@ -51,7 +52,7 @@ func TestCheckoutRoutes(t *testing.T) {
 	}
 	// The page after the checkout comes before the bucket has the customer.
 	sim.Advance(1e11)
-	d := get[Decision](t, r.ask("POST", route+"new%20user/sync", serverKey, ""))
+	d := get[decision.Decision](t, r.ask("POST", route+"new%20user/sync", serverKey, ""))
 	if d.Customer != a.Customer || !d.Known {
 		t.Errorf("the decision is %+v", d)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 // FromClient returns a source that is a client of the whole bucket.
@@ -26,9 +27,9 @@ func (s clientSource) Fetch(ctx context.Context, key string) (entitlement.Entry,
 	return s.Client.Fetch(ctx, "key:"+key)
 }
 
-func (s clientSource) Find(by string) Found {
+func (s clientSource) Find(by string) decision.Found {
 	c := s.Customers(by)
-	f := Found{Default: c.Default, Entries: make([]entitlement.Entry, len(c.Snapshots))}
+	f := decision.Found{Default: c.Default, Entries: make([]entitlement.Entry, len(c.Snapshots))}
 	for i, snapshot := range c.Snapshots {
 		f.Entries[i] = entitlement.Entry{
 			Key: entitlement.Key(snapshot.Account, snapshot.Customer), Revision: c.Revisions[i], Snapshot: *snapshot,

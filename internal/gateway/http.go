@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"entitled/internal/checkout"
+	"entitled/internal/gateway/decision"
 )
 
 // maxBody is the size of the largest body that is read.
@@ -141,30 +142,30 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (*request, *prob
 }
 
 // customer returns the customer that the path names, if the caller may ask for it.
-func (q *request) customer() (ref, *problem) {
+func (q *request) customer() (decision.Ref, *problem) {
 	name, p := segment(q.URL, 3)
 	if p == nil {
 		p = checkName("the customer", name)
 	}
 	if p != nil {
-		return ref{}, p
+		return decision.Ref{}, p
 	}
 	switch t := q.caller.token; {
 	case t != nil && (name == "me" || t.may(name)):
 		return t.own, nil
 	case t != nil:
-		return ref{}, forbidden("not_yours", "the token is of another customer")
+		return decision.Ref{}, forbidden("not_yours", "the token is of another customer")
 	case name == "me":
-		return ref{}, badRequest("me is the customer of a token; with a server key name the customer")
+		return decision.Ref{}, badRequest("me is the customer of a token; with a server key name the customer")
 	}
 	return named(name)
 }
 
 // named reads the name of a customer.
-func named(name string) (ref, *problem) {
-	who := parseRef(name)
-	if who.name == "" {
-		return ref{}, badRequest("there is nothing behind the prefix of the customer")
+func named(name string) (decision.Ref, *problem) {
+	who := decision.ParseRef(name)
+	if who.Name == "" {
+		return decision.Ref{}, badRequest("there is nothing behind the prefix of the customer")
 	}
 	return who, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 // perCustomer bounds the streams of one customer.
@@ -20,7 +21,7 @@ type hub struct {
 	mu   sync.Mutex // guards open and byRef
 	open int
 	// byRef has the streams by the reference that they follow.
-	byRef map[ref]map[*listener]struct{}
+	byRef map[decision.Ref]map[*listener]struct{}
 	// features counts the customers that have a feature, by its name.
 	features map[string]int
 
@@ -33,7 +34,7 @@ type hub struct {
 type listener chan struct{}
 
 func newHub(limit int) *hub {
-	return &hub{max: limit, byRef: map[ref]map[*listener]struct{}{}, features: map[string]int{},
+	return &hub{max: limit, byRef: map[decision.Ref]map[*listener]struct{}{}, features: map[string]int{},
 		draining: make(chan struct{})}
 }
 
@@ -45,7 +46,7 @@ var (
 )
 
 // join registers a stream for the customers behind a reference. The caller calls leave.
-func (h *hub) join(who ref) (*listener, *problem) {
+func (h *hub) join(who decision.Ref) (*listener, *problem) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -66,7 +67,7 @@ func (h *hub) join(who ref) (*listener, *problem) {
 	return &l, nil
 }
 
-func (h *hub) leave(who ref, l *listener) {
+func (h *hub) leave(who decision.Ref, l *listener) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.byRef[who], l)
@@ -123,17 +124,17 @@ func (h *hub) changed(c *entitlement.Change) {
 	for _, name := range c.Snapshot.Features {
 		h.features[name]++
 	}
-	h.signal(ref{name: c.Key})
+	h.signal(decision.Ref{Name: c.Key})
 	if id := c.Snapshot.ID; id != "" {
-		h.signal(ref{name: id, isID: true})
+		h.signal(decision.Ref{Name: id, IsID: true})
 	}
 	if id := c.Previous.ID; id != "" && id != c.Snapshot.ID {
-		h.signal(ref{name: id, isID: true})
+		h.signal(decision.Ref{Name: id, IsID: true})
 	}
 }
 
 // signal requires mu.
-func (h *hub) signal(who ref) {
+func (h *hub) signal(who decision.Ref) {
 	for l := range h.byRef[who] {
 		l.signal()
 	}

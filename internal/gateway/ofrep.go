@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 // The flags that are not features.
@@ -50,34 +51,34 @@ func flagKey(u *url.URL) string {
 }
 
 // target reads the body and returns the customer that it names, if the caller may ask for it.
-func (q *request) target() (ref, *problem) {
+func (q *request) target() (decision.Ref, *problem) {
 	var in evaluation
 	if p := q.body(&in); p != nil {
-		return ref{}, p
+		return decision.Ref{}, p
 	}
 	name, isText := in.Context["targetingKey"].(string)
 	t := q.caller.token
 	switch {
 	case in.Context["targetingKey"] != nil && !isText:
-		return ref{}, &problem{status: http.StatusBadRequest, code: "INVALID_CONTEXT",
+		return decision.Ref{}, &problem{status: http.StatusBadRequest, code: "INVALID_CONTEXT",
 			message: "targetingKey is not a string"}
 	case t != nil && (name == "" || name == "me" || t.may(name)):
 		return t.own, nil
 	case t != nil:
-		return ref{}, forbidden("not_yours", "the token is of another customer")
+		return decision.Ref{}, forbidden("not_yours", "the token is of another customer")
 	case name == "":
-		return ref{}, &problem{status: http.StatusBadRequest, code: "TARGETING_KEY_MISSING",
+		return decision.Ref{}, &problem{status: http.StatusBadRequest, code: "TARGETING_KEY_MISSING",
 			message: "with a server key, context.targetingKey names the customer"}
 	}
 	p := checkName("targetingKey", name)
 	if p == nil {
-		var who ref
+		var who decision.Ref
 		if who, p = named(name); p == nil {
 			return who, nil
 		}
 	}
 	p.code = "INVALID_CONTEXT"
-	return ref{}, p
+	return decision.Ref{}, p
 }
 
 func (g *Gateway) evaluateOne(q *request) *problem {
@@ -89,7 +90,7 @@ func (g *Gateway) evaluateOne(q *request) *problem {
 	if p != nil {
 		return p
 	}
-	writeJSON(q.w, http.StatusOK, marshal(q.evaluate(who).flag(key)))
+	writeJSON(q.w, http.StatusOK, decision.JSON(q.evaluate(who).flag(key)))
 	return nil
 }
 
@@ -121,8 +122,8 @@ func (g *Gateway) evaluateAll(q *request) *problem {
 	for _, name := range slices.Compact(names) {
 		out.Flags = append(out.Flags, e.flag(name))
 	}
-	body := marshal(out)
-	tag := weakTag(append([]byte(who.String()+"\n"), body...))
+	body := decision.JSON(out)
+	tag := decision.Tag(append([]byte(who.String()+"\n"), body...))
 	q.w.Header().Set("ETag", tag)
 	if matches(q.Header.Values("If-None-Match"), tag) {
 		q.w.WriteHeader(http.StatusNotModified)
@@ -136,12 +137,12 @@ func (g *Gateway) evaluateAll(q *request) *problem {
 type evaluator struct {
 	q         *request
 	customers entitlement.Customers
-	decision  Decision
+	decision  decision.Decision
 }
 
-func (q *request) evaluate(who ref) evaluator {
+func (q *request) evaluate(who decision.Ref) evaluator {
 	found := q.source.Find(who.String())
-	return evaluator{q, found.customers(), decide(who, found, staleSince(q.source.Status(), q.now), q.now)}
+	return evaluator{q, found.Customers(), decision.Of(who, found, staleSince(q.source.Status(), q.now), q.now)}
 }
 
 // flag answers any name: one that is no feature is false, so that no default in an app's code
@@ -207,8 +208,8 @@ func (p *problem) writeOFREP(w http.ResponseWriter, key string) {
 		w.WriteHeader(p.status)
 	case http.StatusBadRequest:
 		code := cmp.Or(map[string]string{"bad_request": "PARSE_ERROR"}[p.code], p.code)
-		writeJSON(w, p.status, marshal(flagError{key, code, p.message}))
+		writeJSON(w, p.status, decision.JSON(flagError{key, code, p.message}))
 	default:
-		writeJSON(w, p.status, marshal(flagError{Key: key, ErrorCode: "GENERAL", Details: p.message}))
+		writeJSON(w, p.status, decision.JSON(flagError{Key: key, ErrorCode: "GENERAL", Details: p.message}))
 	}
 }

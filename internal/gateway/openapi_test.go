@@ -17,6 +17,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 // contract is the part of openapi.json that answers are held against.
@@ -175,7 +176,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	try("get", customer+"/stream", "429", serverKey, "", func(r *rig) {
 		for range perCustomer {
-			if _, p := r.hub.join(ref{name: "cus_1"}); p != nil {
+			if _, p := r.hub.join(decision.Ref{Name: "cus_1"}); p != nil {
 				t.Fatal(p)
 			}
 		}

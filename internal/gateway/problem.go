@@ -3,6 +3,8 @@ package gateway
 import (
 	"net/http"
 	"strconv"
+
+	"entitled/internal/gateway/decision"
 )
 
 // A problem is an answer that is not a success.
@@ -60,7 +62,7 @@ func (p *problem) headers(h http.Header) {
 
 func (p *problem) write(w http.ResponseWriter) {
 	p.headers(w.Header())
-	writeJSON(w, p.status, marshal(problemBody{Error: p.code, Message: p.message, Customers: p.customers}))
+	writeJSON(w, p.status, decision.JSON(problemBody{Error: p.code, Message: p.message, Customers: p.customers}))
 }
 
 var jsonType = []string{"application/json"}

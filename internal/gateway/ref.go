@@ -4,31 +4,10 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
-
-	"entitled/entitlement"
 )
 
 // maxID is the length of the longest id, in bytes. Stripe's metadata values end at 500 characters.
 const maxID = 2000
-
-// A ref names a customer by its bucket key or by your own id.
-type ref struct {
-	name string
-	isID bool
-}
-
-func (r ref) String() string {
-	if r.isID {
-		return "id:" + r.name
-	}
-	return "key:" + r.name
-}
-
-// parseRef reads the name of a customer as all readers do.
-func parseRef(s string) ref {
-	name, isID := entitlement.ParseRef(s)
-	return ref{name, isID}
-}
 
 // checkName refuses names that no customer, feature or limit has.
 func checkName(kind, s string) *problem {

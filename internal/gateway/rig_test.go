@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 	"entitled/internal/natstest"
 )
 
@@ -48,13 +49,13 @@ func newFakeSource() *fakeSource {
 	}
 }
 
-func (f *fakeSource) Find(by string) Found {
+func (f *fakeSource) Find(by string) decision.Found {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.panics {
 		panic("by the test")
 	}
-	found := Found{Default: f.standard}
+	found := decision.Found{Default: f.standard}
 	kind, name, _ := strings.Cut(by, ":")
 	for _, key := range slices.Sorted(maps.Keys(f.entries)) {
 		if e := f.entries[key]; kind == "key" && key == name || kind == "id" && e.Snapshot.ID == name {

@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"iter"
+	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 // A Source is the state that the gateway answers from. Its methods are safe for concurrent use, and
@@ -12,7 +14,7 @@ import (
 type Source interface {
 	// Find returns the customers that a reference (key:… or id:…) stands for, and the default. The
 	// entries are of known customers, and may have only what decides.
-	Find(ref string) Found
+	Find(ref string) decision.Found
 	// Fetch reads the whole entry of a bucket key from NATS.
 	Fetch(ctx context.Context, key string) (entitlement.Entry, error)
 	// Document returns the parts of the plans document that a gateway needs. Its error says why the
@@ -25,12 +27,6 @@ type Source interface {
 	Status() entitlement.Status
 }
 
-// Found are the customers behind a reference, and the default of the plans document.
-type Found struct {
-	Entries []entitlement.Entry
-	Default *entitlement.Grant
-}
-
 // A Document is what a gateway needs of the plans document; zero without one.
 type Document struct {
 	// HasIDs reports that customers have ids of your own.
@@ -41,33 +37,15 @@ type Document struct {
 	Features, Limits []string
 }
 
-// customers returns the readers' form.
-func (f Found) customers() entitlement.Customers {
-	c := entitlement.Customers{Default: f.Default, Snapshots: make([]*entitlement.Snapshot, len(f.Entries))}
-	for i := range f.Entries {
-		c.Snapshots[i] = &f.Entries[i].Snapshot
-	}
-	return c
-}
+// staleAfter is the age of the view from which answers say stale_since. The client confirms its
+// view every 2 s, and a request for that may take 5 s.
+const staleAfter = 10 * time.Second
 
-// grants yields the grants behind the answers.
-func (f Found) grants() iter.Seq[*entitlement.Grant] {
-	return func(yield func(*entitlement.Grant) bool) {
-		if len(f.Entries) == 0 && f.Default != nil && !yield(f.Default) {
-			return
-		}
-		for i := range f.Entries {
-			s := &f.Entries[i].Snapshot
-			if s.Grants == nil && s.Access { // written by an earlier version
-				if !yield(&entitlement.Grant{Features: s.Features, Until: s.AccessUntil}) {
-					return
-				}
-			}
-			for j := range s.Grants {
-				if !yield(&s.Grants[j]) {
-					return
-				}
-			}
-		}
+// staleSince returns nil while the view is current.
+func staleSince(st entitlement.Status, now time.Time) *time.Time {
+	if now.Sub(st.CurrentAt) <= staleAfter {
+		return nil
 	}
+	at := st.CurrentAt.UTC().Truncate(time.Second)
+	return &at
 }

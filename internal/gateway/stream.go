@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"entitled/internal/gateway/decision"
 )
 
 const (
@@ -43,7 +45,7 @@ var endings = []string{endedGone, endedSlow, endedToken, endedLife, endedDrain}
 type stream struct {
 	g       *Gateway
 	source  Source
-	who     ref
+	who     decision.Ref
 	changed *listener
 	conn    net.Conn
 	chunked bool // HTTP/1.0 has no chunks
@@ -171,8 +173,8 @@ func (s *stream) run(next time.Time) string {
 // grant ends next.
 func (s *stream) look(frame *bytes.Buffer, now time.Time) (next time.Time) {
 	found := s.source.Find(s.who.String())
-	d := decide(s.who, found, staleSince(s.source.Status(), now), now)
-	if body, tag := d.encode(); tag != s.tag {
+	d := decision.Of(s.who, found, staleSince(s.source.Status(), now), now)
+	if body, tag := d.Encode(); tag != s.tag {
 		s.tag = tag
 		frame.WriteString("event: entitlements\nid: ")
 		frame.WriteString(strconv.FormatUint(d.Revision, 10))
@@ -180,7 +182,7 @@ func (s *stream) look(frame *bytes.Buffer, now time.Time) (next time.Time) {
 		frame.Write(body)
 		frame.WriteString("\n\n")
 	}
-	next, _ = found.nextEnd(now)
+	next, _ = found.NextEnd(now)
 	return next
 }
 

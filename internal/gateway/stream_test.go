@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 // A reader is the other end of a stream, in memory.
@@ -49,13 +50,13 @@ func (w watched) Close() error {
 }
 
 // decisions returns the events read since the last call, and the number of comments.
-func (r *reader) decisions(t *testing.T) (list []Decision, comments int) {
+func (r *reader) decisions(t *testing.T) (list []decision.Decision, comments int) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for line := range strings.Lines(r.text.String()) {
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
-			var d Decision
+			var d decision.Decision
 			if err := json.Unmarshal([]byte(data), &d); err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +118,7 @@ func TestStream(t *testing.T) {
 		r := newRig(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		read, ended := r.open(ctx, "/v1/customers/user_1/stream", serverKey, false)
-		next := func(want string, fits func(Decision) bool) {
+		next := func(want string, fits func(decision.Decision) bool) {
 			t.Helper()
 			synctest.Wait()
 			list, _ := read.decisions(t)
@@ -137,13 +138,13 @@ func TestStream(t *testing.T) {
 			h.Get("Date") != time.Now().UTC().Format(http.TimeFormat) {
 			t.Errorf("%d %v", read.opened.StatusCode, h)
 		}
-		next("the state", func(d Decision) bool { return d.Allowed && d.Revision == 1 })
+		next("the state", func(d decision.Decision) bool { return d.Allowed && d.Revision == 1 })
 
 		until := time.Now().Add(time.Second * 7)
 		until = until.Truncate(time.Second)
 		end := until.Unix()
 		r.hub.changed(new(r.source.put(paying("cus_1", "user_1", grant("sub_1", &end, "export")))))
-		next("the end ahead", func(d Decision) bool { return d.Allowed && d.Until != nil && *d.Until == end })
+		next("the end ahead", func(d decision.Decision) bool { return d.Allowed && d.Until != nil && *d.Until == end })
 		same := paying("cus_1", "user_1", grant("sub_1", &end, "export"))
 		same.AsOf = same.AsOf.Add(time.Hour)
 		r.hub.changed(new(r.source.put(same)))
@@ -151,12 +152,12 @@ func TestStream(t *testing.T) {
 		time.Sleep(time.Until(until) - time.Millisecond)
 		nothing("the grant has not ended")
 		time.Sleep(3 * time.Millisecond)
-		next("the end", func(d Decision) bool { return !d.Allowed && len(d.Features) == 0 })
+		next("the end", func(d decision.Decision) bool { return !d.Allowed && len(d.Features) == 0 })
 
 		r.hub.changed(new(r.source.put(paying("cus_2", "user_1", grant("sub_2", nil, "sso")))))
-		next("another customer with the id", func(d Decision) bool { return d.Allowed && len(d.Customers) == 2 })
+		next("another customer with the id", func(d decision.Decision) bool { return d.Allowed && len(d.Customers) == 2 })
 		r.hub.changed(new(r.source.put(paying("cus_2", "user_3", grant("sub_2", nil, "sso")))))
-		next("that customer gone", func(d Decision) bool { return !d.Allowed && d.Customers == nil })
+		next("that customer gone", func(d decision.Decision) bool { return !d.Allowed && d.Customers == nil })
 		r.hub.changed(new(r.source.put(paying("cus_7", "user_7"))))
 		nothing("a change of somebody else")
 
@@ -379,7 +380,7 @@ type counted struct {
 	finds atomic.Int64
 }
 
-func (c *counted) Find(by string) Found {
+func (c *counted) Find(by string) decision.Found {
 	c.finds.Add(1)
 	return c.fakeSource.Find(by)
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"entitled/entitlement"
+	"entitled/internal/gateway/decision"
 )
 
 const (
@@ -28,18 +29,18 @@ func (g *Gateway) postSync(q *request) *problem {
 		return p
 	}
 	var read []entitlement.Snapshot
-	keys := []string{who.name}
-	if who.isID {
+	keys := []string{who.Name}
+	if who.IsID {
 		keys = nil
 		for _, e := range q.source.Find(who.String()).Entries {
 			keys = append(keys, e.Key)
 		}
 		if keys == nil {
-			if read, p = g.unknownID(q, who.name); p != nil {
+			if read, p = g.unknownID(q, who.Name); p != nil {
 				return p
 			}
 		}
-	} else if _, _, err := entitlement.ParseKey(who.name); err != nil {
+	} else if _, _, err := entitlement.ParseKey(who.Name); err != nil {
 		return badRequest("the customer is not a key")
 	}
 	more, p := syncAll(q.Context(), q.source, keys)
@@ -49,8 +50,8 @@ func (g *Gateway) postSync(q *request) *problem {
 	read = append(read, more...)
 	// A reading may have changed the customers behind an id, and the view may be behind it.
 	now := time.Now()
-	found := q.source.Find(who.String()).newer(read, who)
-	body, tag := decide(who, found, staleSince(q.source.Status(), now), now).encode()
+	found := q.source.Find(who.String()).With(read, who)
+	body, tag := decision.Of(who, found, staleSince(q.source.Status(), now), now).Encode()
 	q.w.Header().Set("ETag", tag)
 	writeJSON(q.w, http.StatusOK, body)
 	return nil
@@ -72,35 +73,6 @@ func syncAll(ctx context.Context, s Source, keys []string) ([]entitlement.Snapsh
 		return nil, syncProblem(err)
 	}
 	return read, nil
-}
-
-// newer replaces the entries that are older than a snapshot just read, and adds those that the view
-// does not have.
-func (f Found) newer(read []entitlement.Snapshot, who ref) Found {
-	entries := make([]entitlement.Entry, 0, len(f.Entries)+len(read))
-	entries = append(entries, f.Entries...)
-next:
-	for _, s := range read {
-		key := entitlement.Key(s.Account, s.Customer)
-		for i := range entries {
-			if entries[i].Key == key {
-				if entries[i].Snapshot.AsOf.Before(s.AsOf) {
-					entries[i].Snapshot = s
-				}
-				continue next
-			}
-		}
-		if !who.isID || s.ID == who.name && s.Account == "" {
-			entries = append(entries, entitlement.Entry{Key: key, Snapshot: s})
-		}
-	}
-	kept := entries[:0]
-	for _, e := range entries {
-		if !who.isID || e.Snapshot.ID == who.name {
-			kept = append(kept, e)
-		}
-	}
-	return Found{Entries: kept, Default: f.Default}
 }
 
 func syncProblem(err error) *problem {

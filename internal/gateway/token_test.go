@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"entitled/internal/gateway/decision"
+
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -189,13 +191,13 @@ func TestTokenIsOnlyForItsOwn(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"me", "cus_2", "id:cus_2"} {
-		if d := get[Decision](t, r.ask("GET", "/v1/customers/"+path, tricky, "")); d.Known || d.ID != "cus_2" {
+		if d := get[decision.Decision](t, r.ask("GET", "/v1/customers/"+path, tricky, "")); d.Known || d.ID != "cus_2" {
 			t.Errorf("%s: the own id cus_2 shows the customer with that key: %+v", path, d)
 		}
 	}
 	// Without ids, sub is a key. While it is not known whether there are ids, neither is served.
 	r.source.set(func() { r.source.doc.HasIDs = false })
-	if d := get[Decision](t, r.ask("GET", "/v1/customers/me", tricky, "")); d.Customer != "cus_2" || !d.Known {
+	if d := get[decision.Decision](t, r.ask("GET", "/v1/customers/me", tricky, "")); d.Customer != "cus_2" || !d.Known {
 		t.Errorf("without ids: %+v", d)
 	}
 	r.source.set(func() { r.source.docErr = errors.New("never read") })
@@ -209,7 +211,7 @@ func TestSignedTokensWork(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.TokenSecrets = append([][]byte{[]byte("a newer secret")}, c.TokenSecrets...) })
 	for _, body := range []string{`{"id":"user_1"}`, `{"customer":"cus_1","ttl":1}`, `{"customer":"cus_1","ttl":3600}`} {
 		a := get[tokenAnswer](t, r.ask("POST", "/v1/tokens", serverKey, body))
-		if d := get[Decision](t, r.ask("GET", "/v1/customers/me", a.Token, "")); d.Customer != "cus_1" {
+		if d := get[decision.Decision](t, r.ask("GET", "/v1/customers/me", a.Token, "")); d.Customer != "cus_1" {
 			t.Errorf("%s: %+v", body, d)
 		}
 	}

@@ -5,7 +5,8 @@
 // account of the connection, as nats.conf does for ENTITLED. The answers have no passwords or keys.
 // They cover the whole server, including the streams of other accounts.
 //
-// Call [Look], then use [Fleet.Servers] and [Fleet.Missing].
+// Call [Look], then use [Fleet.Servers] and [Fleet.Missing]; [AtPort] asks the one connected server where
+// no server answers. [TakeInventory] and [Differing] find a replica that lost what its leader has.
 package servers
 
 import (

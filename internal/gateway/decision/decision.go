@@ -1,10 +1,9 @@
-package gateway
+// Package decision says what a customer is allowed, as the gateway answers it: from the customers that
+// a reference names to one [Decision], its JSON and its entity tag. It is pure: it reads no clock and
+// no network.
+package decision
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -55,19 +54,6 @@ type Grant struct {
 	Until    *int64                       `json:"until,omitempty"`
 }
 
-// staleAfter is the age of the view from which answers say stale_since. The client confirms its
-// view every 2 s, and a request for that may take 5 s.
-const staleAfter = 10 * time.Second
-
-// staleSince returns nil while the view is current.
-func staleSince(st entitlement.Status, now time.Time) *time.Time {
-	if now.Sub(st.CurrentAt) <= staleAfter {
-		return nil
-	}
-	at := st.CurrentAt.UTC().Truncate(time.Second)
-	return &at
-}
-
 // statuses are Stripe's, the most favourable first.
 var statuses = []string{
 	"active", "trialing", "past_due", "unpaid", "paused", "incomplete", "canceled", "incomplete_expired",
@@ -84,14 +70,14 @@ func rank(status string) int {
 	return len(statuses)
 }
 
-// decide makes the decision about a reference at now.
-func decide(by ref, f Found, stale *time.Time, now time.Time) Decision {
+// Of makes the decision about a reference at now.
+func Of(by Ref, f Found, stale *time.Time, now time.Time) Decision {
 	if len(f.Entries) > 1 {
 		f.Entries = slices.SortedFunc(slices.Values(f.Entries), func(a, b entitlement.Entry) int {
 			return strings.Compare(a.Snapshot.Customer, b.Snapshot.Customer)
 		})
 	}
-	c := f.customers()
+	c := f.Customers()
 	d := Decision{
 		Status: entitlement.StatusNone, Known: len(f.Entries) > 0, Allowed: c.Allowed(now),
 		Plans: []string{}, Features: []string{}, Limits: map[string]entitlement.Limit{}, Grants: []Grant{},
@@ -140,11 +126,11 @@ func decide(by ref, f Found, stale *time.Time, now time.Time) Decision {
 }
 
 // identify sets who the decision is about, and how new it is.
-func (d *Decision) identify(by ref, f Found) {
-	if by.isID {
-		d.ID = by.name
+func (d *Decision) identify(by Ref, f Found) {
+	if by.IsID {
+		d.ID = by.Name
 	} else {
-		d.Customer = by.name
+		d.Customer = by.Name
 	}
 	keys := make([]string, len(f.Entries))
 	d.Deleted = len(f.Entries) > 0
@@ -171,38 +157,4 @@ func (d *Decision) identify(by ref, f Found) {
 	if len(keys) > 1 {
 		d.Customers = keys
 	}
-}
-
-// nextEnd returns the next instant at which a grant ends, and whether there is one.
-func (f Found) nextEnd(now time.Time) (at time.Time, ok bool) {
-	var next int64
-	for g := range f.grants() {
-		if g.Until != nil && *g.Until > now.Unix() && (!ok || *g.Until < next) {
-			next, ok = *g.Until, true
-		}
-	}
-	return time.Unix(next, 0), ok
-}
-
-// encode returns the JSON, and the entity tag, which covers all but as_of and revision.
-func (d Decision) encode() (body []byte, tag string) {
-	body = marshal(d)
-	d.AsOf, d.Revision = nil, 0
-	return body, weakTag(marshal(d))
-}
-
-func weakTag(content []byte) string {
-	sum := sha256.Sum256(content)
-	return `W/"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
-}
-
-// marshal writes what the gateway's own types hold, which JSON always can.
-func marshal(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic("encode an answer: " + err.Error())
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
