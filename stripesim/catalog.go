@@ -71,7 +71,7 @@ func (a *Account) CreateProduct(p ProductParams) (id string, err error) {
 		for _, key := range p.Features {
 			t.feature(key)
 		}
-		rec := &productRecord{place: t.place(id, t.now)}
+		rec := &productRecord{place: t.place(id, t.listed)}
 		rec.set(&product{
 			ID: id, Name: cmp.Or(p.Name, id), Active: true, Features: slices.Clone(p.Features),
 			Metadata: maps.Clone(p.Metadata), Created: t.now, Updated: t.now,
@@ -149,7 +149,7 @@ func (a *Account) CreatePrice(p PriceParams) (id string, err error) {
 		if !slices.Contains([]string{"day", "week", "month", "year"}, interval) {
 			return fmt.Errorf("price %s: interval %q: want day, week, month or year", id, interval)
 		}
-		rec := &priceRecord{place: t.place(id, t.now)}
+		rec := &priceRecord{place: t.place(id, t.listed)}
 		rec.set(&price{
 			ID: id, Product: p.Product, LookupKey: p.LookupKey, Nickname: p.Nickname, Active: true,
 			UnitAmount: p.UnitAmount, Currency: cmp.Or(p.Currency, "usd"), Interval: interval,

@@ -70,11 +70,11 @@ func (t *tx) newCustomer(p CustomerParams) (*custRecord, error) {
 	if t.custs[p.ID] != nil {
 		return nil, fmt.Errorf("customer %s: already exists", p.ID)
 	}
-	created := t.now
+	created, listed := t.now, t.listed
 	if t.loading && p.Created != 0 {
-		created = p.Created
+		created, listed = p.Created, p.Created
 	}
-	rec := &custRecord{place: t.place(p.ID, created)}
+	rec := &custRecord{place: t.place(p.ID, listed), clock: t.clock}
 	t.setCustomer(rec, &Customer{
 		ID: p.ID, Email: p.Email, Name: p.Name, Description: p.Description, Phone: p.Phone, Created: created,
 		Metadata: maps.Clone(p.Metadata),
@@ -93,7 +93,7 @@ func (t *tx) customer(id string) (*custRecord, error) {
 	if rec.get().Deleted {
 		return nil, fmt.Errorf("customer %s: is deleted", id)
 	}
-	return rec, nil
+	return t.of(rec), nil
 }
 
 // updateCustomer publishes a changed copy and emits customer.updated if the copy differs.

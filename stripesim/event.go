@@ -69,7 +69,7 @@ func (t *tx) emit(kind string, object any, prev map[string]any) {
 		Previous map[string]any  `json:"previous_attributes,omitempty"`
 	}{raw, prev}
 	e := &event{
-		place: t.place(id, t.now), world: t.world, kind: kind, request: t.request, key: t.key,
+		place: t.place(id, t.listed), world: t.world, kind: kind, request: t.request, key: t.key,
 		data: wire.MustJSON(data), visibleAt: t.stamp + int64(f.EventsLag.draw(luck)),
 	}
 	t.events.add(e, t.sim.cfg.KeepEvents)

@@ -1,9 +1,6 @@
 package stripesim
 
-import (
-	"container/heap"
-	"slices"
-)
+import "slices"
 
 // Loader adds objects to an account in bulk. It emits no events and charges nothing, and objects
 // may be created at any time in the past.
@@ -15,12 +12,12 @@ func (a *Account) Load(fn func(l *Loader) error) error {
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.begin(w.sim.Now().Unix())
+	t := w.begin(w.sim.Clock)
 	t.loading = true
 	err := fn(&Loader{t})
 	sortPlaces(w.custList)
 	sortPlaces(w.subList)
-	heap.Init(&w.due)
+	w.dueOn(w.sim.Clock).Init()
 	return err
 }
 

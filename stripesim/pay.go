@@ -31,6 +31,9 @@ func (a *Account) PaySession(id string, card PaymentMethodParams) error {
 			return fmt.Errorf("checkout session %s: is %s", id, rec.get().status)
 		}
 		s := rec.get()
+		if buyer := t.custs[s.customer]; buyer != nil {
+			a = a.On(buyer.clock)
+		}
 		if s.checkout.TrialDays > 0 && card.Last4 == DeclinedCard {
 			return ErrDeclined // the card is checked before the trial
 		}

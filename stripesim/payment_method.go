@@ -51,7 +51,7 @@ func (t *tx) attach(rec *custRecord, p PaymentMethodParams, makeDefault bool) st
 	if m.Type == "card" {
 		m.Brand = cmp.Or(m.Brand, "visa")
 	}
-	mr := &methodRecord{place: t.place(m.ID, t.now)}
+	mr := &methodRecord{place: t.place(m.ID, t.listed)}
 	mr.set(m, t.stamp)
 	t.methods[m.ID] = mr
 	rec.methods = append(rec.methods, mr)

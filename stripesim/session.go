@@ -97,7 +97,7 @@ func (t *tx) living(id string) (*custRecord, *api.Error) {
 	if rec == nil || rec.get().Deleted {
 		return nil, api.Missing(http.StatusBadRequest, "customer", id, "customer")
 	}
-	return rec, nil
+	return t.of(rec), nil
 }
 
 func number(q *api.Query, name string, least, most, otherwise int64) (int64, *api.Error) {
@@ -114,7 +114,7 @@ func number(q *api.Query, name string, least, most, otherwise int64) (int64, *ap
 
 func writeSession(t *tx, v view, q *api.Query) (any, *api.Error) {
 	s := &session{
-		status: "open", created: t.now, customer: q.Form["customer"], success: q.Form["success_url"],
+		status: "open", created: t.listed, customer: q.Form["customer"], success: q.Form["success_url"],
 		cancel: q.Form["cancel_url"], ref: q.Form["client_reference_id"], base: q.Base,
 	}
 	if s.customer != "" {
@@ -152,7 +152,7 @@ func writeSession(t *tx, v view, q *api.Query) (any, *api.Error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.expires, err = number(q, "expires_at", t.now+sessionLifeLeast, t.now+sessionLife, t.now+sessionLife); err != nil {
+	if s.expires, err = number(q, "expires_at", t.listed+sessionLifeLeast, t.listed+sessionLife, t.listed+sessionLife); err != nil {
 		return nil, err
 	}
 	if s.metadata, err = q.MergedMetadata("metadata", nil); err != nil {
@@ -169,7 +169,7 @@ func writeSession(t *tx, v view, q *api.Query) (any, *api.Error) {
 		s.amount = 0
 	}
 	s.id = t.newSessionID()
-	rec := &sessionRecord{place: t.place(s.id, t.now)}
+	rec := &sessionRecord{place: t.place(s.id, t.listed)}
 	rec.set(s, t.stamp)
 	t.sessions[s.id] = rec
 	t.sessionList = append(t.sessionList, rec)

@@ -86,14 +86,14 @@ func (c Config) withDefaults() Config {
 }
 
 // Sim is a simulated Stripe. It is an [http.Handler] and safe for concurrent use. The embedded
-// [Account] is the platform's own account in the mode of [Config.Livemode].
+// [Account] is the platform's own account in the mode of [Config.Livemode], and the embedded [Clock] the time of all
+// customers that have no other.
 type Sim struct {
 	*Account
+	*Clock
 
-	cfg     Config
-	began   time.Time    // stamps count from here
-	now     atomic.Int64 // the simulated clock, unix nanoseconds
-	clockMu sync.Mutex   // held while the clock moves, so that changes are applied in order
+	cfg   Config
+	began time.Time // stamps count from here
 
 	mu      sync.Mutex // guards the maps and keys below
 	worlds  map[scope]*world
@@ -142,6 +142,7 @@ func New(cfg Config) *Sim {
 		endpoints: endpoints(),
 		keys:      slices.Clone(cfg.Keys),
 	}
+	s.Clock = &Clock{sim: s}
 	s.now.Store(cfg.Start.UnixNano())
 	s.draw.rng = ids.Chance(cfg.Seed, "requests")
 	s.log.init(cfg.LogSize)

@@ -158,9 +158,9 @@ func (a *Account) DemoCatalog() error {
 }
 
 // RunStories plays stories side by side, in the order of their steps' times. Each step moves the
-// simulator's clock to its time; steps are pace of wall time apart. After each step RunStories
-// calls report, if it is not nil.
-func (s *Sim) RunStories(ctx context.Context, stories []Story, pace time.Duration, report func(Progress)) error {
+// clock to its time, and the customers live by it; steps are pace of wall time apart. After each step
+// RunStories calls report, if it is not nil.
+func (c *Clock) RunStories(ctx context.Context, stories []Story, pace time.Duration, report func(Progress)) error {
 	type scene struct {
 		cast  *Cast
 		story *Story
@@ -169,25 +169,25 @@ func (s *Sim) RunStories(ctx context.Context, stories []Story, pace time.Duratio
 	var scenes []scene
 	for i := range stories {
 		story := &stories[i]
-		account := s.Account
+		account := c.sim.Account
 		if story.Account != "" {
-			account = s.Connect(story.Account)
+			account = c.sim.Connect(story.Account)
 		}
 		if err := account.DemoCatalog(); err != nil {
 			return err
 		}
-		cast := &Cast{Account: account, Customer: story.Customer, Name: story.Name, Email: story.Name + "@example.com"}
+		cast := &Cast{Account: account.On(c), Customer: story.Customer, Name: story.Name, Email: story.Name + "@example.com"}
 		for _, step := range story.Steps {
 			scenes = append(scenes, scene{cast, story, step})
 		}
 	}
 	slices.SortStableFunc(scenes, func(a, b scene) int { return cmp.Compare(a.step.At, b.step.At) })
-	begin := s.Now()
+	begin := c.Now()
 	for i, sc := range scenes {
 		if i > 0 && !pause(ctx, pace) || ctx.Err() != nil {
 			return fmt.Errorf("stories: %w", ctx.Err())
 		}
-		s.AdvanceTo(begin.Add(sc.step.At))
+		c.AdvanceTo(begin.Add(sc.step.At))
 		if sc.step.Do != nil {
 			if err := sc.step.Do(sc.cast); err != nil {
 				return fmt.Errorf("story of %s: %w", sc.story.Name, err)
@@ -196,7 +196,7 @@ func (s *Sim) RunStories(ctx context.Context, stories []Story, pace time.Duratio
 		if report != nil {
 			report(Progress{
 				Story: sc.story.Name, Customer: sc.cast.Customer, Account: sc.story.Account,
-				Time: s.Now(), Say: sc.step.Say,
+				Time: c.Now(), Say: sc.step.Say,
 			})
 		}
 	}

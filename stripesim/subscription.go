@@ -152,9 +152,9 @@ func (t *tx) newSubscription(p SubscriptionParams) (*subRecord, error) {
 	if p.DefaultPaymentMethod != "" && !t.owns(owner, p.DefaultPaymentMethod) {
 		return nil, fmt.Errorf("no such payment method: %q", p.DefaultPaymentMethod)
 	}
-	created := t.now
+	created, listed := t.now, t.listed
 	if t.loading && p.Created != 0 {
-		created = p.Created
+		created, listed = p.Created, p.Created
 	}
 	s := &Subscription{
 		ID: p.ID, Customer: p.Customer, Created: created, BillingCycleAnchor: created,
@@ -194,7 +194,7 @@ func (t *tx) newSubscription(p SubscriptionParams) (*subRecord, error) {
 		s.CancelAt, s.CanceledAt, s.CancellationReason = s.CurrentPeriodEnd, created, "cancellation_requested"
 	}
 	s.grants = t.grantsOf(s)
-	rec := &subRecord{place: t.place(p.ID, created), owner: owner}
+	rec := &subRecord{place: t.place(p.ID, listed), owner: owner}
 	t.subs[p.ID] = rec
 	t.subList = append(t.subList, rec)
 	owner.subs = append(owner.subs, rec)
@@ -307,7 +307,7 @@ func (s *Subscription) due() int64 {
 // publish makes next the subscription's state and schedules its next change.
 func (t *tx) publish(rec *subRecord, next *Subscription) {
 	rec.set(next, t.stamp)
-	t.due.book(rec, next.due(), t.loading)
+	t.dueOn(rec.owner.clock).Book(rec, next.due(), t.loading)
 }
 
 // updateSub publishes a changed copy and emits customer.subscription.updated if a field of the API

@@ -22,6 +22,7 @@ func (a *Account) change(sub string, fn func(t *tx, rec *subRecord) error) error
 		if rec.get().ended() {
 			return fmt.Errorf("subscription %s: has ended", sub)
 		}
+		t.of(rec.owner)
 		if err := fn(t, rec); err != nil {
 			return fmt.Errorf("subscription %s: %w", sub, err)
 		}
@@ -141,6 +142,7 @@ func (a *Account) SetStatus(sub, status string) error {
 		if rec.owner.get().Deleted {
 			return fmt.Errorf("subscription %s: customer %s is deleted", sub, rec.owner.id)
 		}
+		t.of(rec.owner)
 		if status == StatusCanceled {
 			if !rec.get().ended() {
 				t.cancelNow(rec, "cancellation_requested")

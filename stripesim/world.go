@@ -1,9 +1,11 @@
 package stripesim
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"sync"
 
+	"entitled/stripesim/internal/due"
 	"entitled/stripesim/internal/idempotency"
 	"entitled/stripesim/internal/ids"
 )
@@ -20,6 +22,7 @@ type scope struct {
 type Account struct {
 	w      *world
 	silent bool
+	clock  *Clock // of the customers that it creates; nil for the simulator's
 }
 
 // ID returns the account's id (acct_…).
@@ -30,7 +33,7 @@ func (a *Account) Livemode() bool { return a.w.scope.live }
 
 // Silent returns the same account, but its steps generate no events. It reproduces rare incidents
 // at Stripe: the state changes without a webhook and without an entry in GET /v1/events.
-func (a *Account) Silent() *Account { return &Account{w: a.w, silent: true} }
+func (a *Account) Silent() *Account { return &Account{w: a.w, silent: true, clock: a.clock} }
 
 // world holds the objects of one scope. A published object is never changed. mu guards the maps,
 // slices and version heads, and a step holds it, so readers see each step completely or not at all.
@@ -59,7 +62,7 @@ type world struct {
 	// sessionList has all checkout sessions, openSessions the open ones.
 	sessionList, openSessions []*sessionRecord
 	keys                      idempotency.Keys
-	due                       dueHeap
+	due                       map[*Clock]*due.Heap[*subRecord]
 }
 
 func newWorld(s *Sim, sc scope) *world {
@@ -80,6 +83,7 @@ func newWorld(s *Sim, sc scope) *world {
 		sessions: map[string]*sessionRecord{},
 		portals:  map[string]portal{},
 		events:   eventLog{byID: map[string]*event{}},
+		due:      map[*Clock]*due.Heap[*subRecord]{},
 	}
 }
 
@@ -103,6 +107,7 @@ type (
 	custRecord struct {
 		place
 		history[Customer]
+		clock   *Clock
 		subs    []*subRecord
 		methods []*methodRecord
 	}
@@ -110,7 +115,7 @@ type (
 		place
 		history[Subscription]
 		owner  *custRecord
-		booked int64 // the time of its valid entry in due; 0 means none
+		booked due.Booking
 	}
 	methodRecord struct {
 		place
@@ -131,10 +136,24 @@ func (w *world) place(id string, created int64) place {
 	return place{id: id, created: created, seq: w.seq}
 }
 
+// Booking and Order are for the order of changes.
+func (r *subRecord) Booking() *due.Booking { return &r.booked }
+func (r *subRecord) Order() uint64         { return r.seq }
+
+// dueOn returns the subscriptions of a clock in the order of their changes.
+func (w *world) dueOn(c *Clock) *due.Heap[*subRecord] {
+	if w.due[c] == nil {
+		w.due[c] = &due.Heap[*subRecord]{}
+	}
+	return w.due[c]
+}
+
 // tx is one atomic step: a change of state and its events.
 type tx struct {
 	*world
-	now     int64 // unix seconds on the simulated clock
+	clock   *Clock
+	now     int64 // unix seconds on clock
+	listed  int64 // unix seconds on the simulator's clock, the order of lists and events
 	stamp   int64 // of every version of this step
 	silent  bool
 	loading bool
@@ -149,7 +168,7 @@ func (a *Account) step(fn func(t *tx) error) error {
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.begin(w.sim.Now().Unix())
+	t := w.begin(cmp.Or(a.clock, w.sim.Clock))
 	t.silent = a.silent
 	t.request = ids.New(w.rng, "req_", 14)
 	if err := fn(t); err != nil {
@@ -159,8 +178,14 @@ func (a *Account) step(fn func(t *tx) error) error {
 	return nil
 }
 
-func (w *world) begin(now int64) *tx {
-	return &tx{world: w, now: now, stamp: w.sim.stamp()}
+func (w *world) begin(c *Clock) *tx {
+	return &tx{world: w, clock: c, now: c.Now().Unix(), listed: w.sim.Now().Unix(), stamp: w.sim.stamp()}
+}
+
+// of turns the step to the clock of a customer.
+func (t *tx) of(rec *custRecord) *custRecord {
+	t.clock, t.now = rec.clock, rec.clock.Now().Unix()
+	return rec
 }
 
 // commit gives the step's events to the webhook sender together, so they may overtake one another.

@@ -91,7 +91,7 @@ func (c *call) run() (any, *api.Error) {
 	w := c.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.begin(w.sim.Now().Unix())
+	t := w.begin(w.sim.Clock)
 	t.request, t.key = c.ID, c.IdempotencyKey
 	object, err := c.endpoint.write(t, view{w: w, at: now, basil: basil(c.Version)}, c.query)
 	if err != nil {

@@ -81,7 +81,7 @@ func (t *tx) livingCustomer(id string) (*custRecord, *api.Error) {
 	if rec == nil || rec.get().Deleted {
 		return nil, api.Missing(http.StatusNotFound, "customer", id, "id")
 	}
-	return rec, nil
+	return t.of(rec), nil
 }
 
 func writeCustomer(t *tx, v view, q *api.Query) (any, *api.Error) {
@@ -120,8 +120,8 @@ type indexChange struct {
 func (t *tx) setCustomer(rec *custRecord, next *Customer) {
 	if !t.loading {
 		s := &t.search
-		s.forget(t.now - t.searchLag())
-		s.changes = append(s.changes, indexChange{rec, rec.get(), t.now})
+		s.forget(t.listed - t.searchLag())
+		s.changes = append(s.changes, indexChange{rec, rec.get(), t.listed})
 	}
 	rec.set(next, t.stamp)
 }

@@ -61,9 +61,9 @@ func (d *dev) rest() {
 		d.say.Line("", d.otherSettings()+d.command("doctor"))
 		d.say.Row("", "Set the same for backfill, sweep, recover and explain --check. Without STRIPE_API_BASE "+
 			"they read api.stripe.com.")
-		d.say.Row("time", "Simulated customers live through weeks in seconds, so the dates run ahead. Webhooks "+
-			"arrive out of order, and some arrive twice. A duration in a line is from the webhook to the "+
-			"snapshot. A customer that changes often is read at intervals of up to a few seconds.")
+		d.say.Row("time", "The customers of stories live through weeks in seconds, so their dates run ahead; the "+
+			"shop's live by the time of day. Webhooks arrive out of order, and some arrive twice. A duration in "+
+			"a line is from the webhook to the snapshot. A customer that changes often is read at intervals of up to a few seconds.")
 	} else {
 		d.say.Line("check it", d.command("doctor"))
 		d.say.Row("endpoint", "A webhook endpoint of your account works too, through a tunnel. "+

@@ -190,6 +190,8 @@ func (d *dev) startSimulation() error {
 	d.stripe = StartSimulation(SimulationConfig{Seed: uint64(d.store.run), run: d.store.run, Listen: l})
 	d.onClose(d.stripe.Stop)
 	d.stripe.misbehave()
+	// Weeks pass in seconds for the customers of stories, and not for a person in the shop.
+	d.stripe.stories = d.stripe.NewClock()
 	d.Syncer.Stripe.Base = d.stripe.URL
 	d.Ingest.Secrets = []string{d.stripe.Deliver("http://"+d.pipeline.public.Addr().String()+ingest.Path, "")}
 	return nil
@@ -320,7 +322,11 @@ func (d *dev) live(ctx context.Context, watched <-chan error) (reason, error) {
 	defer stop()
 	finished := make(chan error, 1)
 	if d.stripe != nil {
-		go func() { finished <- d.stripe.Play(stories, d.Pace, nil) }() // received below
+		go func() { // received below
+			finished <- d.stripe.during(stories, 1, func(ctx context.Context) error {
+				return d.stripe.Play(ctx, d.Pace, nil)
+			})
+		}()
 		defer func() {
 			stop()
 			if finished != nil {

@@ -23,8 +23,10 @@ type Simulation struct {
 	// url is the base of its API.
 	URL string
 
-	server *http.Server
-	served chan error
+	// stories is the clock by which the customers of stories live.
+	stories *stripesim.Clock
+	server  *http.Server
+	served  chan error
 	// more, if not nil, returns the stories that are played beside the usual ones in a round.
 	more func(round int) []stripesim.Story
 	// run and round number the demo's customers, so that no two have the same id.
@@ -43,11 +45,12 @@ type SimulationConfig struct {
 func StartSimulation(cfg SimulationConfig) *Simulation {
 	sim := stripesim.New(stripesim.Config{Seed: cfg.Seed})
 	s := &Simulation{
-		Sim:    sim,
-		URL:    "http://" + tell.LocalAddr(cfg.Listen.Addr()),
-		server: &http.Server{Handler: sim, ReadHeaderTimeout: 5 * time.Second},
-		served: make(chan error, 1),
-		run:    max(1, cfg.run),
+		Sim:     sim,
+		stories: sim.Clock,
+		URL:     "http://" + tell.LocalAddr(cfg.Listen.Addr()),
+		server:  &http.Server{Handler: sim, ReadHeaderTimeout: 5 * time.Second},
+		served:  make(chan error, 1),
+		run:     max(1, cfg.run),
 	}
 	go func() { s.served <- s.server.Serve(cfg.Listen) }() // stop waits for it
 	return s
@@ -109,7 +112,7 @@ func (s *Simulation) Play(ctx context.Context, pace time.Duration, tell func(str
 		for i := range stories {
 			stories[i].Customer = s.customerID(stories[i].Name)
 		}
-		err := s.RunStories(ctx, append(leaving(before), stories...), pace, tell)
+		err := s.stories.RunStories(ctx, append(leaving(before), stories...), pace, tell)
 		if ctx.Err() != nil {
 			return nil
 		}
