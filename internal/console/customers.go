@@ -14,6 +14,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/named"
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
 	"entitled/internal/tell"
 	"entitled/internal/term"
@@ -74,7 +75,9 @@ func (v *visit) recent(view *customersView) error {
 	}
 	view.Recent = true
 	before, _ := strconv.ParseUint(v.FormValue("before"), 10, 64) // 0 for one that is none
-	list, next, err := recent(v.ctx, js, v.cfg.Mode, before, rowsAtOnce)
+	// Each sync writes, so the newest entries are the customers that were read last.
+	list, next, err := streams.Newest(v.ctx, js, streams.Backwards{
+		Stream: streams.Stream(entitlement.Bucket(v.cfg.Mode)), Before: before, Limit: rowsAtOnce})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("%w %s", named.ErrNoBucket, entitlement.Bucket(v.cfg.Mode))
 	}

@@ -40,6 +40,8 @@ type bucket struct {
 	Low float64 `json:"low"`
 	// Since is the time since the last halving, in seconds.
 	Since float64 `json:"since"`
+	// Total counts the permits that were ever taken.
+	Total uint64 `json:"total,omitempty"`
 }
 
 // An entry is the KV value: the bucket as it was at Prev, and the change that the write made.
@@ -49,10 +51,11 @@ type bucket struct {
 // second one, each reader knows both.
 type entry struct {
 	bucket
-	Prev  int64 `json:"prev"`  // unix nanoseconds; 0: there was no revision before
-	Taken int   `json:"taken"` // permits that the write took
-	For   Kind  `json:"for,omitempty"`
-	Halve bool  `json:"halve,omitempty"`
+	Prev  int64   `json:"prev"`  // unix nanoseconds; 0: there was no revision before
+	Taken int     `json:"taken"` // permits that the write took
+	For   Kind    `json:"for,omitempty"`
+	Halve bool    `json:"halve,omitempty"`
+	Full  float64 `json:"full,omitempty"` // the writer's configured rate, for those who only look
 }
 
 // A change is the effect of one write on the bucket.
@@ -116,6 +119,7 @@ func (r rule) level(b bucket) bucket {
 func (r rule) apply(b bucket, c change) bucket {
 	own, _ := b.half(c.kind)
 	*own -= float64(c.take)
+	b.Total += uint64(max(c.take, 0))
 	if c.halve {
 		b.Low, b.Since = max(r.floor(), r.rate(b)/2), 0
 		b = r.level(b)
@@ -148,8 +152,8 @@ func (r rule) decode(value []byte, stored time.Time) (bucket, bool) {
 
 // encode returns the value that changes b. prev is when the server stored the value that b was
 // decoded from, the zero time if there was none.
-func encode(prev time.Time, b bucket, c change) []byte {
-	v := entry{bucket: b, Taken: c.take, For: c.kind, Halve: c.halve}
+func (r rule) encode(prev time.Time, b bucket, c change) []byte {
+	v := entry{bucket: b, Taken: c.take, For: c.kind, Halve: c.halve, Full: float64(r)}
 	if !prev.IsZero() {
 		v.Prev = prev.UnixNano()
 	}

@@ -129,7 +129,7 @@ func FuzzBucket(f *testing.F) {
 				t.Fatalf("%+v allots nothing to kind %s, however long it waits", b, kind)
 			}
 			taken += float64(c.take)
-			decoded, ok := r.decode(encode(at, before, c), at.Add(d))
+			decoded, ok := r.decode(r.encode(at, before, c), at.Add(d))
 			b = r.apply(b, c)
 			if !ok || math.Abs(decoded.Shared-b.Shared)+math.Abs(decoded.Requests-b.Requests)+
 				math.Abs(decoded.Low-b.Low) > tiny {

@@ -104,7 +104,7 @@ func (l *ledger) load(ctx context.Context) (e jetstream.KeyValueEntry, stored bu
 		l.log.Warn("Stripe budget: value is not a bucket, starting with an empty one",
 			"key", l.key, "revision", e.Revision())
 	}
-	fresh, sent := encode(time.Time{}, l.rule.empty(), change{}), l.now()
+	fresh, sent := l.rule.encode(time.Time{}, l.rule.empty(), change{}), l.now()
 	var revision uint64
 	if missing {
 		revision, err = l.kv.Create(ctx, l.key, fresh)
@@ -134,7 +134,7 @@ func (l *ledger) replace(ctx context.Context, e jetstream.KeyValueEntry, stored 
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	sent := l.now()
-	revision, err := l.kv.Update(ctx, l.key, encode(e.Created(), stored, c), e.Revision())
+	revision, err := l.kv.Update(ctx, l.key, l.rule.encode(e.Created(), stored, c), e.Revision())
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
