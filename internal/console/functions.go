@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"strings"
 	"time"
 
 	"entitled/internal/named"
@@ -22,6 +23,7 @@ func functions(a *assets) template.FuncMap {
 		"clock":  tell.Clock,
 		"count":  tell.Count,
 		"number": number,
+		"prose":  prose,
 		"tone":   tone,
 		"ref":    customerPath,
 		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
@@ -35,6 +37,18 @@ func number(n any) string {
 		text = text[:i] + "\u202f" + text[i:]
 	}
 	return text
+}
+
+// prose is text in which `commands` stand between backticks, as in the hints of the commands.
+func prose(text string) template.HTML {
+	var b strings.Builder
+	for i, part := range strings.Split(text, "`") {
+		if part = template.HTMLEscapeString(part); i%2 == 1 {
+			part = "<code>" + part + "</code>"
+		}
+		b.WriteString(part)
+	}
+	return template.HTML(b.String()) //nolint:gosec // every part is escaped
 }
 
 // tone is the class of a tone.

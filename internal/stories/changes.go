@@ -129,6 +129,9 @@ func whole(path string) bool {
 	return parts[0] == "subscriptions" && (len(parts) == 2 || len(parts) == 4 && parts[2] == "items")
 }
 
+// isItem says that a path leads to an item of a subscription.
+func isItem(path string) bool { return whole(path) && strings.Count(path, ".") == 3 }
+
 // place shortens a path: an id stays only to distinguish one object from another.
 func (t *Teller) place(path string) string {
 	parts := strings.Split(path, ".")
@@ -156,7 +159,12 @@ func value(path string, raw json.RawMessage) string {
 	if isInstant(name) && json.Unmarshal(raw, &n) == nil {
 		return date(n)
 	}
-	if whole(path) {
+	if isItem(path) {
+		var item entitlement.Item
+		if json.Unmarshal(raw, &item) == nil && item.ID != "" {
+			return item.ID + " · " + tell.PlanOf(&entitlement.Subscription{Items: []entitlement.Item{item}})
+		}
+	} else if whole(path) {
 		var sub entitlement.Subscription
 		if json.Unmarshal(raw, &sub) == nil && sub.ID != "" {
 			return subscriptionText(&sub)
@@ -173,7 +181,7 @@ func value(path string, raw json.RawMessage) string {
 func isInstant(name string) bool {
 	switch name {
 	case "access_until", "next_boundary", "current_period_start", "current_period_end", "cancel_at", "canceled_at",
-		"ended_at", "trial_end":
+		"ended_at", "trial_end", "until", "resumes_at":
 		return true
 	}
 	return false
