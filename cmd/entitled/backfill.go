@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/sweep"
 	"entitled/internal/syncer"
 	"entitled/internal/tell"
@@ -35,9 +36,9 @@ customers that differ or have none read yet, and the syncers read them one by on
 }
 
 // Run reads the account and writes.
-func (b backfillCmd) Run(ctx context.Context, s *session) error {
+func (b backfillCmd) Run(ctx context.Context, s *command.Session) error {
 	return b.operate(ctx, s, true, func(o *syncer.Operator) error {
-		show, end := s.sweepProgress("reading subscriptions")
+		show, end := sweepProgress(s, "reading subscriptions")
 		report, err := o.Backfill(ctx, sweep.Options{Account: b.Account, Restart: b.Restart, Progress: show})
 		end()
 		if err != nil && !errors.Is(err, sweep.ErrUnwritten) {
@@ -49,9 +50,9 @@ func (b backfillCmd) Run(ctx context.Context, s *session) error {
 				tell.Count(report.Subscriptions, "subscription"), err, again)
 		}
 		if b.JSON {
-			return errors.Join(s.encode(report), err)
+			return errors.Join(s.Encode(report), err)
 		}
-		tell.Sweep(s.out, report)
+		tell.Sweep(s.Out, report)
 		return err
 	})
 }
@@ -74,9 +75,9 @@ none read yet is marked too, and is no drift. The syncers do the same every nigh
 }
 
 // Run reads the account and compares.
-func (c sweepCmd) Run(ctx context.Context, s *session) error {
+func (c sweepCmd) Run(ctx context.Context, s *command.Session) error {
 	return c.operate(ctx, s, false, func(o *syncer.Operator) error {
-		show, end := s.sweepProgress("comparing subscriptions")
+		show, end := sweepProgress(s, "comparing subscriptions")
 		report, err := o.Sweep(ctx, sweep.Options{Account: c.Account, Progress: show})
 		end()
 		if err != nil {
@@ -84,26 +85,26 @@ func (c sweepCmd) Run(ctx context.Context, s *session) error {
 				"synced anyway")
 		}
 		if c.JSON {
-			return s.encode(report)
+			return s.Encode(report)
 		}
-		tell.Sweep(s.out, report)
+		tell.Sweep(s.Out, report)
 		return nil
 	})
 }
 
 // sweepProgress shows how far a sweep is, on a terminal. Stripe does not count: the first sweep of
 // an account has no end in sight, later ones expect what the one before found.
-func (s *session) sweepProgress(what string) (show func(sweep.Report), end func()) {
+func sweepProgress(s *command.Session, what string) (show func(sweep.Report), end func()) {
 	var b *term.Bar
 	resumed := false
 	return func(r sweep.Report) {
 		if r.Resumed > 0 && !resumed {
 			resumed = true
-			s.err.Note(fmt.Sprintf("continuing the run of %s, which has read %s; --restart "+
+			s.Err.Note(fmt.Sprintf("continuing the run of %s, which has read %s; --restart "+
 				"starts over", tell.Clock(r.Began), tell.Count(r.Resumed, "page")))
 		}
 		if b == nil {
-			b = term.NewBar(s.err, cmp.Or(int64(r.Expected), -1), what, "subscriptions")
+			b = term.NewBar(s.Err, cmp.Or(int64(r.Expected), -1), what, "subscriptions")
 		}
 		if r.Unread > 0 {
 			b.Describe(fmt.Sprintf("%s, %d without features", what, r.Unread))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/backup"
 	"entitled/internal/tell"
 	"entitled/internal/term"
@@ -14,7 +15,7 @@ type backupCmd struct {
 	Dir    string `arg:"" placeholder:"DIR" help:"The directory of the backup; a new backup needs a missing or empty one."`
 	Verify bool   `help:"Read a backup back and compare it with its manifest. It needs no NATS."`
 	JSON   bool   `name:"json" help:"Print the contents of the backup as JSON."`
-	natsFlags
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -32,8 +33,8 @@ encrypt them before they leave the machine.`
 }
 
 // Run takes a backup, or reads one back.
-func (b backupCmd) Run(ctx context.Context, s *session) error {
-	show, end := s.steps()
+func (b backupCmd) Run(ctx context.Context, s *command.Session) error {
+	show, end := steps(s)
 	started := time.Now()
 	if b.Verify {
 		m, err := backup.Verify(b.Dir, func(step string, done, total int64) { show("checking "+step, done, total) })
@@ -43,7 +44,7 @@ func (b backupCmd) Run(ctx context.Context, s *session) error {
 		}
 		return b.report(s, m, "is complete: every message was read and every file matches its digest", started)
 	}
-	nc, err := b.connect(s, nil)
+	nc, err := b.Connect(s, nil)
 	if err != nil {
 		return err
 	}
@@ -60,22 +61,22 @@ func (b backupCmd) Run(ctx context.Context, s *session) error {
 	return b.report(s, m, "written and read back", started)
 }
 
-func (b backupCmd) report(s *session, m backup.Manifest, what string, started time.Time) error {
+func (b backupCmd) report(s *command.Session, m backup.Manifest, what string, started time.Time) error {
 	if b.JSON {
-		return s.encode(m)
+		return s.Encode(m)
 	}
-	tell.Backup(s.out, b.Dir, m, what, time.Since(started), b.Verify)
+	tell.Backup(s.Out, b.Dir, m, what, time.Since(started), b.Verify)
 	return nil
 }
 
 // steps shows, on a terminal, how far each step of a longer work is.
-func (s *session) steps() (show func(step string, done, total int64), end func()) {
+func steps(s *command.Session) (show func(step string, done, total int64), end func()) {
 	var b *term.Bar
 	at := ""
 	return func(step string, done, total int64) {
 		if step != at {
 			b.End()
-			at, b = step, term.NewBar(s.err, max(total, -1), step, "")
+			at, b = step, term.NewBar(s.Err, max(total, -1), step, "")
 		}
 		if total > 0 {
 			done = min(done, total)

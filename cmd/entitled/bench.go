@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/bench"
 	"entitled/internal/tell"
 	"entitled/internal/term"
@@ -49,12 +50,12 @@ type benchRunCmd struct {
 }
 
 // Run measures and prints.
-func (c benchRunCmd) Run(ctx context.Context, s *session) error {
+func (c benchRunCmd) Run(ctx context.Context, s *command.Session) error {
 	switch {
 	case c.Rounds < 1:
-		return misuse(fmt.Errorf("--rounds %d: below one", c.Rounds), "5 is usual, an odd number has a middle")
+		return command.Misuse(fmt.Errorf("--rounds %d: below one", c.Rounds), "5 is usual, an odd number has a middle")
 	case c.Customers < 1:
-		return misuse(fmt.Errorf("--customers %d: below one", c.Customers), "100000 is usual")
+		return command.Misuse(fmt.Errorf("--customers %d: below one", c.Customers), "100000 is usual")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -68,20 +69,20 @@ func (c benchRunCmd) Run(ctx context.Context, s *session) error {
 	report, err := bench.Run(ctx, bench.Config{
 		Command: []string{self, "bench", "child"}, Rows: c.Rows, Rounds: c.Rounds, Customers: c.Customers,
 		Quick: c.Quick, Profiles: c.Profiles,
-		Progress: func(what string) { fmt.Fprintln(s.err, s.err.Paint(term.Faint, what)) },
+		Progress: func(what string) { fmt.Fprintln(s.Err, s.Err.Paint(term.Faint, what)) },
 	})
 	var unknown *bench.UnknownRowsError
 	if errors.As(err, &unknown) {
-		return misuse(err, strings.Join(unknown.Known, ", "))
+		return command.Misuse(err, strings.Join(unknown.Known, ", "))
 	}
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		_, err = s.out.Write(report.JSON())
+		_, err = s.Out.Write(report.JSON())
 		return err
 	}
-	_, err = fmt.Fprint(s.out, report.Table())
+	_, err = fmt.Fprint(s.Out, report.Table())
 	return err
 }
 
@@ -90,7 +91,7 @@ type benchChartCmd struct {
 }
 
 // Run prints the chart.
-func (c benchChartCmd) Run(s *session) error {
+func (c benchChartCmd) Run(s *command.Session) error {
 	data, err := os.ReadFile(c.File)
 	if err != nil {
 		return err
@@ -99,11 +100,11 @@ func (c benchChartCmd) Run(s *session) error {
 	if err != nil {
 		return tell.WithHint(fmt.Errorf("%s: %w", c.File, err), "entitled bench --rows ingest --json > "+c.File)
 	}
-	_, err = s.out.Write(svg)
+	_, err = s.Out.Write(svg)
 	return err
 }
 
 type benchChildCmd struct{}
 
 // Run serves until standard input ends.
-func (benchChildCmd) Run(s *session) error { return bench.Child(os.Stdin, s.Stdout) }
+func (benchChildCmd) Run(s *command.Session) error { return bench.Child(os.Stdin, s.Stdout) }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/chaos"
 	"entitled/internal/dev"
 	"entitled/internal/natsproc"
@@ -45,14 +46,14 @@ failure again.`
 }
 
 // Run breaks everything, lap after lap, and says how it went.
-func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
+func (c benchChaosCmd) Run(ctx context.Context, s *command.Session) error {
 	switch {
 	case c.For <= 0:
-		return misuse(fmt.Errorf("--for %s: not above zero", c.For), "a duration like 30s or 30m")
+		return command.Misuse(fmt.Errorf("--for %s: not above zero", c.For), "a duration like 30s or 30m")
 	case c.Customers < 1:
-		return misuse(fmt.Errorf("--customers %d: below one", c.Customers), "200 is usual")
+		return command.Misuse(fmt.Errorf("--customers %d: below one", c.Customers), "200 is usual")
 	case c.Replicas != 1 && c.Replicas != 3:
-		return misuse(fmt.Errorf("--replicas %d: neither 1 nor 3", c.Replicas), "3 is three servers")
+		return command.Misuse(fmt.Errorf("--replicas %d: neither 1 nor 3", c.Replicas), "3 is three servers")
 	}
 	if c.Seed == 0 {
 		c.Seed = 1 + rand.Uint64N(1_000_000)
@@ -72,13 +73,13 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer stop()
-	fmt.Fprintln(s.err, s.err.Paint(term.Faint, fmt.Sprintf("seed %d", c.Seed)))
-	began := s.now()
+	fmt.Fprintln(s.Err, s.Err.Paint(term.Faint, fmt.Sprintf("seed %d", c.Seed)))
+	began := s.Now()
 	report, err := chaos.Run(ctx, chaos.Config{
 		Server: nats, For: c.For, Seed: c.Seed, Customers: c.Customers,
 		Progress: func(r chaos.Report) {
-			fmt.Fprintln(s.err, s.err.Paint(term.Faint, fmt.Sprintf("%s: %s, %s, %s, all compared",
-				tell.Short(s.now().Sub(began)), tell.Count(r.Laps, "lap"), tell.Count(r.Steps, "step"),
+			fmt.Fprintln(s.Err, s.Err.Paint(term.Faint, fmt.Sprintf("%s: %s, %s, %s, all compared",
+				tell.Short(s.Now().Sub(began)), tell.Count(r.Laps, "lap"), tell.Count(r.Steps, "step"),
 				tell.Count(r.Webhooks, "webhook"))))
 		},
 	})
@@ -86,13 +87,13 @@ func (c benchChaosCmd) Run(ctx context.Context, s *session) error {
 		err = nil // what was compared was right
 	}
 	if keep = err != nil && c.Replicas > 1; keep {
-		fmt.Fprintln(s.err, "the stores and the logs of the servers are in "+dir)
+		fmt.Fprintln(s.Err, "the stores and the logs of the servers are in "+dir)
 	}
-	return c.say(s, report, s.now().Sub(began), err)
+	return c.say(s, report, s.Now().Sub(began), err)
 }
 
 // say prints the report. Its error ends the command, and says what repeats it.
-func (c benchChaosCmd) say(s *session, report chaos.Report, took time.Duration, wrong error) error {
+func (c benchChaosCmd) say(s *command.Session, report chaos.Report, took time.Duration, wrong error) error {
 	if c.JSON {
 		line := struct {
 			chaos.Report
@@ -102,14 +103,14 @@ func (c benchChaosCmd) say(s *session, report chaos.Report, took time.Duration, 
 		if wrong != nil {
 			line.Wrong = wrong.Error()
 		}
-		if err := s.encode(line); err != nil {
+		if err := s.Encode(line); err != nil {
 			return err
 		}
 	} else if wrong == nil {
-		fmt.Fprintf(s.out, "%s %s in %s, seed %d: nothing lost, nothing stale, nothing stuck\n",
-			s.out.Paint(term.Grants, "✓"), tell.Count(report.Laps, "lap"), tell.Short(took), report.Seed)
+		fmt.Fprintf(s.Out, "%s %s in %s, seed %d: nothing lost, nothing stale, nothing stuck\n",
+			s.Out.Paint(term.Grants, "✓"), tell.Count(report.Laps, "lap"), tell.Short(took), report.Seed)
 		for _, l := range report.Lines() {
-			fmt.Fprintf(s.out, "  %s %s\n", term.PadLeft(fmt.Sprint(l.N), 8), l.What)
+			fmt.Fprintf(s.Out, "  %s %s\n", term.PadLeft(fmt.Sprint(l.N), 8), l.What)
 		}
 	}
 	if wrong == nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/chaos"
 )
 
@@ -55,9 +56,9 @@ func TestBenchChaosSaysWhatRepeatsIt(t *testing.T) {
 		{true, `"wrong":"the snapshot of cus_1 is wrong"`},
 	} {
 		p, out, errs := process(nil)
-		s := newSession(p)
+		s := command.NewSession(p)
 		c := benchChaosCmd{For: 90e9, Customers: 50, Replicas: 3, JSON: tc.json}
-		code := s.fail(c.say(s, report, 5e9, errors.New("the snapshot of cus_1 is wrong")))
+		code := s.Fail(c.say(s, report, 5e9, errors.New("the snapshot of cus_1 is wrong")))
 		if code != 1 || !strings.Contains(out.String(), tc.out) || tc.out == "" && out.String() != "" {
 			t.Errorf("json %v: exit code %d, output %q", tc.json, code, out)
 		}
@@ -67,7 +68,7 @@ func TestBenchChaosSaysWhatRepeatsIt(t *testing.T) {
 		}
 	}
 	p, out, _ := process(nil)
-	if err := (benchChaosCmd{}).say(newSession(p), report, 5e9, nil); err != nil ||
+	if err := (benchChaosCmd{}).say(command.NewSession(p), report, 5e9, nil); err != nil ||
 		!strings.Contains(out.String(), "✓ 2 laps in 5.0 s, seed 77") {
 		t.Errorf("%v: %q", err, out)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/google/go-cmp/cmp"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/dev"
 )
 
@@ -316,7 +317,7 @@ func composeCommands(t *testing.T, all map[string]*types.Project) {
 				line = []string{"entitled", "topology", "apply"}
 			}
 			process, _, _ := process(environment(s), line[1:]...)
-			k, err := newSession(process).parser()
+			k, err := parser(command.NewSession(process))
 			if err != nil {
 				t.Fatal(err)
 			}

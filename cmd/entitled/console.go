@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/tell"
@@ -17,8 +18,8 @@ type consoleCmd struct {
 	Settings consoled.Settings   `embed:""`
 	Coverage string              `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it: the interval of the coverage check."`
 	Marks    wiring.MarkSettings `embed:""`
-	modeFlag
-	natsFlags
+	command.ModeFlag
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -39,8 +40,8 @@ On another address than loopback it needs a password, and a proxy with TLS in fr
 }
 
 // Run serves until ctx ends.
-func (c consoleCmd) Run(ctx context.Context, s *session) error {
-	mode, err := c.mode(s)
+func (c consoleCmd) Run(ctx context.Context, s *command.Session) error {
+	mode, err := c.ReadMode(s)
 	if err != nil {
 		return err
 	}
@@ -51,18 +52,18 @@ func (c consoleCmd) Run(ctx context.Context, s *session) error {
 	if err := check.Err(); err != nil {
 		return err
 	}
-	nc, err := c.connect(s, nil, nats.RetryOnFailedConnect(mode != ""))
+	nc, err := c.Connect(s, nil, nats.RetryOnFailedConnect(mode != ""))
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
 	if p.Mode = mode; mode == "" {
-		p.Mode = found(ctx, nc, entitlement.Mode(""))
+		p.Mode = command.Found(ctx, nc, entitlement.Mode(""))
 	}
 	ln, err := daemon.Listen("CONSOLE_ADDR", checked.Addr)
 	if err != nil {
 		return err
 	}
-	s.out.Titled("entitled console", "http://"+tell.LocalAddr(ln.Addr())+", "+string(p.Mode)+" mode")
+	s.Out.Titled("entitled console", "http://"+tell.LocalAddr(ln.Addr())+", "+string(p.Mode)+" mode")
 	return checked.Run(ctx, wiring.Host{NATS: nc, Log: s.Log}, p, ln)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/daemon"
 	"entitled/internal/dev"
 	"entitled/internal/topology"
@@ -64,7 +65,7 @@ With your own test account, in two terminals:
 const simulatedRate = "200"
 
 // config is what the settings mean.
-func (d devCmd) config(s *session) (dev.Config, error) {
+func (d devCmd) config(s *command.Session) (dev.Config, error) {
 	c := daemon.Checker{Program: s.Name + " dev"}
 	simulated := d.Key == "" && d.Secrets == ""
 	key, secrets, settings := d.Key, []string(nil), d.Syncer
@@ -94,7 +95,7 @@ func (d devCmd) config(s *session) (dev.Config, error) {
 		Console:     consoled.Settings{Addr: cmp.Or(d.Console, dev.ConsoleAddr), Password: d.ConsolePassword}.Check(&c),
 		ConsoleAddr: d.Console, Shop: d.Shop,
 		JSON: d.JSON, Verbose: d.Verbose,
-		Out: s.out, Err: s.err, Self: s.Self,
+		Out: s.Out, Err: s.Err, Self: s.Self,
 	}
 	for _, a := range []struct{ setting, addr string }{{"LISTEN_ADDR", d.Listen}, {"GATEWAY_ADDR", d.Gateway}, {"ADMIN_ADDR", d.Admin},
 		{"NATS_ADDR", d.NATS}, {"SIM_ADDR", d.Sim}, {"SHOP_ADDR", d.Shop}} {
@@ -108,11 +109,11 @@ func (d devCmd) config(s *session) (dev.Config, error) {
 }
 
 // Run does it all until ctx ends or the time is over.
-func (d devCmd) Run(ctx context.Context, s *session) error {
-	if err := notNegative("--for", d.For); err != nil {
+func (d devCmd) Run(ctx context.Context, s *command.Session) error {
+	if err := command.NotNegative("--for", d.For); err != nil {
 		return err
 	}
-	if err := notNegative("--pace", d.Pace); err != nil {
+	if err := command.NotNegative("--pace", d.Pace); err != nil {
 		return err
 	}
 	cfg, err := d.config(s)
@@ -121,7 +122,7 @@ func (d devCmd) Run(ctx context.Context, s *session) error {
 	}
 	err = dev.Run(ctx, cfg)
 	if errors.Is(err, dev.ErrWrong) {
-		err = errSilent // the summary has said it
+		err = command.ErrSilent // the summary has said it
 	}
 	return err
 }

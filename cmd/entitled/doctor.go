@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/doctor"
@@ -31,7 +32,7 @@ type doctorCmd struct {
 	Replaced syncerd.Replaced        `embed:""`
 	Marks    wiring.MarkSettings     `embed:"" group:"daemons"`
 	Topology wiring.TopologySettings `embed:"" group:"daemons"`
-	natsFlags
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -49,9 +50,9 @@ with 1 if a line fails or could not be seen; warnings exit with 0.
 const doctorWithin = 2 * time.Minute
 
 // Run examines and prints.
-func (d doctorCmd) Run(ctx context.Context, s *session) error {
+func (d doctorCmd) Run(ctx context.Context, s *command.Session) error {
 	if d.Mode != "" {
-		if _, err := parseMode(d.Mode); err != nil {
+		if _, err := command.ParseMode(d.Mode); err != nil {
 			return err
 		}
 	}
@@ -66,20 +67,20 @@ func (d doctorCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if d.JSON {
-		if err := printIndented(s, report); err != nil {
+		if err := s.EncodeIndented(report); err != nil {
 			return err
 		}
 	} else {
-		tell.Report(s.out, report)
+		tell.Report(s.Out, report)
 	}
 	if report.State == doctor.Fail || report.State == doctor.Unseen {
-		return errSilent
+		return command.ErrSilent
 	}
 	return nil
 }
 
 // check turns the settings into values; the connection and the modes come later.
-func (d doctorCmd) check(s *session) (doctor.Config, error) {
+func (d doctorCmd) check(s *command.Session) (doctor.Config, error) {
 	check := daemon.Checker{Program: s.Name}
 	cfg := doctor.Config{
 		Topology:      d.Topology.Check(&check),
@@ -87,7 +88,7 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 		Marks:         d.Marks.Check(&check),
 		CoverageEvery: check.Duration("COVERAGE_EVERY", d.Coverage, daemon.Between(time.Second, 24*time.Hour)),
 		Version:       daemon.Version(),
-		Now:           s.now,
+		Now:           s.Now,
 	}
 	d.Replaced.Check(&check)
 	check.URL("STRIPE_API_BASE", d.Base, "https", "http")
@@ -108,8 +109,8 @@ func (d doctorCmd) check(s *session) (doctor.Config, error) {
 }
 
 // examine connects and looks. No connection is a report too.
-func (d doctorCmd) examine(ctx context.Context, s *session, cfg doctor.Config) (doctor.Report, error) {
-	nc, err := d.connect(s, nil)
+func (d doctorCmd) examine(ctx context.Context, s *command.Session, cfg doctor.Config) (doctor.Report, error) {
+	nc, err := d.Connect(s, nil)
 	if err != nil {
 		var settings *daemon.SettingsError
 		if errors.As(err, &settings) {

@@ -7,19 +7,20 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/audit"
 	"entitled/internal/follow"
 	"entitled/internal/tell"
 )
 
 type eventsCmd struct {
-	sliceFlags
+	command.SliceFlags
 	Follow  bool `short:"f" help:"Continue with new events, until interrupted."`
 	Verify  bool `help:"Check that every stored body is the one that arrived; exit with 1 if one is not, or if a digest is missing."`
 	Repeats bool `help:"Show repeats too: events that Stripe sent again after they had been stored."`
 	JSON    bool `name:"json" help:"One JSON object a line, with the body's exact bytes in base64."`
-	modeFlag
-	natsFlags
+	command.ModeFlag
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -43,50 +44,50 @@ the %d events before it.`, audit.Remembered)
 const untilSlack = 2 * time.Second
 
 // Run lists the events.
-func (e eventsCmd) Run(ctx context.Context, s *session) error {
-	slice, name, err := e.slice(s)
+func (e eventsCmd) Run(ctx context.Context, s *command.Session) error {
+	slice, name, err := e.Slice(s)
 	if err != nil {
 		return err
 	}
 	var more []nats.Option
 	if e.Follow {
-		more = absences(s)
+		more = command.Absences(s)
 	}
-	p, err := e.reach(ctx, s, e.modeFlag, more...)
+	p, err := e.Reach(ctx, s, e.ModeFlag, more...)
 	if err != nil {
 		return err
 	}
-	defer p.nc.Close()
-	slice.Mode = p.mode
+	defer p.NC.Close()
+	slice.Mode = p.Mode
 	if e.Customer != "" {
-		customers, err := p.customers(ctx, s, name)
+		customers, err := p.Customers(ctx, s, name)
 		if err != nil {
 			return err
 		}
-		narrow(&slice, name, customers...)
+		command.Narrow(&slice, name, customers...)
 	}
-	log, err := openLog(ctx, p.js)
+	log, err := command.OpenLog(ctx, p.JS)
 	if err != nil {
 		return err
 	}
 	list := &tell.Events{
-		Out: s.out, Err: s.err, JSON: e.JSON, Verify: e.Verify, Repeats: e.Repeats, Follow: e.Follow,
+		Out: s.Out, Err: s.Err, JSON: e.JSON, Verify: e.Verify, Repeats: e.Repeats, Follow: e.Follow,
 		NameWidth: follow.NameWidth,
 	}
 	options := audit.EventsOptions{Bodies: e.JSON || e.Verify, Follow: e.Follow, Foreign: list.Foreign}
 	if e.Follow && !slice.Until.IsZero() {
 		// Nothing may come that is stored later, and shows that it is over.
-		options.FollowUntil = time.Now().Add(max(0, slice.Until.Sub(s.now())) + untilSlack)
+		options.FollowUntil = time.Now().Add(max(0, slice.Until.Sub(s.Now())) + untilSlack)
 	}
 	err = log.Events(ctx, slice, options, list.Print)
 	switch {
 	case ctx.Err() != nil && e.Follow:
 		err = nil // how following ends
 	case err != nil:
-		return explainLog(err)
+		return command.ExplainLog(err)
 	}
 	if err := list.End(slice); err != nil || !list.Empty() || e.Follow {
 		return err
 	}
-	return whyNone(ctx, list.Summary(), log, slice)
+	return command.WhyNone(ctx, list.Summary(), log, slice)
 }

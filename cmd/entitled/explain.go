@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
@@ -25,7 +26,7 @@ import (
 )
 
 type explainCmd struct {
-	customerFlags
+	command.CustomerFlags
 	At       string `narrows:"" placeholder:"TIME" help:"Show the answer that an app got at this time, and what was under way: ${times}."`
 	Since    string `narrows:"" placeholder:"TIME" help:"Leave out earlier events and syncs. Times as for --at."`
 	Plans    string `narrows:"" placeholder:"FILE" help:"Show instead what this plans document would change for the customer. Nothing is applied."`
@@ -63,22 +64,22 @@ failure.`
 }
 
 // Run prints the story.
-func (e explainCmd) Run(ctx context.Context, s *session) error {
-	name, err := s.name("", e.Customer, e.Account)
+func (e explainCmd) Run(ctx context.Context, s *command.Session) error {
+	name, err := s.ReadName("", e.Customer, e.Account)
 	if err != nil {
 		return err
 	}
 	if e.Plans != "" {
 		return e.planned(ctx, s, name)
 	}
-	mode, err := e.mode(s)
+	mode, err := e.ReadMode(s)
 	if err != nil {
 		return err
 	}
-	now := s.now()
+	now := s.Now()
 	at, err := tell.PastArg("--at", e.At, now)
 	since, serr := tell.PastArg("--since", e.Since, now)
-	if err := usageErrors(err, serr, e.excluded()); err != nil {
+	if err := command.UsageErrors(err, serr, e.excluded()); err != nil {
 		return err
 	}
 	check := daemon.Checker{Program: s.Name}
@@ -89,30 +90,30 @@ func (e explainCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if e.Compare && stripe.Mode != mode {
-		return misuse(fmt.Errorf("STRIPE_API_KEY is of mode %s, "+
+		return command.Misuse(fmt.Errorf("STRIPE_API_KEY is of mode %s, "+
 			"asked is %s", stripe.Mode, mode), "--mode and the key must agree for --check")
 	}
-	p, name, err := e.open(ctx, s)
+	p, name, err := e.Open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer p.nc.Close()
-	customers, err := p.customers(ctx, s, name)
+	defer p.NC.Close()
+	customers, err := p.Customers(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	log, err := openLog(ctx, p.js)
+	log, err := command.OpenLog(ctx, p.JS)
 	if err != nil {
 		return err
 	}
 	t := telling{log: log, marks: marks, since: since, at: at, coverage: coverage, stripe: stripe}
-	t.documents, _ = p.documents(ctx)
+	t.documents, _ = p.Documents(ctx)
 	var failed error
 	for i, c := range customers {
 		if i > 0 && !e.JSON {
-			fmt.Fprintln(s.out)
+			fmt.Fprintln(s.Out)
 		}
-		if err := e.tell(ctx, s, p, c, t); err != nil && !errors.Is(err, errSilent) {
+		if err := e.tell(ctx, s, p, c, t); err != nil && !errors.Is(err, command.ErrSilent) {
 			return err
 		} else if err != nil {
 			failed = err
@@ -132,13 +133,14 @@ type telling struct {
 }
 
 // tell prints the story of one customer.
-func (e explainCmd) tell(ctx context.Context, s *session, p *pipeline, c stripeevent.Customer, t telling) error {
-	story, err := t.log.Story(ctx, c, t.marks, s.now())
+func (e explainCmd) tell(ctx context.Context, s *command.Session, p *command.Pipeline,
+	c stripeevent.Customer, t telling) error {
+	story, err := t.log.Story(ctx, c, t.marks, s.Now())
 	if err != nil {
-		return explainLog(err)
+		return command.ExplainLog(err)
 	}
 	if e.Compare {
-		if err := compare(ctx, p.nc, story, t.stripe); err != nil {
+		if err := compare(ctx, p.NC, story, t.stripe); err != nil {
 			return err
 		}
 	}
@@ -148,25 +150,25 @@ func (e explainCmd) tell(ctx context.Context, s *session, p *pipeline, c stripee
 	case e.At != "":
 		return e.printAt(s, c, story.ViewAt(t.at), story.StandingAt(t.at))
 	case story.Waits():
-		story.Now.Running = t.log.Running(ctx, p.mode)
+		story.Now.Running = t.log.Running(ctx, p.Mode)
 	}
 	return e.print(s, story, t)
 }
 
 // planned shows what a document would change for the customer.
-func (e explainCmd) planned(ctx context.Context, s *session, name named.Name) error {
+func (e explainCmd) planned(ctx context.Context, s *command.Session, name named.Name) error {
 	if e.At != "" || e.Since != "" || e.Compare {
-		return misuse(errors.New("--plans excludes --at, --since and --check"), "leave out the others")
+		return command.Misuse(errors.New("--plans excludes --at, --since and --check"), "leave out the others")
 	}
 	doc, err := readPlans(s, e.Plans)
 	if err != nil {
 		return err
 	}
-	v, err := plansFlags{e.modeFlag, e.natsFlags}.open(ctx, s)
+	v, err := plansFlags{e.ModeFlag, e.NATSFlags}.open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer v.nc.Close()
+	defer v.NC.Close()
 	return v.show(ctx, s, doc, e.Plans, &name, e.JSON)
 }
 
@@ -181,11 +183,11 @@ func (e explainCmd) excluded() error {
 		errs = append(errs, tell.WithHint(errors.New("--at and --since exclude each other"), "--at shows one "+
 			"instant, --since the story from then on: choose one"))
 	}
-	return usageErrors(errs...)
+	return command.UsageErrors(errs...)
 }
 
 // settings are those of --check; without it, none are looked at.
-func (f checkFlags) settings(s *session, check *daemon.Checker) syncerd.Syncer {
+func (f checkFlags) settings(s *command.Session, check *daemon.Checker) syncerd.Syncer {
 	if !f.Compare {
 		return syncerd.Syncer{}
 	}
@@ -250,25 +252,26 @@ func inForce(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode)
 	return store.DocumentInForce(ctx, kv, mode)
 }
 
-func (e explainCmd) print(s *session, story *audit.Story, t telling) error {
+func (e explainCmd) print(s *command.Session, story *audit.Story, t telling) error {
 	lost := story.Uncovered()
 	if e.JSON {
-		if err := s.encode(stories.NewLine(story, t.since)); err != nil {
+		if err := s.Encode(stories.NewLine(story, t.since)); err != nil {
 			return err
 		}
 	} else {
-		stories.Print(s.out, story, t.since, t.coverage, t.documents)
+		stories.Print(s.Out, story, t.since, t.coverage, t.documents)
 	}
 	if len(lost) > 0 || story.Gone() != nil || story.Now.Unreadable != "" || stories.Differs(story.Now) {
-		return errSilent
+		return command.ErrSilent
 	}
 	return nil
 }
 
-func (e explainCmd) printAt(s *session, c stripeevent.Customer, view audit.View, standing audit.Standing) error {
+func (e explainCmd) printAt(s *command.Session, c stripeevent.Customer, view audit.View,
+	standing audit.Standing) error {
 	if e.JSON {
-		return s.encode(stories.NewViewLine(c, view, standing))
+		return s.Encode(stories.NewViewLine(c, view, standing))
 	}
-	stories.PrintAt(s.out, c, view, standing)
+	stories.PrintAt(s.Out, c, view, standing)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/forget"
 	"entitled/internal/stripeevent"
 	"entitled/internal/tell"
@@ -15,7 +16,7 @@ import (
 )
 
 type forgetCmd struct {
-	customerFlags
+	command.CustomerFlags
 	Yes  bool `short:"y" help:"Do not ask."`
 	JSON bool `name:"json" help:"Print the erased amounts as JSON."`
 }
@@ -40,20 +41,20 @@ customer that was deleted in Stripe has no id any more: name it cus_….`
 }
 
 // Run erases, after asking.
-func (f forgetCmd) Run(ctx context.Context, s *session) error {
-	p, name, err := f.open(ctx, s)
+func (f forgetCmd) Run(ctx context.Context, s *command.Session) error {
+	p, name, err := f.Open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer p.nc.Close()
-	c, err := p.customer(ctx, s, name)
+	defer p.NC.Close()
+	c, err := p.Customer(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	js := p.js
+	js := p.JS
 	has, err := forget.Count(ctx, js, c)
 	if err != nil {
-		return explainLog(err)
+		return command.ExplainLog(err)
 	}
 	if has.Zero() {
 		return tell.WithHint(fmt.Errorf("nothing is kept of %s in "+
@@ -74,13 +75,13 @@ func (f forgetCmd) Run(ctx context.Context, s *session) error {
 }
 
 // confirm asks on a terminal, and refuses without one.
-func (f forgetCmd) confirm(ctx context.Context, s *session, c stripeevent.Customer, has forget.Amounts) error {
+func (f forgetCmd) confirm(ctx context.Context, s *command.Session, c stripeevent.Customer, has forget.Amounts) error {
 	what := fmt.Sprintf("%s in %s mode: %s", term.Printable(c.String()), c.Mode, tell.Amounts(has))
-	if !s.err.Screen || !term.IsTerminal(os.Stdin) {
-		return misuse(fmt.Errorf("nothing was erased: confirm with --yes: %s", what), "give --yes, or run it on "+
+	if !s.Err.Screen || !term.IsTerminal(os.Stdin) {
+		return command.Misuse(fmt.Errorf("nothing was erased: confirm with --yes: %s", what), "give --yes, or run it on "+
 			"a terminal")
 	}
-	answer, err := s.ask(ctx, fmt.Sprintf("Erase all that is kept of %s?\nThis cannot be undone. Type the customer's "+
+	answer, err := s.Ask(ctx, fmt.Sprintf("Erase all that is kept of %s?\nThis cannot be undone. Type the customer's "+
 		"id: ", what), "nothing was erased")
 	if err != nil {
 		return err
@@ -92,16 +93,16 @@ func (f forgetCmd) confirm(ctx context.Context, s *session, c stripeevent.Custom
 }
 
 func (f forgetCmd) report(
-	ctx context.Context, s *session, js jetstream.JetStream, c stripeevent.Customer, erased forget.Amounts,
+	ctx context.Context, s *command.Session, js jetstream.JetStream, c stripeevent.Customer, erased forget.Amounts,
 ) error {
 	left, err := forget.Count(ctx, js, c)
 	if err != nil {
-		return explainLog(err)
+		return command.ExplainLog(err)
 	}
 	if f.JSON {
-		err = s.encode(tell.NewForgottenLine(c, s.now(), erased, left))
+		err = s.Encode(tell.NewForgottenLine(c, s.Now(), erased, left))
 	} else {
-		tell.Forgotten(s.out, c, erased)
+		tell.Forgotten(s.Out, c, erased)
 	}
 	if err != nil || left.Zero() {
 		return err

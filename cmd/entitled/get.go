@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
-	"entitled/internal/applied"
 	"entitled/internal/named"
-	"entitled/internal/plans"
 	"entitled/internal/tell"
 	"entitled/internal/term"
 )
 
 type getCmd struct {
-	customerFlags
+	command.CustomerFlags
 	Feature string `narrows:"" placeholder:"KEY" help:"Say whether the customer may use this feature (its lookup key), and exit with 0 only if it may, also with --json."`
 	Limit   string `narrows:"" placeholder:"NAME" help:"Show this limit and what it is made of, and exit with 0 only if it is above 0, also with --json."`
 	JSON    bool   `name:"json" help:"Print the snapshot as it is stored; for your own id, the answer of all its customers and their snapshots."`
@@ -39,35 +38,35 @@ Otherwise an unknown customer, an entry that cannot be read and a NATS that does
 }
 
 // Run shows the snapshot.
-func (g getCmd) Run(ctx context.Context, s *session) error {
+func (g getCmd) Run(ctx context.Context, s *command.Session) error {
 	if g.Feature != "" && g.Limit != "" {
-		return misuse(errors.New("--feature and --limit exclude each other"), "ask for one of the two")
+		return command.Misuse(errors.New("--feature and --limit exclude each other"), "ask for one of the two")
 	}
-	p, name, err := g.open(ctx, s)
+	p, name, err := g.Open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer p.nc.Close()
-	entries, err := p.find(ctx, s, name)
+	defer p.NC.Close()
+	entries, err := p.Find(ctx, s, name)
 	if err != nil {
 		return err
 	}
 	if g.JSON && name.ID == "" && len(entries) == 1 {
 		// As it is stored, whether or not this version understands it.
-		if _, err := fmt.Fprintf(s.out, "%s\n", entries[0].Data); err != nil || g.Feature == "" && g.Limit == "" {
+		if _, err := fmt.Fprintf(s.Out, "%s\n", entries[0].Data); err != nil || g.Feature == "" && g.Limit == "" {
 			return err
 		}
 	}
 	var c entitlement.Customers
 	var revisions []uint64
 	for _, e := range entries {
-		snapshot, err := decoded(e)
+		snapshot, err := command.Decoded(e)
 		if err != nil {
 			return err
 		}
 		c.Snapshots, revisions = append(c.Snapshots, &snapshot), append(revisions, e.Revision)
 	}
-	documents, byDefault := p.documents(ctx)
+	documents, byDefault := p.Documents(ctx)
 	if c.Default = byDefault; g.JSON && name.ID != "" {
 		if err := g.printID(s, name.ID, c); err != nil {
 			return err
@@ -79,21 +78,22 @@ func (g getCmd) Run(ctx context.Context, s *session) error {
 	case g.JSON && len(entries) > 0:
 		return nil
 	case len(entries) == 1:
-		tell.Snapshot(s.out, c.Snapshots[0], revisions[0], s.now())
+		tell.Snapshot(s.Out, c.Snapshots[0], revisions[0], s.Now())
 		return nil
 	case name.ID != "" && !g.JSON && (len(entries) > 0 || c.Default != nil):
-		tell.Customers(s.out, name.ID, c, revisions, documents, s.now())
+		tell.Customers(s.Out, name.ID, c, revisions, documents, s.Now())
 	}
 	if len(entries) == 0 {
-		return nobody(name, p.mode)
+		return command.Nobody(name, p.Mode)
 	}
 	return nil
 }
 
 // answer says yes or no, on standard output unless that is for JSON. The default answers for an unknown
 // customer; if it says nothing about the question, the error says that the customer is unknown.
-func (g getCmd) answer(s *session, p *pipeline, n named.Name, c entitlement.Customers, documents tell.Documents) error {
-	now := s.now()
+func (g getCmd) answer(s *command.Session, p *command.Pipeline, n named.Name, c entitlement.Customers,
+	documents tell.Documents) error {
+	now := s.Now()
 	yes, text := false, ""
 	if g.Feature != "" {
 		yes, text = tell.Why(c, g.Feature, now)
@@ -102,62 +102,26 @@ func (g getCmd) answer(s *session, p *pipeline, n named.Name, c entitlement.Cust
 		limit, known, why := tell.WhyLimit(c, documents, g.Limit, now)
 		yes, text = limit > 0, fmt.Sprintf("%s %s %s", g.Limit, limit, why)
 		if len(c.Snapshots) == 0 && !known {
-			return nobody(n, p.mode)
+			return command.Nobody(n, p.Mode)
 		}
 	}
 	if len(c.Snapshots) == 0 && !yes && g.Feature != "" {
-		return nobody(n, p.mode)
+		return command.Nobody(n, p.Mode)
 	}
-	word := s.out.Paint(term.Denies, "no")
+	word := s.Out.Paint(term.Denies, "no")
 	if yes {
-		word = s.out.Paint(term.Grants, "yes")
+		word = s.Out.Paint(term.Grants, "yes")
 	}
 	if !g.JSON {
-		fmt.Fprintf(s.out, "%s %s\n", word, term.Printable(text))
+		fmt.Fprintf(s.Out, "%s %s\n", word, term.Printable(text))
 	}
 	if !yes {
-		return errSilent
+		return command.ErrSilent
 	}
 	return nil
 }
 
 // printID prints what the customers with an id have together.
-func (g getCmd) printID(s *session, id string, c entitlement.Customers) error {
-	return s.encode(tell.NewIDLine(id, c, s.now()))
-}
-
-// nobody returns the error for a name without a customer.
-func nobody(n named.Name, m entitlement.Mode) error {
-	if n.ID != "" {
-		return tell.NobodyHas(n.ID, m)
-	}
-	c := n.Customer
-	c.Mode = m
-	return tell.WithHint(fmt.Errorf("no snapshot of %s in %s", c, entitlement.Bucket(m)), fmt.Sprintf("read it from "+
-		"Stripe with %s, or %s", tell.Command(m, "entitled sync "+named.Argument(c)), tell.Elsewhere(c)))
-}
-
-// decoded returns the snapshot of an entry.
-func decoded(e named.Entry) (entitlement.Snapshot, error) {
-	s, err := e.Snapshot()
-	if err != nil {
-		err = tell.WithHint(err, "upgrade this tool, or look at the entry with --json")
-	}
-	return s, err
-}
-
-// documents returns the plans documents that can be read, and the default of the one in force. Without
-// the bucket or the permission to read it there are none.
-func (p *pipeline) documents(ctx context.Context) (tell.Documents, *entitlement.Grant) {
-	asking, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	b, err := applied.Open(asking, p.js, p.mode)
-	if err != nil {
-		return func(number uint64) (*plans.Document, bool) { return nil, number == 0 }, nil
-	}
-	inForce, err := b.InForce(asking)
-	if err != nil {
-		return b.Documents(ctx), nil
-	}
-	return b.Documents(ctx), inForce.Default()
+func (g getCmd) printID(s *command.Session, id string, c entitlement.Customers) error {
+	return s.Encode(tell.NewIDLine(id, c, s.Now()))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/audit"
 	"entitled/internal/named"
 	"entitled/internal/stripeevent"
@@ -18,8 +19,8 @@ type parkedCmd struct {
 	RedriveAll bool     `help:"Try all parked customers again; with --all also those that are retried anyway."`
 	All        bool     `help:"Show also those whose syncs fail and are still tried again."`
 	JSON       bool     `name:"json" help:"One JSON object a line."`
-	modeFlag
-	natsFlags
+	command.ModeFlag
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -36,34 +37,34 @@ in the lane for bulk work. A success unparks it.
 }
 
 // Run lists, and redrives.
-func (p parkedCmd) Run(ctx context.Context, s *session) error {
+func (p parkedCmd) Run(ctx context.Context, s *command.Session) error {
 	if p.RedriveAll && len(p.Redrive) > 0 {
-		return misuse(errors.New("--redrive and --redrive-all exclude each other"), "choose one")
+		return command.Misuse(errors.New("--redrive and --redrive-all exclude each other"), "choose one")
 	}
 	var names []named.Name
 	for _, arg := range p.Redrive {
-		name, err := s.name(" --redrive", arg, "")
+		name, err := s.ReadName(" --redrive", arg, "")
 		if err != nil {
 			return err
 		}
 		names = append(names, name)
 	}
-	at, err := p.reach(ctx, s, p.modeFlag)
+	at, err := p.Reach(ctx, s, p.ModeFlag)
 	if err != nil {
 		return err
 	}
-	defer at.nc.Close()
-	mode := at.mode
-	log, err := openLog(ctx, at.js)
+	defer at.NC.Close()
+	mode := at.Mode
+	log, err := command.OpenLog(ctx, at.JS)
 	if err != nil {
 		return err
 	}
 	list, err := log.Parked(ctx, mode, p.All || len(names) > 0)
 	if err != nil {
-		return explainLog(err)
+		return command.ExplainLog(err)
 	}
 	if len(names) > 0 {
-		if list, err = at.chosen(ctx, s, list, names); err != nil {
+		if list, err = chosen(ctx, s, at, list, names); err != nil {
 			return err
 		}
 	}
@@ -82,27 +83,27 @@ func (p parkedCmd) Run(ctx context.Context, s *session) error {
 	}
 	if p.JSON {
 		for _, f := range list {
-			if err := s.encode(tell.NewFailingLine(f, redriven)); err != nil {
+			if err := s.Encode(tell.NewFailingLine(f, redriven)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	tell.Failing(s.out, mode, list, p.All, s.now())
+	tell.Failing(s.Out, mode, list, p.All, s.Now())
 	if redriven && len(list) > 0 {
-		fmt.Fprintf(s.out, "%s will be tried again: %s lists those that stay "+
+		fmt.Fprintf(s.Out, "%s will be tried again: %s lists those that stay "+
 			"parked\n", tell.Count(len(list), "customer"), tell.Command(mode, s.Self+" parked"))
 	}
 	return nil
 }
 
 // chosen returns those of the list that are named. Each name must have at least one.
-func (p *pipeline) chosen(ctx context.Context, s *session, list []audit.Failing,
+func chosen(ctx context.Context, s *command.Session, p *command.Pipeline, list []audit.Failing,
 	names []named.Name) ([]audit.Failing, error) {
 	var out []audit.Failing
 	var errs []error
 	for _, n := range names {
-		customers, err := p.customers(ctx, s, n)
+		customers, err := p.Customers(ctx, s, n)
 		if err != nil {
 			return nil, err
 		}
@@ -116,12 +117,12 @@ func (p *pipeline) chosen(ctx context.Context, s *session, list []audit.Failing,
 			}
 		}
 		if none {
-			errs = append(errs, fmt.Errorf("%s is not parked in %s mode", term.Printable(n.String()), p.mode))
+			errs = append(errs, fmt.Errorf("%s is not parked in %s mode", term.Printable(n.String()), p.Mode))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, tell.WithHint(err, fmt.Sprintf("no customer was redriven; %s lists the parked ones, "+
-			"`entitled sync` reads any customer now", tell.Command(p.mode, "entitled parked")))
+			"`entitled sync` reads any customer now", tell.Command(p.Mode, "entitled parked")))
 	}
 	return out, nil
 }

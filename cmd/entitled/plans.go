@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/plans"
 	"entitled/internal/tell"
 	"entitled/internal/term"
@@ -48,7 +49,7 @@ func (plansCheckCmd) Help() string {
 const readAtMost = 1 << 20
 
 // Run prints what is wrong with the document, or what it holds.
-func (c plansCheckCmd) Run(s *session) error {
+func (c plansCheckCmd) Run(s *command.Session) error {
 	text, err := readDocument(c.File)
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func (c plansCheckCmd) Run(s *session) error {
 		return c.printJSON(s, doc, invalid, warnings)
 	}
 	for _, w := range warnings {
-		c.show(s, w, s.err.Paint(term.Ending, "warning: "))
+		c.show(s, w, s.Err.Paint(term.Ending, "warning: "))
 	}
 	if invalid != nil {
 		for _, m := range invalid.Mistakes {
@@ -70,30 +71,30 @@ func (c plansCheckCmd) Run(s *session) error {
 		}
 		return c.failure(invalid)
 	}
-	fmt.Fprintf(s.out, "%s: %s\n", c.File, contents(doc))
+	fmt.Fprintf(s.Out, "%s: %s\n", c.File, contents(doc))
 	return nil
 }
 
 // show prints a remark as compilers do, so that an editor finds the place.
-func (c plansCheckCmd) show(s *session, r plans.Remark, kind string) {
-	fmt.Fprintf(s.err, "%s:%d:%d: %s%s\n", c.File, r.Line, r.Column, kind, term.Printable(r.Message()))
+func (c plansCheckCmd) show(s *command.Session, r plans.Remark, kind string) {
+	fmt.Fprintf(s.Err, "%s:%d:%d: %s%s\n", c.File, r.Line, r.Column, kind, term.Printable(r.Message()))
 }
 
 func readDocument(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, misuse(err, "name the file of the document")
+		return nil, command.Misuse(err, "name the file of the document")
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, readAtMost))
 	if err != nil {
-		return nil, misuse(err, "name the file of the document")
+		return nil, command.Misuse(err, "name the file of the document")
 	}
 	return text, nil
 }
 
 func (c plansCheckCmd) failure(e *plans.InvalidError) error {
-	return misuse(fmt.Errorf("%s in %s", tell.Count(len(e.Mistakes), "mistake"), c.File),
+	return command.Misuse(fmt.Errorf("%s in %s", tell.Count(len(e.Mistakes), "mistake"), c.File),
 		"examples/plans.yaml in the repository shows every key; `entitled plans schema` is for editors")
 }
 
@@ -106,7 +107,8 @@ func contents(d *plans.Document) string {
 	return text + ", no mistakes"
 }
 
-func (c plansCheckCmd) printJSON(s *session, d *plans.Document, e *plans.InvalidError, warnings []plans.Remark) error {
+func (c plansCheckCmd) printJSON(s *command.Session, d *plans.Document, e *plans.InvalidError,
+	warnings []plans.Remark) error {
 	out := struct {
 		File     string          `json:"file"`
 		Mistakes []plans.Remark  `json:"mistakes"`
@@ -118,7 +120,7 @@ func (c plansCheckCmd) printJSON(s *session, d *plans.Document, e *plans.Invalid
 	} else {
 		out.Document = d.Encode()
 	}
-	if err := printIndented(s, out); err != nil || e == nil {
+	if err := s.EncodeIndented(out); err != nil || e == nil {
 		return err
 	}
 	return c.failure(e)
@@ -127,7 +129,7 @@ func (c plansCheckCmd) printJSON(s *session, d *plans.Document, e *plans.Invalid
 type plansSchemaCmd struct{}
 
 // Run prints the schema.
-func (plansSchemaCmd) Run(s *session) error {
-	_, err := s.out.Write(plans.Schema())
+func (plansSchemaCmd) Run(s *command.Session) error {
+	_, err := s.Out.Write(plans.Schema())
 	return err
 }

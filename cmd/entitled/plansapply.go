@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/applied"
 	"entitled/internal/plans"
 	"entitled/internal/tell"
@@ -43,7 +44,7 @@ Exits with 2 for mistakes in the document or the command line.`
 }
 
 // Run applies the document.
-func (c plansApplyCmd) Run(ctx context.Context, s *session) error {
+func (c plansApplyCmd) Run(ctx context.Context, s *command.Session) error {
 	doc, err := readPlans(s, c.File)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (c plansApplyCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	defer v.nc.Close()
+	defer v.NC.Close()
 	return c.apply(ctx, s, v, doc, c.File)
 }
 
@@ -72,7 +73,7 @@ func (plansRevertCmd) Help() string {
 }
 
 // Run applies the earlier document.
-func (c plansRevertCmd) Run(ctx context.Context, s *session) error {
+func (c plansRevertCmd) Run(ctx context.Context, s *command.Session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (c plansRevertCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	defer v.nc.Close()
+	defer v.NC.Close()
 	version, err := v.version(ctx, c.Number)
 	if err != nil {
 		return err
@@ -92,10 +93,10 @@ func (c plansRevertCmd) Run(ctx context.Context, s *session) error {
 func (f applyFlags) check() error {
 	for flag, text := range map[string]string{"--why": f.Why, "--by": f.By} {
 		if strings.ContainsFunc(text, unicode.IsControl) {
-			return misuse(fmt.Errorf("%s has more than one line", flag), "give one line of text")
+			return command.Misuse(fmt.Errorf("%s has more than one line", flag), "give one line of text")
 		}
 		if len(text) > headerAtMost {
-			return misuse(fmt.Errorf("%s has %d bytes", flag, len(text)), fmt.Sprintf("give at most %d", headerAtMost))
+			return command.Misuse(fmt.Errorf("%s has %d bytes", flag, len(text)), fmt.Sprintf("give at most %d", headerAtMost))
 		}
 	}
 	return nil
@@ -104,7 +105,7 @@ func (f applyFlags) check() error {
 const headerAtMost = 1000
 
 // by is who applies a document.
-func (f applyFlags) by(s *session) string {
+func (f applyFlags) by(s *command.Session) string {
 	if f.By != "" {
 		return f.By
 	}
@@ -130,13 +131,14 @@ type applyRow struct {
 	Diff    *applied.Diff `json:"diff"`
 }
 
-func (f applyFlags) apply(ctx context.Context, s *session, v *plansView, doc *plans.Document, name string) error {
+func (f applyFlags) apply(ctx context.Context, s *command.Session, v *plansView, doc *plans.Document,
+	name string) error {
 	diff, err := v.diff(ctx, s, doc)
 	if err != nil {
 		return err
 	}
 	if !f.JSON {
-		tell.Diff(s.out, name, diff)
+		tell.Diff(s.Out, name, diff)
 	}
 	row := applyRow{Number: v.inForce.Number, Diff: diff}
 	if v.inForce.Number >= diff.Greatest && v.inForce.Document != nil && applied.Same(doc, v.inForce.Document) {
@@ -144,32 +146,32 @@ func (f applyFlags) apply(ctx context.Context, s *session, v *plansView, doc *pl
 	}
 	next := *doc
 	if next.Number, err = v.bucket.Next(ctx, v.inForce, diff.Greatest); err != nil {
-		return needsOps(err)
+		return command.NeedsOps(err)
 	}
 	if !f.Yes {
 		if err := confirmPlans(ctx, s, next.Number, v); err != nil {
 			return err
 		}
 	}
-	put, cancel := context.WithTimeout(ctx, answerWithin)
+	put, cancel := context.WithTimeout(ctx, command.AnswerWithin)
 	defer cancel()
 	switch err := v.bucket.Apply(put, &next, v.inForce, f.by(s), f.Why); {
 	case errors.Is(err, applied.ErrConflict):
 		return tell.WithHint(fmt.Errorf("nothing was applied: %w", err), "run it again: it compares with the document "+
 			"that is in force now")
 	case err != nil:
-		return tell.WithHint(needsOps(err), "run it again: it applies the document unless it is in force already")
+		return tell.WithHint(command.NeedsOps(err), "run it again: it applies the document unless it is in force already")
 	}
 	row.Number, row.Applied = next.Number, true
 	return f.report(ctx, s, v, row)
 }
 
 // confirmPlans asks on a terminal, and refuses without one.
-func confirmPlans(ctx context.Context, s *session, number uint64, v *plansView) error {
-	if !s.err.Screen || !term.IsTerminal(os.Stdin) {
-		return misuse(errors.New("nothing was applied: confirm with --yes"), "give --yes, or run it on a terminal")
+func confirmPlans(ctx context.Context, s *command.Session, number uint64, v *plansView) error {
+	if !s.Err.Screen || !term.IsTerminal(os.Stdin) {
+		return command.Misuse(errors.New("nothing was applied: confirm with --yes"), "give --yes, or run it on a terminal")
 	}
-	answer, err := s.ask(ctx, fmt.Sprintf("Apply it as document %d in %s mode? [y/N] ", number, v.mode),
+	answer, err := s.Ask(ctx, fmt.Sprintf("Apply it as document %d in %s mode? [y/N] ", number, v.Mode),
 		"nothing was applied")
 	if err != nil {
 		return err
@@ -180,17 +182,17 @@ func confirmPlans(ctx context.Context, s *session, number uint64, v *plansView) 
 	return nil
 }
 
-func (f applyFlags) report(ctx context.Context, s *session, v *plansView, row applyRow) error {
-	text := fmt.Sprintf("document %d is in force in %s mode", row.Number, v.mode)
+func (f applyFlags) report(ctx context.Context, s *command.Session, v *plansView, row applyRow) error {
+	text := fmt.Sprintf("document %d is in force in %s mode", row.Number, v.Mode)
 	if !row.Applied {
 		text = fmt.Sprintf("document %d is in force and says the same: nothing was applied", row.Number)
 	}
 	if f.JSON {
-		if err := printIndented(s, row); err != nil {
+		if err := s.EncodeIndented(row); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprintf(s.out, "%s %s\n", s.out.Paint(term.Grants, "✓"), text)
+		fmt.Fprintf(s.Out, "%s %s\n", s.Out.Paint(term.Grants, "✓"), text)
 	}
 	if !f.Wait {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/applied"
 	"entitled/internal/named"
 	"entitled/internal/plans"
@@ -13,59 +14,60 @@ import (
 
 // plansFlags lead to the documents of a mode.
 type plansFlags struct {
-	modeFlag
-	natsFlags
+	command.ModeFlag
+	command.NATSFlags
 }
 
 // A plansView is the documents of a mode as they are now.
 type plansView struct {
-	*pipeline
+	*command.Pipeline
 	bucket  *applied.Bucket
 	inForce applied.InForce
 }
 
-func (f plansFlags) open(ctx context.Context, s *session) (*plansView, error) {
-	p, err := f.reach(ctx, s, f.modeFlag)
+func (f plansFlags) open(ctx context.Context, s *command.Session) (*plansView, error) {
+	p, err := f.Reach(ctx, s, f.ModeFlag)
 	if err != nil {
 		return nil, err
 	}
-	v := &plansView{pipeline: p}
+	v := &plansView{Pipeline: p}
 	if err := v.read(ctx); err != nil {
-		p.nc.Close()
+		p.NC.Close()
 		return nil, err
 	}
 	return v, nil
 }
 
 func (v *plansView) read(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, command.AnswerWithin)
 	defer cancel()
 	var err error
-	v.bucket, err = applied.Open(ctx, v.js, v.mode)
+	v.bucket, err = applied.Open(ctx, v.JS, v.Mode)
 	if errors.Is(err, applied.ErrNoBucket) {
 		return tell.WithHint(err, "create it with `entitled topology apply`")
 	}
 	if err == nil {
 		v.inForce, err = v.bucket.InForce(ctx)
 	}
-	return needsOps(err)
+	return command.NeedsOps(err)
 }
 
 // diff compares a document with the one in force.
-func (v *plansView) diff(ctx context.Context, s *session, d *plans.Document, keys ...string) (*applied.Diff, error) {
+func (v *plansView) diff(ctx context.Context, s *command.Session, d *plans.Document,
+	keys ...string) (*applied.Diff, error) {
 	var bar *term.Bar
-	diff, err := v.bucket.Compare(ctx, v.inForce, d, s.now(), func(done, of int64) {
+	diff, err := v.bucket.Compare(ctx, v.inForce, d, s.Now(), func(done, of int64) {
 		if bar == nil {
-			bar = term.NewBar(s.err, of, "decide", "customers")
+			bar = term.NewBar(s.Err, of, "decide", "customers")
 		}
 		bar.Set(done)
 	}, keys...)
 	bar.End()
-	return diff, needsOps(err)
+	return diff, command.NeedsOps(err)
 }
 
 // readPlans reads a document from a file and prints its mistakes and warnings.
-func readPlans(s *session, file string) (*plans.Document, error) {
+func readPlans(s *command.Session, file string) (*plans.Document, error) {
 	text, err := readDocument(file)
 	if err != nil {
 		return nil, err
@@ -73,7 +75,7 @@ func readPlans(s *session, file string) (*plans.Document, error) {
 	doc, warnings, err := plans.Parse(text)
 	c := plansCheckCmd{File: file}
 	for _, w := range warnings {
-		c.show(s, w, s.err.Paint(term.Ending, "warning: "))
+		c.show(s, w, s.Err.Paint(term.Ending, "warning: "))
 	}
 	if invalid, ok := errors.AsType[*plans.InvalidError](err); ok {
 		for _, m := range invalid.Mistakes {
@@ -105,10 +107,10 @@ func (plansDiffCmd) Help() string {
 }
 
 // Run prints what the document would change.
-func (c plansDiffCmd) Run(ctx context.Context, s *session) error {
+func (c plansDiffCmd) Run(ctx context.Context, s *command.Session) error {
 	var only *named.Name
 	if c.Customer != "" {
-		name, err := s.name(" --customer", c.Customer, "")
+		name, err := s.ReadName(" --customer", c.Customer, "")
 		if err != nil {
 			return err
 		}
@@ -122,18 +124,18 @@ func (c plansDiffCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	defer v.nc.Close()
+	defer v.NC.Close()
 	return v.show(ctx, s, doc, c.File, only, c.JSON)
 }
 
 // show prints what a document changes, for one customer or for all.
-func (v *plansView) show(ctx context.Context, s *session, doc *plans.Document, file string,
+func (v *plansView) show(ctx context.Context, s *command.Session, doc *plans.Document, file string,
 	customer *named.Name, json bool) error {
 	var only []string
 	if customer != nil {
-		entries, err := v.find(ctx, s, *customer)
+		entries, err := v.Find(ctx, s, *customer)
 		if err == nil && len(entries) == 0 {
-			err = nobody(*customer, v.mode)
+			err = command.Nobody(*customer, v.Mode)
 		}
 		if err != nil {
 			return err
@@ -147,8 +149,8 @@ func (v *plansView) show(ctx context.Context, s *session, doc *plans.Document, f
 		return err
 	}
 	if json {
-		return printIndented(s, diff)
+		return s.EncodeIndented(diff)
 	}
-	tell.Diff(s.out, file, diff)
+	tell.Diff(s.Out, file, diff)
 	return nil
 }

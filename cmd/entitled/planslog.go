@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/applied"
 	"entitled/internal/tell"
 )
@@ -20,24 +21,24 @@ func (plansLogCmd) Help() string {
 }
 
 // Run prints the log.
-func (c plansLogCmd) Run(ctx context.Context, s *session) error {
+func (c plansLogCmd) Run(ctx context.Context, s *command.Session) error {
 	v, err := c.open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer v.nc.Close()
+	defer v.NC.Close()
 	versions, err := v.bucket.Versions(ctx)
 	if err != nil {
-		return needsOps(err)
+		return command.NeedsOps(err)
 	}
 	rows := tell.PlansLog(versions, v.inForce)
 	switch {
 	case c.JSON:
-		return printIndented(s, rows)
+		return s.EncodeIndented(rows)
 	case len(rows) == 0:
-		s.err.Note(fmt.Sprintf("no document was applied in %s mode", v.mode))
+		s.Err.Note(fmt.Sprintf("no document was applied in %s mode", v.Mode))
 	}
-	tell.Log(s.out, rows)
+	tell.Log(s.Out, rows)
 	return nil
 }
 
@@ -56,12 +57,12 @@ func (plansShowCmd) Help() string {
 }
 
 // Run prints the document.
-func (c plansShowCmd) Run(ctx context.Context, s *session) error {
+func (c plansShowCmd) Run(ctx context.Context, s *command.Session) error {
 	v, err := c.open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer v.nc.Close()
+	defer v.NC.Close()
 	version := v.inForce.Version
 	if c.Number != 0 {
 		if version, err = v.version(ctx, c.Number); err != nil {
@@ -70,13 +71,13 @@ func (c plansShowCmd) Run(ctx context.Context, s *session) error {
 	}
 	switch {
 	case c.Number == 0 && !v.inForce.Present():
-		return tell.WithHint(fmt.Errorf("no document is in force in %s mode", v.mode), "apply one with `entitled plans "+
+		return tell.WithHint(fmt.Errorf("no document is in force in %s mode", v.Mode), "apply one with `entitled plans "+
 			"apply FILE`, or bring back an earlier one: `entitled plans log`, `entitled plans revert NUMBER`")
 	case version.Err != nil:
 		return tell.WithHint(fmt.Errorf("the entry in force is no document: %w", version.Err), "apply one with `entitled "+
 			"plans apply FILE`; if a newer version of entitled wrote it, upgrade this tool")
 	case c.JSON:
-		_, err := fmt.Fprintf(s.out, "%s\n", version.Document.Encode())
+		_, err := fmt.Fprintf(s.Out, "%s\n", version.Document.Encode())
 		return err
 	}
 	doc := *version.Document
@@ -85,21 +86,21 @@ func (c plansShowCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("write document %d: %w", version.Number, err)
 	}
-	_, err = s.out.Write(text)
+	_, err = s.Out.Write(text)
 	return err
 }
 
 // version returns a version that can be read.
 func (v *plansView) version(ctx context.Context, number uint64) (applied.Version, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, command.AnswerWithin)
 	defer cancel()
 	version, err := v.bucket.Version(ctx, number)
 	switch {
 	case errors.Is(err, applied.ErrNoVersion):
-		return version, tell.WithHint(fmt.Errorf("there is no document %d in %s mode", number, v.mode),
+		return version, tell.WithHint(fmt.Errorf("there is no document %d in %s mode", number, v.Mode),
 			"`entitled plans log` lists them")
 	case err != nil:
-		return version, needsOps(err)
+		return version, command.NeedsOps(err)
 	case version.Err != nil:
 		return version, tell.WithHint(fmt.Errorf("document %d cannot be read: %w", number, version.Err),
 			"choose another of `entitled plans log`; if a newer version of entitled wrote it, upgrade this tool")

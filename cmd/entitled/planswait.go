@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/applied"
 	"entitled/internal/plans"
@@ -32,7 +33,7 @@ var silentFor = 2*timing.Production.ReliefBeat + time.Second
 // A planWait waits for the syncers after a document was applied.
 type planWait struct {
 	*plansView
-	s      *session
+	s      *command.Session
 	number uint64
 	bar    *term.Bar
 	// moved is when the progress changed last, and noted says that a note has said that it did not.
@@ -42,8 +43,8 @@ type planWait struct {
 
 // wait returns when every customer is decided under the document of this number, or a later one, from
 // all facts that it needs.
-func (v *plansView) wait(ctx context.Context, s *session, number uint64) error {
-	w := &planWait{plansView: v, s: s, number: number, moved: s.now()}
+func (v *plansView) wait(ctx context.Context, s *command.Session, number uint64) error {
+	w := &planWait{plansView: v, s: s, number: number, moved: s.Now()}
 	defer func() { w.bar.End() }()
 	p, err := w.decided(ctx)
 	if err == nil {
@@ -56,7 +57,7 @@ func (v *plansView) wait(ctx context.Context, s *session, number uint64) error {
 		return err
 	}
 	w.bar.End()
-	s.err.Note(fmt.Sprintf("every customer is decided under document %d", p.Number))
+	s.Err.Note(fmt.Sprintf("every customer is decided under document %d", p.Number))
 	return nil
 }
 
@@ -80,7 +81,7 @@ func (w *planWait) decided(ctx context.Context) (applied.Progress, error) {
 		}
 		if p.Deciding >= w.number {
 			if w.bar == nil {
-				w.bar = term.NewBar(w.s.err, p.Total, "decide again", "customers")
+				w.bar = term.NewBar(w.s.Err, p.Total, "decide again", "customers")
 			}
 			w.bar.Set(p.Done)
 		}
@@ -102,7 +103,7 @@ func (w *planWait) read(ctx context.Context) error {
 		took := time.Since(began)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			return needsOps(err)
+			return command.NeedsOps(err)
 		case err != nil || lacking == 0:
 			return err
 		case lacking == parked:
@@ -114,9 +115,9 @@ func (w *planWait) read(ctx context.Context) error {
 		}
 		if total == 0 {
 			total = lacking
-			w.bar = term.NewBar(w.s.err, int64(total), "read from Stripe", "customers")
+			w.bar = term.NewBar(w.s.Err, int64(total), "read from Stripe", "customers")
 			if w.bar == nil {
-				w.s.err.Note(fmt.Sprintf("%s must be read from Stripe, within STRIPE_RATE", tell.Count(total, "customer")))
+				w.s.Err.Note(fmt.Sprintf("%s must be read from Stripe, within STRIPE_RATE", tell.Count(total, "customer")))
 			}
 		}
 		w.bar.Set(int64(total - lacking))
@@ -135,12 +136,12 @@ func (w *planWait) lacking(ctx context.Context) (lacking, parked int, err error)
 	if err := w.plansView.read(ctx); err != nil {
 		return 0, 0, err
 	}
-	state, err := topology.OpenBucket(ctx, w.js, topology.StateBucket)
+	state, err := topology.OpenBucket(ctx, w.JS, topology.StateBucket)
 	if err != nil {
 		return 0, 0, err
 	}
 	doc, readings := w.inForce.Document, map[string]plans.Reading{}
-	for item, err := range streams.Items(ctx, w.js, entitlement.Bucket(w.mode)) {
+	for item, err := range streams.Items(ctx, w.JS, entitlement.Bucket(w.Mode)) {
 		if err != nil {
 			return 0, 0, err
 		}
@@ -150,7 +151,7 @@ func (w *planWait) lacking(ctx context.Context) (lacking, parked int, err error)
 		}
 		is, ok := readings[s.Account]
 		if !ok {
-			if is, err = store.Resolve(ctx, state, w.mode, s.Account, doc.Entitlements(s.Account)); err != nil {
+			if is, err = store.Resolve(ctx, state, w.Mode, s.Account, doc.Entitlements(s.Account)); err != nil {
 				return 0, 0, err
 			}
 			readings[s.Account] = is
@@ -160,7 +161,7 @@ func (w *planWait) lacking(ctx context.Context) (lacking, parked int, err error)
 		}
 		lacking++
 		failed, err := streams.Entry[record.Failure]{KV: state, Key: stripeevent.ParkedKey(
-			stripeevent.Customer{Mode: w.mode, Account: s.Account, ID: s.Customer})}.Get(ctx)
+			stripeevent.Customer{Mode: w.Mode, Account: s.Account, ID: s.Customer})}.Get(ctx)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -172,13 +173,13 @@ func (w *planWait) lacking(ctx context.Context) (lacking, parked int, err error)
 }
 
 // advanced notes progress.
-func (w *planWait) advanced() { w.moved, w.noted = w.s.now(), false }
+func (w *planWait) advanced() { w.moved, w.noted = w.s.Now(), false }
 
 // quiet prints a note, once, if there was no progress for a while.
 func (w *planWait) quiet(long time.Duration, note string) {
-	if !w.noted && w.s.now().Sub(w.moved) > long {
+	if !w.noted && w.s.Now().Sub(w.moved) > long {
 		w.noted = true
-		w.s.err.Note(note)
+		w.s.Err.Note(note)
 	}
 }
 

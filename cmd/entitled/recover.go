@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/repair"
 	"entitled/internal/syncer"
 	"entitled/internal/tell"
@@ -33,10 +34,10 @@ Stripe lists the events of 30 days. If that is too little, the command compares 
 }
 
 // Run compares once.
-func (c recoverCmd) Run(ctx context.Context, s *session) error {
-	since, err := tell.PastArg("--since", c.Since, s.now())
+func (c recoverCmd) Run(ctx context.Context, s *command.Session) error {
+	since, err := tell.PastArg("--since", c.Since, s.Now())
 	if err != nil {
-		return usageErrors(err)
+		return command.UsageErrors(err)
 	}
 	return c.operate(ctx, s, false, func(o *syncer.Operator) error {
 		r, err := o.Recover(ctx, c.Account, since)
@@ -44,20 +45,20 @@ func (c recoverCmd) Run(ctx context.Context, s *session) error {
 			return ended(ctx, tell.Count(r.Recovered, "event"), err, "run it again: it stores no event twice")
 		}
 		if c.JSON {
-			return errors.Join(s.encode(r), gap(r, since))
+			return errors.Join(s.Encode(r), gap(r, since))
 		}
 		if r.Since == 0 {
-			fmt.Fprintf(s.out, "%s nothing to compare: the log has no event of this account yet; later runs "+
-				"compare from now on\n", s.out.Paint(term.Grants, "✓"))
+			fmt.Fprintf(s.Out, "%s nothing to compare: the log has no event of this account yet; later runs "+
+				"compare from now on\n", s.Out.Paint(term.Grants, "✓"))
 			return gap(r, since)
 		}
-		fmt.Fprintf(s.out, "%s %s compared since %s "+
-			"· %s\n", s.out.Paint(term.Grants, "✓"), tell.Count(r.Listed, "event"),
+		fmt.Fprintf(s.Out, "%s %s compared since %s "+
+			"· %s\n", s.Out.Paint(term.Grants, "✓"), tell.Count(r.Listed, "event"),
 			time.Unix(r.Since, 0).UTC().Format(time.RFC3339), tell.Count(r.Requests, "request"))
-		fmt.Fprintf(s.out, "  %s recovered, %d of which marked a "+
+		fmt.Fprintf(s.Out, "  %s recovered, %d of which marked a "+
 			"customer\n", tell.Count(r.Recovered, "event"), r.Marked)
 		if r.Forgotten > 0 {
-			fmt.Fprintf(s.out, "  %s left out, because their customers were "+
+			fmt.Fprintf(s.Out, "  %s left out, because their customers were "+
 				"forgotten\n", tell.Count(r.Forgotten, "event"))
 		}
 		return gap(r, since)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/audit"
 	"entitled/internal/daemon"
@@ -15,14 +16,14 @@ import (
 )
 
 type replayCmd struct {
-	sliceFlags
+	command.SliceFlags
 	Rebuild bool `help:"Instead of a slice: the customers that an event or a record names and that have no snapshot, as after the bucket was emptied."`
 	All     bool `help:"Without a slice: the customers of all events in the log."`
 	DryRun  bool `help:"Only count."`
 	JSON    bool `name:"json" help:"Print the counts as JSON."`
 	wiring.MarkSettings
-	modeFlag
-	natsFlags
+	command.ModeFlag
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -43,8 +44,8 @@ entitled backfill reads all of Stripe.`
 }
 
 // Run counts, then marks.
-func (r replayCmd) Run(ctx context.Context, s *session) error {
-	slice, name, err := r.slice(s)
+func (r replayCmd) Run(ctx context.Context, s *command.Session) error {
+	slice, name, err := r.Slice(s)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if r.Rebuild && (r.Since+r.Until+r.Customer+r.Account != "" || len(r.Type) > 0) {
-		return misuse(errors.New("--rebuild takes no slice"), "leave out --since, --until, --type, --customer "+
+		return command.Misuse(errors.New("--rebuild takes no slice"), "leave out --since, --until, --type, --customer "+
 			"and --account")
 	}
 	check := daemon.Checker{Program: s.Name}
@@ -60,20 +61,20 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	if err := check.Err(); err != nil {
 		return err
 	}
-	p, err := r.reach(ctx, s, r.modeFlag)
+	p, err := r.Reach(ctx, s, r.ModeFlag)
 	if err != nil {
 		return err
 	}
-	defer p.nc.Close()
-	slice.Mode = p.mode
+	defer p.NC.Close()
+	slice.Mode = p.Mode
 	if r.Customer != "" {
-		c, err := p.customer(ctx, s, name)
+		c, err := p.Customer(ctx, s, name)
 		if err != nil {
 			return err
 		}
-		narrow(&slice, name, c)
+		command.Narrow(&slice, name, c)
 	}
-	log, err := openLog(ctx, p.js)
+	log, err := command.OpenLog(ctx, p.JS)
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 		return tell.WithHint(errors.New("interrupted while reading events: no customer is marked"), "run it again")
 	}
 	if err != nil {
-		return explainLog(err)
+		return command.ExplainLog(err)
 	}
 	done.Customers = customers.Len()
 	if !r.DryRun {
@@ -97,7 +98,7 @@ func (r replayCmd) Run(ctx context.Context, s *session) error {
 	if err != nil || done.Events == nil || *done.Events > 0 {
 		return err
 	}
-	return whyNone(ctx, s.err, log, slice)
+	return command.WhyNone(ctx, s.Err, log, slice)
 }
 
 // named fails where nothing says what to replay: the whole log is asked for by name.
@@ -105,17 +106,17 @@ func (r replayCmd) named() error {
 	sliced := r.Since+r.Until+r.Customer+r.Account != "" || len(r.Type) > 0
 	switch {
 	case r.All && (sliced || r.Rebuild):
-		return misuse(errors.New("--all takes no slice"), "leave out --all, or all of --since, --until, --type, "+
+		return command.Misuse(errors.New("--all takes no slice"), "leave out --all, or all of --since, --until, --type, "+
 			"--customer, --account and --rebuild")
 	case !r.All && !sliced && !r.Rebuild && !r.DryRun:
-		return misuse(errors.New("no events are chosen"), "choose with --since, --until, --type, --customer or "+
+		return command.Misuse(errors.New("no events are chosen"), "choose with --since, --until, --type, --customer or "+
 			"--account; --all marks the customers of every event in the log; --dry-run counts")
 	}
 	return nil
 }
 
 // collect finds the customers.
-func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slice audit.Slice,
+func (r replayCmd) collect(ctx context.Context, s *command.Session, log *audit.Log, slice audit.Slice,
 	marks stripeevent.Types, done *tell.Replayed) (*audit.Customers, error) {
 	if r.Rebuild {
 		return log.Missing(ctx, slice.Mode, marks)
@@ -123,18 +124,18 @@ func (r replayCmd) collect(ctx context.Context, s *session, log *audit.Log, slic
 	var b *term.Bar
 	n, foreign, customers, err := log.Dirty(ctx, slice, func(n, of uint64) {
 		if b == nil {
-			b = term.NewBar(s.err, int64(of), "reading events", "events")
+			b = term.NewBar(s.Err, int64(of), "reading events", "events")
 		}
 		b.Set(int64(n))
 	})
 	b.End()
-	tell.NoteForeign(s.err, foreign)
+	tell.NoteForeign(s.Err, foreign)
 	done.Events = &n
 	return customers, err
 }
 
-func markAll(ctx context.Context, s *session, log *audit.Log, customers *audit.Customers) (int, error) {
-	b := term.NewBar(s.err, int64(customers.Len()), "marking customers", "customers")
+func markAll(ctx context.Context, s *command.Session, log *audit.Log, customers *audit.Customers) (int, error) {
+	b := term.NewBar(s.Err, int64(customers.Len()), "marking customers", "customers")
 	n, err := log.Mark(ctx, customers, stripeevent.Bulk, stripeevent.TriggerReplay, func(n int) { b.Set(int64(n)) })
 	b.End()
 	switch {
@@ -150,16 +151,16 @@ func markAll(ctx context.Context, s *session, log *audit.Log, customers *audit.C
 }
 
 // warnIfIdle warns if no syncer runs to read the customers that a command has marked.
-func warnIfIdle(ctx context.Context, s *session, log *audit.Log, m entitlement.Mode) {
+func warnIfIdle(ctx context.Context, s *command.Session, log *audit.Log, m entitlement.Mode) {
 	if running := log.Running(ctx, m); running != nil && !*running {
-		s.err.Note("No syncer of mode " + string(m) + " is running: the marked customers wait until one runs.")
+		s.Err.Note("No syncer of mode " + string(m) + " is running: the marked customers wait until one runs.")
 	}
 }
 
-func (r replayCmd) report(s *session, done tell.Replayed, slice audit.Slice) error {
+func (r replayCmd) report(s *command.Session, done tell.Replayed, slice audit.Slice) error {
 	if r.JSON {
-		return s.encode(done)
+		return s.Encode(done)
 	}
-	tell.Replay(s.out, done, slice)
+	tell.Replay(s.Out, done, slice)
 	return nil
 }

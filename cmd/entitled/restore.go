@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/backup"
 	"entitled/internal/daemon"
 	"entitled/internal/tell"
@@ -14,7 +15,7 @@ type restoreCmd struct {
 	Dir      string `arg:"" placeholder:"DIR" help:"The directory of a backup."`
 	Replicas string `name:"replicas" env:"REPLICAS" default:"1" help:"Replicas of the streams and buckets: 3 in a cluster."`
 	JSON     bool   `name:"json" help:"Print the result as JSON."`
-	natsFlags
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -32,18 +33,18 @@ Customers that were forgotten since the backup come back with it: forget them ag
 }
 
 // Run restores.
-func (r restoreCmd) Run(ctx context.Context, s *session) error {
+func (r restoreCmd) Run(ctx context.Context, s *command.Session) error {
 	check := daemon.Checker{Program: s.Name}
 	replicas := check.Int("REPLICAS", r.Replicas, daemon.Between(1, 5))
 	if err := check.Err(); err != nil {
 		return err
 	}
-	nc, err := r.connect(s, nil)
+	nc, err := r.Connect(s, nil)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	show, end := s.steps()
+	show, end := steps(s)
 	started := time.Now()
 	report, err := backup.Restore(ctx, nc, r.Dir, backup.Options{Progress: show, Replicas: replicas})
 	end()
@@ -55,8 +56,8 @@ func (r restoreCmd) Run(ctx context.Context, s *session) error {
 		return tell.RestoreError(err)
 	}
 	if r.JSON {
-		return s.encode(tell.NewRestoredLine(report))
+		return s.Encode(tell.NewRestoredLine(report))
 	}
-	tell.Restored(s.out, report, r.Replicas, time.Since(started))
+	tell.Restored(s.Out, report, r.Replicas, time.Since(started))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/daemon"
 	"entitled/internal/serve"
 	"entitled/internal/wiring"
@@ -46,7 +47,7 @@ SIGTERM ends the streams, answers what is in progress, finishes the syncs and st
 }
 
 // Run serves until ctx ends.
-func (c serveCmd) Run(ctx context.Context, s *session) error {
+func (c serveCmd) Run(ctx context.Context, s *command.Session) error {
 	cfg, err := c.config(s)
 	if err != nil {
 		return err
@@ -58,13 +59,13 @@ func (c serveCmd) Run(ctx context.Context, s *session) error {
 	}
 	err = serve.Run(ctx, cfg)
 	if bad, ok := errors.AsType[serve.ConfError](err); ok {
-		return misuse(bad.Err, bad.Hint)
+		return command.Misuse(bad.Err, bad.Hint)
 	}
 	return err
 }
 
 // config is what the settings mean.
-func (c serveCmd) config(s *session) (serve.Config, error) {
+func (c serveCmd) config(s *command.Session) (serve.Config, error) {
 	check := daemon.Checker{Program: s.Name + " serve"}
 	c.Gateway.StripeBase = c.Syncer.Base
 	key := check.Secret("STRIPE_API_KEY", c.Key, syncerd.KeyHint)
@@ -74,7 +75,7 @@ func (c serveCmd) config(s *session) (serve.Config, error) {
 		Syncer: c.Syncer.Check(&check, key), Ingest: c.Ingest.Check(&check), Gateway: c.Gateway,
 		Console: c.Console.Check(&check),
 		Tracing: check.Tracing(s.Getenv, "entitled-serve"), PlansFile: c.Plans,
-		Out: s.out, Log: daemon.NewLog(s.Stderr), Self: s.Self,
+		Out: s.Out, Log: daemon.NewLog(s.Stderr), Self: s.Self,
 	}
 	if c.NATS != "" {
 		cfg.NATS = check.Addr("NATS_ADDR", c.NATS)

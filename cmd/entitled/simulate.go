@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/dev"
 	"entitled/stripesim"
 )
@@ -44,7 +45,7 @@ docs/operations/simulate.md describes the faults.`
 }
 
 // Run serves until ctx ends.
-func (c simulateCmd) Run(ctx context.Context, s *session) error {
+func (c simulateCmd) Run(ctx context.Context, s *command.Session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -59,9 +60,9 @@ func (c simulateCmd) Run(ctx context.Context, s *session) error {
 	}
 	err = sim.DemoCatalog()
 	if err == nil {
-		sim.Banner(s.out, l.Addr(), c.Webhook, secret)
+		sim.Banner(s.Out, l.Addr(), c.Webhook, secret)
 		if c.Stories {
-			err = sim.Stories(ctx, s.out, c.Speed, c.Pace)
+			err = sim.Stories(ctx, s.Out, c.Speed, c.Pace)
 		} else {
 			err = sim.Tick(ctx, c.Speed)
 		}
@@ -70,7 +71,7 @@ func (c simulateCmd) Run(ctx context.Context, s *session) error {
 }
 
 func (c simulateCmd) check() error {
-	bad := func(err, hint string) error { return misuse(errors.New(err), hint) }
+	bad := func(err, hint string) error { return command.Misuse(errors.New(err), hint) }
 	if c.Webhook != "" {
 		if u, err := url.Parse(c.Webhook); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return bad(fmt.Sprintf("--webhook-url %q: "+
@@ -84,5 +85,5 @@ func (c simulateCmd) check() error {
 	case c.Speed < 0:
 		return bad(fmt.Sprintf("--speed %v: time does not go back", c.Speed), "0 or more")
 	}
-	return notNegative("--pace", c.Pace)
+	return command.NotNegative("--pace", c.Pace)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/stripeapi"
@@ -28,13 +29,14 @@ type stripeFlags struct {
 	Replaced syncerd.Replaced        `embed:""`
 	Marks    wiring.MarkSettings     `embed:"" group:"daemons"`
 	Topology wiring.TopologySettings `embed:"" group:"daemons"`
-	natsFlags
+	command.NATSFlags
 }
 
 // operate checks the settings, connects, and calls do with what a syncer of these settings would
 // work with. Only who begins a mode may find nothing of it: for the others a key of the wrong mode
 // would begin one that no syncer serves.
-func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do func(o *syncer.Operator) error) error {
+func (f stripeFlags) operate(ctx context.Context, s *command.Session, begins bool,
+	do func(o *syncer.Operator) error) error {
 	check := &daemon.Checker{Program: s.Name}
 	key := check.Secret("STRIPE_API_KEY", f.Key, syncerd.KeyHint)
 	settings := syncerd.Settings{Base: f.Base, Rate: f.Rate, CoverageEvery: "5m",
@@ -43,7 +45,7 @@ func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do fu
 	if err := check.Err(); err != nil {
 		return err
 	}
-	nc, err := f.connect(s, nil)
+	nc, err := f.Connect(s, nil)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (f stripeFlags) operate(ctx context.Context, s *session, begins bool, do fu
 			return err
 		}
 	}
-	o, err := settings.Operate(ctx, nc, slog.New(term.Notices(s.err).Handler()))
+	o, err := settings.Operate(ctx, nc, slog.New(term.Notices(s.Err).Handler()))
 	if err != nil {
 		return tell.WithHint(fmt.Errorf("open the streams and buckets: %w", err), "run `entitled topology`; "+
 			"this command needs the NATS user ops")
@@ -67,7 +69,7 @@ func inUse(ctx context.Context, nc *nats.Conn, mode entitlement.Mode) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, command.AnswerWithin)
 	defer cancel()
 	_, err = js.KeyValue(ctx, entitlement.Bucket(mode))
 	if errors.Is(err, jetstream.ErrBucketNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/audit"
 	"entitled/internal/named"
 	"entitled/internal/stripeevent"
@@ -12,7 +13,7 @@ import (
 )
 
 type syncCmd struct {
-	customerFlags
+	command.CustomerFlags
 	JSON bool `name:"json" help:"Print the snapshot as JSON, a line for each customer."`
 }
 
@@ -29,19 +30,19 @@ sync: name it cus_….`
 }
 
 // Run asks for fresh snapshots and shows them.
-func (c syncCmd) Run(ctx context.Context, s *session) error {
-	p, name, err := c.open(ctx, s)
+func (c syncCmd) Run(ctx context.Context, s *command.Session) error {
+	p, name, err := c.Open(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer p.nc.Close()
-	customers, err := p.customers(ctx, s, name)
+	defer p.NC.Close()
+	customers, err := p.Customers(ctx, s, name)
 	if err != nil {
 		return err
 	}
 	for i, customer := range customers {
 		if i > 0 && !c.JSON {
-			fmt.Fprintln(s.out)
+			fmt.Fprintln(s.Out)
 		}
 		if err := c.sync(ctx, s, p, customer); err != nil {
 			return fmt.Errorf("sync %s: %w", customer, err)
@@ -50,23 +51,24 @@ func (c syncCmd) Run(ctx context.Context, s *session) error {
 	return nil
 }
 
-func (c syncCmd) sync(ctx context.Context, s *session, p *pipeline, customer stripeevent.Customer) error {
-	began := s.now()
-	answer, err := audit.ReadNow(ctx, p.nc, customer)
+func (c syncCmd) sync(ctx context.Context, s *command.Session, p *command.Pipeline,
+	customer stripeevent.Customer) error {
+	began := s.Now()
+	answer, err := audit.ReadNow(ctx, p.NC, customer)
 	if err != nil {
-		return tell.ReadNowFailure(err, p.mode)
+		return tell.ReadNowFailure(err, p.Mode)
 	}
 	if c.JSON {
-		_, err := fmt.Fprintf(s.out, "%s\n", answer.Snapshot)
+		_, err := fmt.Fprintf(s.Out, "%s\n", answer.Snapshot)
 		return err
 	}
-	snapshot, err := decoded(named.Entry{Customer: customer, Data: answer.Snapshot, Revision: answer.Revision})
+	snapshot, err := command.Decoded(named.Entry{Customer: customer, Data: answer.Snapshot, Revision: answer.Revision})
 	if err != nil {
 		return err
 	}
-	now := s.now()
-	tell.Snapshot(s.out, &snapshot, answer.Revision, now)
-	fmt.Fprintln(s.out, s.out.Paint(term.Faint, fmt.Sprintf("  read from Stripe and "+
+	now := s.Now()
+	tell.Snapshot(s.Out, &snapshot, answer.Revision, now)
+	fmt.Fprintln(s.Out, s.Out.Paint(term.Faint, fmt.Sprintf("  read from Stripe and "+
 		"written in %s", tell.Short(now.Sub(began)))))
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/daemon"
 	"entitled/internal/tell"
 )
@@ -54,11 +55,11 @@ func TestSyncSaysWhatToDo(t *testing.T) {
 func TestFullStoreIsNamed(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	s := newSession(daemon.Process{Name: "entitled", Getenv: func(string) string { return "" }, Stdout: &out,
+	s := command.NewSession(daemon.Process{Name: "entitled", Getenv: func(string) string { return "" }, Stdout: &out,
 		Stderr: &errs})
 	err := tell.WithHint(fmt.Errorf("mark cus_1: %w",
 		&jetstream.APIError{Code: 503, ErrorCode: 10023, Description: "insufficient resources"}), "try again")
-	if code := s.fail(err); code != 1 {
+	if code := s.Fail(err); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 	want := "entitled: the store of a NATS server is full (see `entitled doctor`): mark cus_1: nats: API error: code=503 err_code=10023 description=insufficient resources\n" +

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/gateway"
@@ -20,7 +21,7 @@ type tokenCmd struct {
 	ServerKey bool          `help:"Print a random server key for GATEWAY_KEYS instead."`
 	TTL       time.Duration `name:"ttl" default:"15m" help:"How long the token is good, up to an hour."`
 	Secrets   string        `name:"gateway-token-secrets" env:"GATEWAY_TOKEN_SECRETS" secret:"" placeholder:"SECRET,…" help:"The gateway's secrets of customer tokens; the first signs."`
-	modeFlag
+	command.ModeFlag
 }
 
 // Help is shown below the usage.
@@ -37,24 +38,25 @@ The mode is --mode's or that of STRIPE_API_KEY, else test: a gateway takes token
 }
 
 // Run prints a token or a key.
-func (c tokenCmd) Run(s *session) error {
+func (c tokenCmd) Run(s *command.Session) error {
 	if c.ServerKey {
 		if c.Customer != "" {
-			return misuse(errors.New("a server key is for every customer"), "leave out the customer, or --server-key")
+			return command.Misuse(errors.New("a server key is for every customer"), "leave out the customer, or --server-key")
 		}
 		return c.printKey(s)
 	}
 	if c.Customer == "" {
-		return misuse(errors.New("no customer is named"), s.command+" cus_…, your own id, or --server-key")
+		return command.Misuse(errors.New("no customer is named"), s.Command+" cus_…, your own id, or --server-key")
 	}
-	name, err := s.name("", c.Customer, "")
+	name, err := s.ReadName("", c.Customer, "")
 	if err != nil {
 		return err
 	}
 	if c.TTL < time.Second || c.TTL > token.MaxTTL {
-		return misuse(fmt.Errorf("--ttl %s is not between 1s and %s", c.TTL, token.MaxTTL), "give --ttl 15m, for example")
+		return command.Misuse(fmt.Errorf("--ttl %s is not between 1s and %s", c.TTL, token.MaxTTL),
+			"give --ttl 15m, for example")
 	}
-	mode, err := c.mode(s)
+	mode, err := c.ReadMode(s)
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func (c tokenCmd) Run(s *session) error {
 	if err := check.Err(); err != nil {
 		return err
 	}
-	t := token.Token{ID: name.ID, Expires: s.now().Add(c.TTL)}
+	t := token.Token{ID: name.ID, Expires: s.Now().Add(c.TTL)}
 	if name.ID == "" {
 		t.Customer = name.Customer.Key()
 	}
@@ -75,12 +77,12 @@ func (c tokenCmd) Run(s *session) error {
 	return err
 }
 
-func (tokenCmd) printKey(s *session) error {
+func (tokenCmd) printKey(s *command.Session) error {
 	var random [32]byte
 	rand.Read(random[:]) //nolint:errcheck // never fails
 	key := hex.EncodeToString(random[:])
 	digest := gateway.Digest(key)
-	s.err.Note("GATEWAY_KEYS takes the key itself or its digest: sha256:" + hex.EncodeToString(digest[:]))
+	s.Err.Note("GATEWAY_KEYS takes the key itself or its digest: sha256:" + hex.EncodeToString(digest[:]))
 	_, err := fmt.Fprintln(s.Stdout, key)
 	return err
 }

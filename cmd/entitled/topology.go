@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/daemon"
 	"entitled/internal/mirror"
@@ -39,18 +39,18 @@ type topologyFlags struct {
 	JSON     bool                    `name:"json" help:"Print JSON."`
 	Mode     string                  `placeholder:"MODE" help:"Check one mode only: test or live. Default: the modes that have a bucket, or both."`
 	Settings wiring.TopologySettings `embed:""`
-	natsFlags
+	command.NATSFlags
 }
 
 // open connects and returns what is needed, asset by asset.
-func (f topologyFlags) open(ctx context.Context, s *session) (*nats.Conn, jetstream.JetStream,
+func (f topologyFlags) open(ctx context.Context, s *command.Session) (*nats.Conn, jetstream.JetStream,
 	[]topology.Asset, error) {
 	check := daemon.Checker{Program: s.Name}
 	options := f.Settings.Check(&check)
 	if err := check.Err(); err != nil {
 		return nil, nil, nil, err
 	}
-	nc, err := f.connect(s, nil)
+	nc, err := f.Connect(s, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -68,10 +68,10 @@ func (f topologyFlags) open(ctx context.Context, s *session) (*nats.Conn, jetstr
 // modes returns the modes in use: a pipeline with only a test key does not need the live buckets.
 func (f topologyFlags) modes(ctx context.Context, js jetstream.JetStream) ([]entitlement.Mode, error) {
 	if f.Mode != "" {
-		m, err := parseMode(f.Mode)
+		m, err := command.ParseMode(f.Mode)
 		return []entitlement.Mode{m}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, command.AnswerWithin)
 	defer cancel()
 	both := []entitlement.Mode{entitlement.Live, entitlement.Test}
 	var used []entitlement.Mode
@@ -97,7 +97,7 @@ type topologyShowCmd struct {
 }
 
 // Run prints each asset and how it is.
-func (t topologyShowCmd) Run(ctx context.Context, s *session) error {
+func (t topologyShowCmd) Run(ctx context.Context, s *command.Session) error {
 	nc, js, assets, err := t.open(ctx, s)
 	if err != nil {
 		return err
@@ -106,27 +106,28 @@ func (t topologyShowCmd) Run(ctx context.Context, s *session) error {
 	return t.show(ctx, s, js, assets)
 }
 
-func (f topologyFlags) show(ctx context.Context, s *session, js jetstream.JetStream, assets []topology.Asset) error {
+func (f topologyFlags) show(ctx context.Context, s *command.Session, js jetstream.JetStream,
+	assets []topology.Asset) error {
 	findings, err := topology.Check(ctx, js, assets)
 	if err != nil {
-		return needsOps(err)
+		return command.NeedsOps(err)
 	}
 	var names []string
 	for _, a := range assets {
 		names = append(names, a.String())
 	}
 	if mirrors, wrong, err := mirror.Check(ctx, js.Conn()); err != nil {
-		return needsOps(err)
+		return command.NeedsOps(err)
 	} else {
 		names, findings = append(names, mirrors...), append(findings, wrong...)
 	}
 	rows := tell.AssetRows(names, findings)
 	if f.JSON {
-		if err := printIndented(s, map[string]any{"assets": rows}); err != nil {
+		if err := s.EncodeIndented(map[string]any{"assets": rows}); err != nil {
 			return err
 		}
 	} else {
-		tell.Assets(s.out, rows)
+		tell.Assets(s.Out, rows)
 	}
 	if len(findings) == 0 {
 		return nil
@@ -135,15 +136,6 @@ func (f topologyFlags) show(ctx context.Context, s *session, js jetstream.JetStr
 		return notWhole(err)
 	}
 	return tell.WithHint(tell.Findings(findings), tell.ApplyHint(findings))
-}
-
-// needsOps adds the next step to an error of a NATS user that may not see or change the streams.
-func needsOps(err error) error {
-	if errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, context.DeadlineExceeded) {
-		return tell.WithHint(err, "this command needs a NATS user that may see and change the streams, such as "+
-			"ops of nats.conf: set NATS_USER and NATS_PASSWORD")
-	}
-	return err
 }
 
 // notWhole shows the next step of an error as a hint.
@@ -165,7 +157,7 @@ type topologyApplyCmd struct {
 const noReplicas = 10074
 
 // Run creates and mends, then shows what there is.
-func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
+func (t topologyApplyCmd) Run(ctx context.Context, s *command.Session) error {
 	nc, js, assets, err := t.open(ctx, s)
 	if err != nil {
 		return err
@@ -183,18 +175,18 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 		changes = append(changes, mirrors...)
 	}
 	if t.JSON {
-		if perr := printIndented(s, map[string]any{"applied": tell.AppliedRows(changes)}); perr != nil {
+		if perr := s.EncodeIndented(map[string]any{"applied": tell.AppliedRows(changes)}); perr != nil {
 			return perr
 		}
 	} else {
-		tell.Applied(s.out, changes, err == nil)
+		tell.Applied(s.Out, changes, err == nil)
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == noReplicas {
 		return tell.WithHint(err, "REPLICAS must not exceed the number of servers in the cluster")
 	}
 	var left *topology.NotAppliedError
 	if !errors.As(err, &left) {
-		return needsOps(notWhole(err))
+		return command.NeedsOps(notWhole(err))
 	}
 	hint := topology.ByRestore
 	switch {
@@ -204,16 +196,7 @@ func (t topologyApplyCmd) Run(ctx context.Context, s *session) error {
 		hint = "`entitled topology apply --recreate` deletes and creates again what the system can rebuild"
 	}
 	for _, d := range left.Differences {
-		s.err.Text(term.Normal, fmt.Sprintf("  %s", d))
+		s.Err.Text(term.Normal, fmt.Sprintf("  %s", d))
 	}
 	return tell.WithHint(fmt.Errorf("%s left as found", tell.Count(len(left.Differences), "difference")), hint)
-}
-
-func printIndented(s *session, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(s.out, "%s\n", b)
-	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"entitled/cmd/entitled/internal/command"
 	"entitled/entitlement"
 	"entitled/internal/follow"
 	"entitled/internal/tell"
@@ -19,8 +20,8 @@ type watchCmd struct {
 	Customers []string      `arg:"" optional:"" name:"customer" help:"The customers: ${customer}. Default: all."`
 	JSON      bool          `name:"json" help:"Print a line of JSON per change: key, revision, snapshot."`
 	For       time.Duration `placeholder:"10s" help:"End this long after the current state is known. Default: at Ctrl-C."`
-	modeFlag
-	natsFlags
+	command.ModeFlag
+	command.NATSFlags
 }
 
 // Help is shown below the usage.
@@ -41,34 +42,37 @@ const openWithin = time.Minute
 var errNotOpen = errors.New("the current state did not arrive within " + openWithin.String())
 
 // Run shows changes until ctx ends.
-func (w watchCmd) Run(ctx context.Context, s *session) error {
-	mode, err := w.mode(s)
+func (w watchCmd) Run(ctx context.Context, s *command.Session) error {
+	mode, err := w.ReadMode(s)
 	if err != nil {
 		return err
 	}
-	if err := notNegative("--for", w.For); err != nil {
+	if err := command.NotNegative("--for", w.For); err != nil {
 		return err
 	}
 	refs, err := w.refs(s)
 	if err != nil {
 		return err
 	}
-	f := &follow.Follower{Refs: refs, Log: term.Notices(s.err)}
-	f.NATS, err = w.connect(s, func(err error) {
+	f := &follow.Follower{Refs: refs, Log: term.Notices(s.Err)}
+	f.NATS, err = w.Connect(s, func(err error) {
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			f.Unrecorded.Store(true)
 		}
-	}, absences(s)...)
+	}, command.Absences(s)...)
 	if err != nil {
 		return err
 	}
 	defer f.NATS.Close()
-	mode = found(ctx, f.NATS, mode)
+	mode = command.Found(ctx, f.NATS, mode)
 	f.Mode = mode
-	show := s.printJSON
+	show := func(c follow.Change) error {
+		_, err := s.Out.Write(c.Encode())
+		return err
+	}
 	heading := func(*entitlement.Client) {}
 	if !w.JSON {
-		p := follow.NewPrinter(s.out)
+		p := follow.NewPrinter(s.Out)
 		show = p.Print
 		heading = func(c *entitlement.Client) { p.Begin(len(refs), c.Status().Snapshots, mode) }
 	}
@@ -97,10 +101,10 @@ func (w watchCmd) Run(ctx context.Context, s *session) error {
 }
 
 // refs returns the named customers as the client takes them, each once.
-func (w watchCmd) refs(s *session) ([]string, error) {
+func (w watchCmd) refs(s *command.Session) ([]string, error) {
 	var refs []string
 	for _, arg := range w.Customers {
-		n, err := s.name("", arg, "")
+		n, err := s.ReadName("", arg, "")
 		if err != nil {
 			return nil, err
 		}

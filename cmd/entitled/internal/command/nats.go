@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"cmp"
@@ -16,14 +16,14 @@ import (
 	"entitled/internal/tell"
 )
 
-// natsFlags are the settings of every command that talks to a running pipeline.
-type natsFlags struct {
+// NATSFlags are the settings of every command that talks to a running pipeline.
+type NATSFlags struct {
 	NATS daemon.NATSSettings `embed:"" group:"nats"`
 }
 
-// connect returns an established connection, which reconnects when it is lost. onError, if not nil,
+// Connect returns an established connection, which reconnects when it is lost. onError, if not nil,
 // is called with each error that NATS reports.
-func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option) (*nats.Conn, error) {
+func (f NATSFlags) Connect(s *Session, onError func(error), more ...nats.Option) (*nats.Conn, error) {
 	check := daemon.Checker{Program: s.Name}
 	settings := f.NATS.Check(&check)
 	if err := check.Err(); err != nil {
@@ -41,27 +41,27 @@ func (f natsFlags) connect(s *session, onError func(error), more ...nats.Option)
 	return nc, nil
 }
 
-// absences prints when NATS is away and when it is back, for a command that waits for changes.
-func absences(s *session) []nats.Option {
+// Absences prints when NATS is away and when it is back, for a command that waits for changes.
+func Absences(s *Session) []nats.Option {
 	return []nats.Option{
 		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) {
 			if !nc.IsClosed() && !nc.IsDraining() {
-				s.err.Note("NATS is away: changes show when it is back")
+				s.Err.Note("NATS is away: changes show when it is back")
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { s.err.Note("NATS is back") }),
+		nats.ReconnectHandler(func(*nats.Conn) { s.Err.Note("NATS is back") }),
 	}
 }
 
-// modeFlag says which of Stripe's two worlds is meant.
-type modeFlag struct {
+// ModeFlag says which of Stripe's two worlds is meant.
+type ModeFlag struct {
 	Mode string `placeholder:"MODE" help:"test or live. Default: that of STRIPE_API_KEY, else of the bucket that is there; test with both."`
 }
 
-// mode returns the mode of the flag or of the key; "" if neither is given: see found.
-func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
+// ReadMode returns the mode of the flag or of the key; "" if neither is given: see found.
+func (f ModeFlag) ReadMode(s *Session) (entitlement.Mode, error) {
 	if f.Mode != "" {
-		return parseMode(f.Mode)
+		return ParseMode(f.Mode)
 	}
 	key := s.Getenv("STRIPE_API_KEY")
 	if key == "" {
@@ -79,9 +79,9 @@ func (f modeFlag) mode(s *session) (entitlement.Mode, error) {
 // modeWithin bounds the look for a mode: a NATS user who may not look gets no answer.
 const modeWithin = 2 * time.Second
 
-// found is m, or live if m is "" and only live has a bucket: on such a server an answer about test
+// Found is m, or live if m is "" and only live has a bucket: on such a server an answer about test
 // reads as if all were well. Without permission to look it is test, as with both buckets or none.
-func found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.Mode {
+func Found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.Mode {
 	if m != "" {
 		return m
 	}
@@ -100,13 +100,13 @@ func found(ctx context.Context, nc *nats.Conn, m entitlement.Mode) entitlement.M
 	return entitlement.Test
 }
 
-func parseMode(flag string) (entitlement.Mode, error) {
+func ParseMode(flag string) (entitlement.Mode, error) {
 	m, err := entitlement.ParseMode(flag)
 	if err != nil {
-		return "", misuse(fmt.Errorf("--mode: %w", err), "--mode test or --mode live")
+		return "", Misuse(fmt.Errorf("--mode: %w", err), "--mode test or --mode live")
 	}
 	return m, nil
 }
 
-// answerWithin bounds a request of a command to NATS that does not depend on Stripe.
-const answerWithin = 5 * time.Second
+// AnswerWithin bounds a request of a command to NATS that does not depend on Stripe.
+const AnswerWithin = 5 * time.Second

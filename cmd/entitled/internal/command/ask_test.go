@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The question of forget ends with its context, as at the first Ctrl-C, without an answer.
+// A question ends with its context, as at the first Ctrl-C, without an answer.
 func TestQuestionIsInterrupted(t *testing.T) {
 	t.Parallel()
 	if line, err := readLine(t.Context(), strings.NewReader("cus_1\n")); line != "cus_1\n" || err != nil {

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 	"entitled/internal/topology"
 )
 
-// sliceFlags say which part of the log of events is meant.
-type sliceFlags struct {
+// SliceFlags say which part of the log of events is meant.
+type SliceFlags struct {
 	Since    string   `narrows:"" placeholder:"TIME" help:"From this time on: ${times}."`
 	Until    string   `narrows:"" placeholder:"TIME" help:"Up to this time, as for --since."`
 	Type     []string `narrows:"" placeholder:"GLOB" help:"Event types, as in customer.subscription.*,invoice.paid"`
@@ -27,37 +27,37 @@ type sliceFlags struct {
 	Account  string   `placeholder:"ACCT" help:"One connected account, acct_…, or self for your own. Default: all."`
 }
 
-// slice reads the flags. The customers of the slice are those of the name, if one is given.
-func (f sliceFlags) slice(run *session) (s audit.Slice, name named.Name, err error) {
+// Slice reads the flags. The customers of the slice are those of the name, if one is given.
+func (f SliceFlags) Slice(run *Session) (s audit.Slice, name named.Name, err error) {
 	s = audit.Slice{Account: f.Account, Types: f.Type}
 	if f.Customer != "" {
-		if name, err = run.name(" --customer", f.Customer, f.Account); err != nil {
+		if name, err = run.ReadName(" --customer", f.Customer, f.Account); err != nil {
 			return s, name, err
 		}
 	}
-	now := run.now()
+	now := run.Now()
 	var errs []error
 	s.Since, err = tell.PastArg("--since", f.Since, now)
 	errs = append(errs, err)
 	s.Until, err = tell.TimeArg("--until", f.Until, now)
-	errs = append(errs, err, checkTypes(f.Type), checkAccount(f.Account))
+	errs = append(errs, err, checkTypes(f.Type), CheckAccount(f.Account))
 	if !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until) {
 		errs = append(errs, tell.WithHint(fmt.Errorf("--until %s is not after "+
 			"--since %s", tell.Clock(s.Until), tell.Clock(s.Since)),
 			"--until is where the slice ends: give a later time, or leave it out"))
 	}
-	return s, name, usageErrors(errs...)
+	return s, name, UsageErrors(errs...)
 }
 
-func checkAccount(account string) error {
+func CheckAccount(account string) error {
 	if err := named.CheckAccount(account); err != nil {
 		return tell.WithHint(err, "leave the account out for customers of your own")
 	}
 	return nil
 }
 
-// narrow restricts a slice to the customers of a name.
-func narrow(s *audit.Slice, n named.Name, customers ...stripeevent.Customer) {
+// Narrow restricts a slice to the customers of a name.
+func Narrow(s *audit.Slice, n named.Name, customers ...stripeevent.Customer) {
 	if n.ID != "" {
 		s.Account = audit.Own
 	}
@@ -85,33 +85,33 @@ func checkTypes(globs []string) error {
 	for _, p := range bad.Problems {
 		errs = append(errs, tell.WithHint(errors.New("--type: "+p.Reason), p.Hint))
 	}
-	return usageErrors(errs...)
+	return UsageErrors(errs...)
 }
 
-// whyNone prints of a slice without events what the log does hold, so that a slip in an id, a type or a
-// mode does not read as if nothing had happened.
-func whyNone(ctx context.Context, out term.Terminal, log *audit.Log, s audit.Slice) error {
+// WhyNone prints of a slice without events what the log does hold, so that a slip in an id, a type or a
+// ReadMode does not read as if nothing had happened.
+func WhyNone(ctx context.Context, out term.Terminal, log *audit.Log, s audit.Slice) error {
 	first, last, err := log.Extent(ctx, s)
 	if err != nil {
-		return explainLog(err)
+		return ExplainLog(err)
 	}
 	fmt.Fprintln(out, out.Paint(term.Faint, tell.NoEvents(s, first, last)))
 	return nil
 }
 
-// openLog opens the memory of a pipeline.
-func openLog(ctx context.Context, js jetstream.JetStream) (*audit.Log, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// OpenLog opens the memory of a pipeline.
+func OpenLog(ctx context.Context, js jetstream.JetStream) (*audit.Log, error) {
+	ctx, cancel := context.WithTimeout(ctx, AnswerWithin)
 	defer cancel()
 	l, err := audit.Open(ctx, js)
 	if err != nil {
-		return nil, explainLog(err)
+		return nil, ExplainLog(err)
 	}
 	return l, nil
 }
 
-// explainLog adds a next step to what reading the log met.
-func explainLog(err error) error {
+// ExplainLog adds a next step to what reading the log met.
+func ExplainLog(err error) error {
 	switch {
 	case err == nil:
 		return nil

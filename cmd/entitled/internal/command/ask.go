@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bufio"
@@ -12,13 +12,13 @@ import (
 	"entitled/internal/tell"
 )
 
-// ask asks a question on the terminal and returns the answer. so says what an interrupted question
+// Ask asks a question on the terminal and returns the answer. so says what an interrupted question
 // means.
-func (s *session) ask(ctx context.Context, question, so string) (string, error) {
-	fmt.Fprint(s.err, question)
+func (s *Session) Ask(ctx context.Context, question, so string) (string, error) {
+	fmt.Fprint(s.Err, question)
 	line, err := readLine(ctx, os.Stdin)
 	if ctx.Err() != nil {
-		fmt.Fprintln(s.err)
+		fmt.Fprintln(s.Err)
 		return "", tell.WithHint(errors.New("interrupted: "+so), "run it again, and answer")
 	}
 	if err != nil {
