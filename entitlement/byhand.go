@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"entitled/internal/byhand"
+
+	"entitled/entitlement/internal/view"
 )
 
 func init() {
@@ -32,7 +34,7 @@ func newByHand() *Client {
 		plans:  plans{done: make(chan struct{})},
 		done:   make(chan struct{}),
 	}
-	c.view.mode, c.view.loaded = Test, true
+	c.view.Mode, c.view.Loaded = Test, true
 	c.noPlans()
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	context.AfterFunc(c.ctx, func() { // Close waits for it
@@ -51,14 +53,14 @@ func (c *Client) putByHand(key string, value []byte) error {
 		return err
 	}
 	if value != nil {
-		if _, err := read(c.view.mode, key, string(value)); err != nil {
+		if _, err := view.Read(c.view.Mode, key, string(value)); err != nil {
 			return err
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.revision++
-	return c.view.take(key, h.revision, value)
+	return c.view.Take(key, h.revision, value)
 }
 
 func (c *Client) plansByHand(document []byte) error {
@@ -73,7 +75,7 @@ func (c *Client) syncByHand(ctx context.Context, key string) (Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return Snapshot{}, err
 	}
-	if s := c.view.snapshot(c.view.entry(key)); s.isKnown() {
+	if s := c.view.Snapshot(c.view.Entry(key)); s.Customer != "" {
 		return s, nil
 	}
 	return Snapshot{}, &SyncError{Code: http.StatusNotFound, Text: "no such customer was put into the client"}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement/internal/view"
 )
 
 // Options configure [Open]. Nil and the zero value suit most programs.
@@ -63,7 +65,7 @@ type Client struct {
 	waitForBucket bool
 	only          []string        // bucket keys to follow; empty: all
 	covered       map[string]bool // only, as a set
-	view          view
+	view          view.View
 	health        health
 	plans         plans
 	bucket        atomic.Pointer[jetstream.KeyValue] // the bucket that is followed, for Fetch
@@ -135,7 +137,7 @@ func newClient(nc *nats.Conn, mode Mode, opts *Options) (*Client, error) {
 		plans:         plans{attempted: make(chan struct{}), done: make(chan struct{})},
 		done:          make(chan struct{}),
 	}
-	c.view.mode, c.view.decisionsOnly = mode, opts.DecisionsOnly
+	c.view.Mode, c.view.DecisionsOnly = mode, opts.DecisionsOnly
 	for _, ref := range opts.Customers {
 		key, isID := ParseRef(ref)
 		if isID {
@@ -186,24 +188,16 @@ func (c *Client) covers(key string) bool { return len(c.only) == 0 || c.covered[
 // memory. While an id moves from one customer to another, which is two changes of the bucket, it
 // may be found at both or at neither.
 func (c *Client) Customers(ref string) Customers {
-	found := c.view.find(nil, ref)
-	slices.SortFunc(found, func(a, b *entry) int { return strings.Compare(a.key, b.key) })
+	found := c.view.Find(nil, ref)
+	slices.SortFunc(found, func(a, b *view.Entry) int { return strings.Compare(a.Key, b.Key) })
 	all := Customers{
 		Snapshots: make([]*Snapshot, len(found)), Revisions: make([]uint64, len(found)), Default: c.plans.grant.Load(),
 	}
 	for i, e := range found {
-		all.Snapshots[i], all.Revisions[i] = new(c.view.snapshot(e)), e.revision
+		all.Snapshots[i], all.Revisions[i] = new(c.view.Snapshot(e)), e.Revision
 	}
 	return all
 }
-
-// group returns the customers that ref stands for, in the memory of the caller, and in no order.
-func (c *Client) group(room []*entry, ref string) group[*entry] {
-	return group[*entry]{c.view.find(room, ref), c.plans.grant.Load()}
-}
-
-// together is the number of customers with one id that readers find without allocation.
-const together = 4
 
 // Get returns the snapshot of a customer. For an unknown customer it returns a zero Snapshot, which
 // grants nothing, not even the default of the plans document, and false. A customer is unknown if it
@@ -215,11 +209,11 @@ const together = 4
 // With [Options].DecisionsOnly, Get asks NATS and waits up to 5 s. It then returns false also if
 // there is no answer: [Client.Lookup] says so, and [Client.Fetch] takes a context.
 func (c *Client) Get(ref string) (Snapshot, bool) {
-	if c.view.decisionsOnly {
+	if c.view.DecisionsOnly {
 		e, err := c.Fetch(context.Background(), ref)
 		return e.Snapshot, err == nil && e.Snapshot.Customer != ""
 	}
-	s := c.view.snapshot(c.view.entry(c.view.first(ref)))
+	s := c.view.Snapshot(c.view.Entry(c.view.First(ref)))
 	return s, s.Customer != ""
 }
 
@@ -228,27 +222,21 @@ func (c *Client) Get(ref string) (Snapshot, bool) {
 // nothing and takes well under a microsecond (BenchmarkHas), so call it wherever the answer matters
 // and do not cache the result.
 func (c *Client) Has(ref, feature string) bool {
-	if e := c.view.keyed(ref); e != nil {
-		return ahead(e.featureEnd(feature))
+	end, known := c.view.FeatureEnd(ref, feature)
+	if !known {
+		return Customers{Default: c.plans.grant.Load()}.Has(feature, time.Now())
 	}
-	var room [together]*entry
-	return ahead(c.group(room[:0], ref).featureEnd(feature))
+	return ahead(end)
 }
 
 // Allowed reports whether the customer has access now, see [Customers.Allowed]. It is false for an
 // unknown customer.
-func (c *Client) Allowed(ref string) bool {
-	if e := c.view.keyed(ref); e != nil {
-		return ahead(e.accessEnd())
-	}
-	var room [together]*entry
-	return ahead(c.group(room[:0], ref).accessEnd())
-}
+func (c *Client) Allowed(ref string) bool { return ahead(c.view.AccessEnd(ref)) }
 
 // ahead reports whether the end of a grant is in the future. It calls time.Now only if that
 // matters, because time.Now costs more than the lookup.
 func ahead(end int64) bool {
-	return end == open || end != never && time.Now().Unix() < end
+	return end == view.Open || end != view.Never && time.Now().Unix() < end
 }
 
 // Limit returns the customer's limit of that name now, and whether a live grant names it, see
@@ -258,14 +246,12 @@ func ahead(end int64) bool {
 //
 //	if seats, _ := client.Limit("cus_1", "seats"); used < seats {
 func (c *Client) Limit(ref, name string) (limit Limit, known bool) {
-	var room [together]*entry
-	return c.group(room[:0], ref).limit(name, time.Now())
+	return c.view.Limit(ref, name, c.plans.grant.Load(), time.Now())
 }
 
 // Decide reports whether the customer may use a feature now, and why, see [Customers.Decide].
 func (c *Client) Decide(ref, feature string) Answer {
-	var room [together]*entry
-	return c.group(room[:0], ref).decide(feature, time.Now())
+	return c.view.Decide(ref, feature, c.plans.grant.Load(), time.Now())
 }
 
 // An Entry is a customer's snapshot with its position in the bucket.
@@ -288,20 +274,20 @@ type Entry struct {
 //
 // With [Options].DecisionsOnly, Lookup asks NATS as [Client.Fetch] does, and waits up to 5 s.
 func (c *Client) Lookup(ref string) (Entry, error) {
-	if c.view.decisionsOnly {
+	if c.view.DecisionsOnly {
 		return c.Fetch(context.Background(), ref)
 	}
-	key := c.view.first(ref)
+	key := c.view.First(ref)
 	if _, isID := ParseRef(ref); !isID && !c.covers(key) {
 		return Entry{Key: key}, fmt.Errorf("look up %s: not among Options.Customers", key)
 	}
-	h := c.view.entry(key)
+	h := c.view.Entry(key)
 	if h == nil {
 		return Entry{Key: key}, nil
 	}
-	e := Entry{Key: key, Revision: h.revision, Snapshot: c.view.snapshot(h)}
-	if h.unreadable != nil {
-		return e, fmt.Errorf("look up %s: entry at revision %d: %w", key, h.revision, h.unreadable.error)
+	e := Entry{Key: key, Revision: h.Revision, Snapshot: c.view.Snapshot(h)}
+	if err := h.Err(); err != nil {
+		return e, fmt.Errorf("look up %s: entry at revision %d: %w", key, h.Revision, err)
 	}
 	return e, nil
 }
@@ -310,8 +296,8 @@ func (c *Client) Lookup(ref string) (Entry, error) {
 // during the loop.
 func (c *Client) All() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
-		for h := range c.view.byKey.all() {
-			if h.known && !yield(Entry{Key: h.key, Revision: h.revision, Snapshot: c.view.snapshot(h)}) {
+		for h := range c.view.All() {
+			if h.Known() && !yield(Entry{Key: h.Key, Revision: h.Revision, Snapshot: c.view.Snapshot(h)}) {
 				return
 			}
 		}
@@ -321,13 +307,12 @@ func (c *Client) All() iter.Seq[Entry] {
 // firstLoad returns [ErrSchema] if the first load found only unreadable entries and at least one
 // has a newer schema.
 func (c *Client) firstLoad() error {
-	if c.view.snapshots.Load() > 0 || c.view.unreadable.Load() == 0 {
+	if c.view.Snapshots.Load() > 0 || c.view.Unreadable.Load() == 0 {
 		return nil
 	}
-	for e := range c.view.byKey.all() {
-		if e.unreadable != nil && errors.Is(e.unreadable.error, ErrSchema) {
-			return fmt.Errorf("%s and all other entries are unreadable: %w: upgrade this program", e.key,
-				e.unreadable.error)
+	for e := range c.view.All() {
+		if err := e.Err(); errors.Is(err, ErrSchema) {
+			return fmt.Errorf("%s and all other entries are unreadable: %w: upgrade this program", e.Key, err)
 		}
 	}
 	return nil

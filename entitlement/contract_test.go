@@ -7,26 +7,32 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// The package imports only the standard library and nats.go, so that a user's program does not get
-// more. internal/byhand has three variables and imports nothing.
+// The package imports only the standard library, nats.go and what is below it, so that a user's program
+// does not get more; packages snapshot and view import the standard library only. internal/byhand has
+// three variables and imports nothing.
 func TestImports(t *testing.T) {
 	t.Parallel()
-	pkg, err := build.ImportDir(".", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range pkg.Imports {
-		if path == "entitled/internal/byhand" {
-			continue
+	for dir, allowed := range map[string][]string{
+		".":             {"github.com/nats-io/nats.go", "entitled/entitlement", "entitled/internal/byhand"},
+		"internal/view": {"entitled/entitlement/snapshot"},
+		"snapshot":      nil,
+	} {
+		pkg, err := build.ImportDir(dir, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
-		std := !strings.Contains(strings.Split(path, "/")[0], ".") && path != "entitled" &&
-			!strings.HasPrefix(path, "entitled/")
-		if nats := "github.com/nats-io/nats.go"; !std && path != nats && !strings.HasPrefix(path, nats+"/") {
-			t.Errorf("imports %s: only the standard library and nats.go are allowed", path)
+		for _, path := range pkg.Imports {
+			below := func(parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
+			std := !strings.Contains(strings.Split(path, "/")[0], ".") && !below("entitled")
+			if !std && !slices.ContainsFunc(allowed, below) {
+				t.Errorf("%s imports %s: only the standard library and %q are allowed", dir, path, allowed)
+			}
 		}
 	}
 }
@@ -34,34 +40,43 @@ func TestImports(t *testing.T) {
 // Every exported name has a doc comment, and every function, method and type an example that runs.
 func TestEveryNameIsDocumented(t *testing.T) {
 	t.Parallel()
+	inSnapshot := documented(t, "snapshot", nil)
+	documented(t, ".", inSnapshot)
+}
+
+// documented checks the package in dir, and returns its names. Names that the other package documents
+// with an example need none here.
+func documented(t *testing.T, dir string, other map[string]bool) map[string]bool {
 	fset := token.NewFileSet()
-	names, err := os.ReadDir(".")
+	names, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var files []*ast.File
 	for _, name := range names {
 		if strings.HasSuffix(name.Name(), ".go") {
-			f, err := parser.ParseFile(fset, name.Name(), nil, parser.ParseComments)
+			f, err := parser.ParseFile(fset, filepath.Join(dir, name.Name()), nil, parser.ParseComments)
 			if err != nil {
 				t.Fatal(err)
 			}
 			files = append(files, f)
 		}
 	}
-	pkg, err := doc.NewFromFiles(fset, files, "entitled/entitlement")
+	pkg, err := doc.NewFromFiles(fset, files, "entitled/entitlement/"+dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(pkg.Examples) == 0 {
 		t.Error("the package has no example")
 	}
+	all := map[string]bool{}
 	check := func(name, comment string, examples []*doc.Example) {
 		if comment == "" {
 			t.Errorf("%s has no doc comment", name)
 		}
-		if len(examples) == 0 {
-			t.Errorf("%s has no example", name)
+		all[name] = true
+		if len(examples) == 0 && !other[name] {
+			t.Errorf("%s of %s has no example", name, dir)
 		}
 		for _, e := range examples {
 			if e.Output == "" && !e.EmptyOutput {
@@ -86,6 +101,7 @@ func TestEveryNameIsDocumented(t *testing.T) {
 			grouped(t, v)
 		}
 	}
+	return all
 }
 
 // grouped checks the constants or variables of one declaration: each needs a doc comment, or the

@@ -1,6 +1,10 @@
 package entitlement
 
-import "errors"
+import (
+	"errors"
+
+	"entitled/entitlement/snapshot"
+)
 
 var (
 	// ErrNoBucket is returned by [Open] when the bucket of the mode does not exist. Start a syncer
@@ -11,7 +15,7 @@ var (
 	// ErrSchema is returned for a bucket entry whose schema is newer than [Schema]: the reading
 	// program needs a newer version of this package. [Decode] and [Client.Lookup] return it for one
 	// entry, [Open] when no entry is readable and at least one is newer.
-	ErrSchema = errors.New("snapshot schema is newer than this client")
+	ErrSchema = snapshot.ErrSchema
 
 	// ErrNoCustomer is returned by [Client.Sync] for an id that no customer has: none that the client
 	// follows, or none any more once they were read from Stripe.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"entitled/entitlement/internal/view"
 )
 
 // Fetch reads a customer's entry from the bucket now. It is for what memory does not have: the whole
@@ -21,17 +23,17 @@ import (
 // for a key that is not valid; and the error of ctx joined with the last obstacle.
 func (c *Client) Fetch(ctx context.Context, ref string) (Entry, error) {
 	name, isID := ParseRef(ref)
-	key := c.view.first(ref)
-	switch known := c.view.entry(key); {
+	key := c.view.First(ref)
+	switch known := c.view.Entry(key); {
 	case c.ctx.Err() != nil:
 		return Entry{Key: key}, ErrClosed
 	case c.byHand != nil:
-		e := Entry{Key: key, Snapshot: c.view.snapshot(known)}
+		e := Entry{Key: key, Snapshot: c.view.Snapshot(known)}
 		if known != nil {
-			e.Revision = known.revision
+			e.Revision = known.Revision
 		}
 		return e, nil
-	case isID && !known.isKnown():
+	case isID && !known.Known():
 		return Entry{Key: key}, nil
 	}
 	e, err := c.fetch(ctx, key)
@@ -39,7 +41,7 @@ func (c *Client) Fetch(ctx context.Context, ref string) (Entry, error) {
 		return e, fmt.Errorf("fetch %s: %w", key, err)
 	}
 	if isID && e.Snapshot.ID != name { // it has just moved to another id
-		return Entry{Key: idPrefix + name}, nil
+		return Entry{Key: view.IDPrefix + name}, nil
 	}
 	return e, nil
 }
@@ -65,7 +67,7 @@ func (c *Client) fetch(ctx context.Context, key string) (e Entry, err error) {
 			return e, nil
 		case err == nil:
 			e.Revision = entry.Revision()
-			if e.Snapshot, err = read(c.view.mode, key, string(entry.Value())); err != nil {
+			if e.Snapshot, err = view.Read(c.view.Mode, key, string(entry.Value())); err != nil {
 				err = fmt.Errorf("entry at revision %d: %w", e.Revision, err)
 			}
 			return e, err
@@ -84,16 +86,16 @@ var errBehind = errors.New("a server answers with an older state of the bucket")
 func (c *Client) ask(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	entry, err := (*c.bucket.Load()).Get(ctx, key)
 	// A deletion seen meanwhile is taken into account, because the view is read afterwards.
-	known := c.view.entry(key)
+	known := c.view.Entry(key)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
-		if known.isKnown() || known != nil && known.unreadable != nil {
+		if known.Known() || known != nil && known.Err() != nil {
 			return nil, errBehind
 		}
 		return nil, nil
 	case err != nil:
 		return nil, bucketError("get", err)
-	case known != nil && entry.Revision() < known.revision:
+	case known != nil && entry.Revision() < known.Revision:
 		return nil, errBehind
 	}
 	return entry, nil

@@ -41,9 +41,9 @@ type follower struct {
 	connection   <-chan nats.Status    // reconnected, or closed for good
 	created      time.Time             // creation time of the bucket that the view's revisions belong to
 	stream       time.Time             // creation time of the watched stream; differs from created for a mirror
-	loaded       bool                  // the view has all keys up to view.revision, so a watch can resume there
+	loaded       bool                  // the view has all keys up to view.Revision, so a watch can resume there
 	last         jetstream.StreamState // at the previous check
-	lastRevision uint64                // view.revision at the previous check
+	lastRevision uint64                // view.Revision at the previous check
 }
 
 // run follows the bucket until the client or the connection is closed. It sends one value to ready:
@@ -65,7 +65,7 @@ func (c *Client) run(ready chan<- error) {
 			pause = firstPause
 			if ready == nil {
 				c.log.Info("following the bucket again",
-					"bucket", Bucket(c.view.mode), "customers", c.view.snapshots.Load())
+					"bucket", Bucket(c.view.Mode), "customers", c.view.Snapshots.Load())
 			}
 			first(c.firstLoad())
 		})
@@ -79,13 +79,13 @@ func (c *Client) run(ready chan<- error) {
 		switch {
 		case errors.Is(err, nats.ErrConnectionClosed):
 			c.log.Warn("NATS connection closed for good, no longer following the bucket: open a new client",
-				"bucket", Bucket(c.view.mode), "err", err)
+				"bucket", Bucket(c.view.Mode), "err", err)
 			first(err)
 			return
 		case errors.Is(err, ErrNoBucket) && !c.waitForBucket, errors.Is(err, jetstream.ErrBadBucket):
 			first(err)
 		}
-		c.log.Warn("lost the watch of the bucket, restarting it", "bucket", Bucket(c.view.mode), "err", err)
+		c.log.Warn("lost the watch of the bucket, restarting it", "bucket", Bucket(c.view.Mode), "err", err)
 		if immediate(err) {
 			continue
 		}
@@ -115,8 +115,8 @@ func (f *follower) session(complete func()) error {
 	f.bucket.Store(&kv)
 	// If the bucket is another one, or its sequences went back, as after a restored backup or a
 	// power failure, its revisions cannot be compared with those in the view.
-	recreated := !f.created.IsZero() && (!origin(info).Equal(f.created) || info.State.LastSeq < f.view.revision)
-	f.created, f.stream, f.last, f.lastRevision = origin(info), info.Created, info.State, f.view.revision
+	recreated := !f.created.IsZero() && (!origin(info).Equal(f.created) || info.State.LastSeq < f.view.Revision)
+	f.created, f.stream, f.last, f.lastRevision = origin(info), info.Created, info.State, f.view.Revision
 	// Entries that were removed while NATS was unreachable are found by compare, which needs the
 	// counts of the whole bucket. A client of some keys has no such counts and must load again.
 	if recreated || len(f.only) > 0 {
@@ -124,9 +124,9 @@ func (f *follower) session(complete func()) error {
 	}
 	var opts []jetstream.WatchOpt
 	if f.loaded {
-		opts = append(opts, jetstream.ResumeFromRevision(f.view.revision+1))
+		opts = append(opts, jetstream.ResumeFromRevision(f.view.Revision+1))
 	} else {
-		f.view.startLoad(recreated)
+		f.view.StartLoad(recreated)
 	}
 	// The watch ends with this context, not by Stop, which would wait for the server's answer.
 	ctx, cancel := context.WithCancel(f.ctx)
@@ -148,11 +148,11 @@ func (f *follower) session(complete func()) error {
 			if err := f.same(kv); err != nil {
 				return err
 			}
-			f.view.removeUnseen()
+			f.view.RemoveUnseen()
 		}
 		// Sequences up to the bucket's end that were not delivered no longer exist.
-		f.view.advance(info.State.LastSeq)
-		f.loaded, f.view.loaded = true, true
+		f.view.Advance(info.State.LastSeq)
+		f.loaded, f.view.Loaded = true, true
 		f.health.current(time.Now())
 		complete()
 		return nil
@@ -164,11 +164,11 @@ func (f *follower) session(complete func()) error {
 func (f *follower) bindFilled() (jetstream.KeyValue, *jetstream.StreamInfo, error) {
 	began := time.Now()
 	for {
-		kv, info, err := f.bind(Bucket(f.view.mode), askWithin)
+		kv, info, err := f.bind(Bucket(f.view.Mode), askWithin)
 		if err != nil {
 			return nil, nil, err
 		}
-		back := info.Config.Mirror != nil && origin(info).Equal(f.created) && info.State.LastSeq < f.view.revision
+		back := info.Config.Mirror != nil && origin(info).Equal(f.created) && info.State.LastSeq < f.view.Revision
 		if !filling(info) && (!back || time.Since(began) > backFor) {
 			return kv, info, nil
 		}
@@ -297,8 +297,12 @@ func (f *follower) deliveries(kv jetstream.KeyValue, updates <-chan jetstream.Ke
 
 // take applies an entry to the view. It logs the first unreadable entry; Status counts the others.
 func (f *follower) take(e jetstream.KeyValueEntry) {
-	if err := f.view.apply(e); err != nil && f.view.unreadable.Load() == 1 {
-		f.log.Warn("cannot read an entry of the bucket, using the previous snapshot", "bucket", Bucket(f.view.mode),
+	var value []byte
+	if e.Operation() == jetstream.KeyValuePut {
+		value = e.Value()
+	}
+	if err := f.view.Take(e.Key(), e.Revision(), value); err != nil && f.view.Unreadable.Load() == 1 {
+		f.log.Warn("cannot read an entry of the bucket, using the previous snapshot", "bucket", Bucket(f.view.Mode),
 			"customer", e.Key(), "revision", e.Revision(), "err", err)
 	}
 }
@@ -320,7 +324,7 @@ func (f *follower) check(kv jetstream.KeyValue) error {
 			reconnected <- false
 		}
 	}()
-	had := f.view.revision
+	had := f.view.Revision
 	info, err := state(ctx, kv)
 	cancel()
 	if <-reconnected {
@@ -343,7 +347,7 @@ func (f *follower) check(kv jetstream.KeyValue) error {
 		return err
 	}
 	switch {
-	case f.view.revision < info.State.LastSeq: // deliveries are under way
+	case f.view.Revision < info.State.LastSeq: // deliveries are under way
 	case filling(info):
 		f.health.degraded(errFilling)
 	case info.Mirror != nil && info.Mirror.Active > f.every+askWithin: // an origin sends heartbeats every second
@@ -365,15 +369,15 @@ func (f *follower) compare(now, before jetstream.StreamState, moved bool) error 
 			f.loaded = false
 			return errRemoved
 		}
-	case f.view.revision < now.LastSeq:
-		if quiet || !moved && f.view.revision < before.LastSeq {
+	case f.view.Revision < now.LastSeq:
+		if quiet || !moved && f.view.Revision < before.LastSeq {
 			return errSilent
 		}
-	case f.view.revision == now.LastSeq && uint64(f.view.keys) > now.NumSubjects:
+	case f.view.Revision == now.LastSeq && uint64(f.view.Keys) > now.NumSubjects:
 		// The view has every key of the bucket, so if it has more keys, some are gone.
 		f.loaded = false
 		return errRemoved
-	case quiet && uint64(f.view.keys) < now.NumSubjects:
+	case quiet && uint64(f.view.Keys) < now.NumSubjects:
 		f.loaded = false
 		return errSilent
 	}

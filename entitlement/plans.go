@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -76,10 +77,11 @@ func readDefault(document []byte) (number uint64, g *Grant, err error) {
 	case doc.Default == nil:
 		return doc.Number, nil, nil
 	}
-	g = &Grant{Source: SourceDefault, Features: doc.Default.Features, Limits: doc.Default.Limits}
-	g.normalize()
-	g.Features = slices.Compact(g.Features)
-	return doc.Number, g, nil
+	slices.Sort(doc.Default.Features)
+	return doc.Number, &Grant{
+		Source: SourceDefault, Plans: []string{}, Features: append([]string{}, slices.Compact(doc.Default.Features)...),
+		Limits: maps.Collect(maps.All(doc.Default.Limits)), Adds: map[string]Limit{},
+	}, nil
 }
 
 // followPlans keeps the default of the plans document current until the client or the connection is
@@ -135,7 +137,7 @@ func (c *Client) plansSession(connection <-chan nats.Status, complete func()) er
 	}
 	// The watch ends with this context, not by Stop, which would wait for the server's answer.
 	ctx, cancel := context.WithCancel(c.ctx)
-	w, err := kv.Watch(ctx, string(c.view.mode))
+	w, err := kv.Watch(ctx, string(c.view.Mode))
 	if err != nil {
 		cancel()
 		return fmt.Errorf("watch the plans document: %w", err)

@@ -60,11 +60,11 @@ func (c *Client) Status() Status {
 		Ended:         c.ended(),
 		PlansRevision: number,
 		PlansErr:      plansErr,
-		Revision:      c.view.newest.Load(),
-		Snapshots:     int(c.view.snapshots.Load()),
-		Unreadable:    int(c.view.unreadable.Load()),
-		Entries:       c.view.entries.Load(),
-		Changes:       c.view.changes.Load(),
+		Revision:      c.view.Newest.Load(),
+		Snapshots:     int(c.view.Snapshots.Load()),
+		Unreadable:    int(c.view.Unreadable.Load()),
+		Entries:       c.view.Entries.Load(),
+		Changes:       c.view.Changes.Load(),
 		Restarts:      h.restarts,
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"entitled/entitlement/internal/view"
 )
 
 // syncWithin bounds a [Client.Sync] whose context has no deadline. The service answers within 10 s.
@@ -91,7 +93,7 @@ func (c *Client) syncRef(ctx context.Context, ref string) (Snapshot, error) {
 		return c.sync(ctx, name)
 	}
 	var first Snapshot
-	for _, key := range c.view.named(ref) {
+	for _, key := range c.view.Named(ref) {
 		s, err := c.sync(ctx, key)
 		if err != nil {
 			return Snapshot{}, fmt.Errorf("customer %s: %w", key, err)
@@ -118,24 +120,24 @@ func (c *Client) sync(ctx context.Context, key string) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	subject := SyncSubject(c.view.mode)
+	subject := SyncSubject(c.view.Mode)
 	msg, err := c.nc.RequestWithContext(ctx, subject, body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return Snapshot{}, fmt.Errorf("no syncer answers on %s: %w: start a syncer for mode %s",
-			subject, err, c.view.mode)
+			subject, err, c.view.Mode)
 	case ctx.Err() != nil:
 		return Snapshot{}, fmt.Errorf("no answer on %s: %w", subject, context.Cause(ctx))
 	case err != nil:
 		return Snapshot{}, fmt.Errorf("request on %s: %w", subject, err)
 	}
-	s, revision, err := answer(c.view.mode, key, msg)
+	s, revision, err := answer(c.view.Mode, key, msg)
 	if err != nil || !c.covers(key) {
 		return s, err
 	}
 	wait, stop := context.WithTimeout(ctx, viewWithin)
 	defer stop()
-	if err := c.view.await(wait, key, revision); err != nil && ctx.Err() != nil {
+	if err := c.view.Await(wait, key, revision); err != nil && ctx.Err() != nil {
 		return s, err
 	}
 	return s, nil
@@ -151,38 +153,8 @@ func answer(mode Mode, key string, msg *nats.Msg) (s Snapshot, revision uint64, 
 	if err := json.Unmarshal(msg.Data, &reply); err != nil {
 		return s, 0, fmt.Errorf("decode the answer on %s: %w", SyncSubject(mode), err)
 	}
-	if s, err = read(mode, key, string(reply.Snapshot)); err != nil {
+	if s, err = view.Read(mode, key, string(reply.Snapshot)); err != nil {
 		return s, 0, fmt.Errorf("the answer on %s: %w", SyncSubject(mode), err)
 	}
 	return s, reply.Revision, nil
-}
-
-// await waits until the view has the given revision of the key, or a later one.
-func (v *view) await(ctx context.Context, key string, revision uint64) error {
-	entry := make(chan struct{}, 1)
-	v.mu.Lock()
-	addTo(&v.notices.entries, key, entry)
-	v.mu.Unlock()
-	defer func() {
-		v.mu.Lock()
-		removeFrom(v.notices.entries, key, entry)
-		v.mu.Unlock()
-	}()
-	for {
-		var have uint64
-		v.mu.Lock() // until the entry is found by its id, too
-		if e := v.entry(key); e != nil {
-			have = e.revision
-		}
-		v.mu.Unlock()
-		if have >= revision {
-			return nil
-		}
-		select {
-		case <-entry:
-		case <-ctx.Done():
-			return fmt.Errorf("revision %d is written, but the watch has not delivered it: %w",
-				revision, context.Cause(ctx))
-		}
-	}
 }

@@ -3,7 +3,7 @@ package plans
 import (
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // lookAfter are the delays after a boundary at which a customer is read from Stripe: soon, when
@@ -15,7 +15,7 @@ var lookAfter = [...]time.Duration{2 * time.Minute, 10 * time.Minute, time.Hour,
 // have not ended, and the ends of grants. It needs no document, because each end that a rule sets is
 // the end of a grant. The boundary that the snapshot names counts too, because its subscriptions may
 // be omitted, or an earlier version, whose snapshots have no grants, wrote it.
-func boundaries(s *entitlement.Snapshot, yield func(int64)) {
+func boundaries(s *snapshot.Snapshot, yield func(int64)) {
 	if s.NextBoundary != nil {
 		yield(*s.NextBoundary)
 	}
@@ -39,7 +39,7 @@ func boundaries(s *entitlement.Snapshot, yield func(int64)) {
 }
 
 // nextBoundary is the earliest boundary whose first look is still ahead of as_of.
-func nextBoundary(s *entitlement.Snapshot) *int64 {
+func nextBoundary(s *snapshot.Snapshot) *int64 {
 	var next *int64
 	boundaries(s, func(b int64) {
 		if time.Unix(b, 0).Add(lookAfter[0]).After(s.AsOf) && (next == nil || b < *next) {
@@ -51,7 +51,7 @@ func nextBoundary(s *entitlement.Snapshot) *int64 {
 
 // NextLook is when a customer with this snapshot, which is decided, is read from Stripe again: the
 // earliest look ahead of now. It is false if none is to come.
-func NextLook(s *entitlement.Snapshot, now time.Time) (at time.Time, ok bool) {
+func NextLook(s *snapshot.Snapshot, now time.Time) (at time.Time, ok bool) {
 	boundaries(s, func(b int64) {
 		for _, d := range lookAfter {
 			if t := time.Unix(b, 0).Add(d); t.After(now) && (!ok || t.Before(at)) {

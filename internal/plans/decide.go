@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // Decide makes the decision about a snapshot: what its facts grant under a document, nil for none.
@@ -15,10 +15,10 @@ import (
 // to.
 //
 // It returns false, and leaves the snapshot as it is, if the snapshot lacks facts that the document
-// needs, because they did not fit into a message (see [entitlement.Snapshot].Omitted) or an earlier
+// needs, because they did not fit into a message (see [snapshot.Snapshot].Omitted) or an earlier
 // version did not keep them. Such a customer must be read from Stripe; the former decision, made
 // from all facts, is better than one made from some.
-func Decide(s *entitlement.Snapshot, d *Document) bool {
+func Decide(s *snapshot.Snapshot, d *Document) bool {
 	doc := d.forAccount(s.Account)
 	if doc.lacks(s) {
 		return false
@@ -32,7 +32,7 @@ func Decide(s *entitlement.Snapshot, d *Document) bool {
 
 // lacks reports whether the snapshot lacks facts that the document needs. Parts of subscriptions
 // that have ended are never needed.
-func (d *Document) lacks(s *entitlement.Snapshot) bool {
+func (d *Document) lacks(s *snapshot.Snapshot) bool {
 	if s.Deleted {
 		return false
 	}
@@ -41,11 +41,11 @@ func (d *Document) lacks(s *entitlement.Snapshot) bool {
 	}
 	return slices.ContainsFunc(s.Omitted, func(part string) bool {
 		switch part {
-		case entitlement.OmittedSubscriptions:
+		case snapshot.OmittedSubscriptions:
 			return true
-		case entitlement.OmittedSubscriptionMetadata:
+		case snapshot.OmittedSubscriptionMetadata:
 			return d.listens(OnSubscription)
-		case entitlement.OmittedMetadata:
+		case snapshot.OmittedMetadata:
 			return d.listens(OnCustomer) || d.IDs != nil && s.Account == ""
 		}
 		return false
@@ -53,7 +53,7 @@ func (d *Document) lacks(s *entitlement.Snapshot) bool {
 }
 
 // Facts returns the snapshot without its decision: what Stripe said, and when.
-func Facts(s entitlement.Snapshot) entitlement.Snapshot {
+func Facts(s snapshot.Snapshot) snapshot.Snapshot {
 	s.ID, s.Access, s.AccessUntil, s.Features = "", false, nil, []string{}
 	s.Limits, s.Grants, s.Problems, s.NextBoundary, s.PlansRevision = nil, nil, nil, nil, 0
 	s.Subscriptions = slices.Clone(s.Subscriptions)
@@ -66,14 +66,14 @@ func Facts(s entitlement.Snapshot) entitlement.Snapshot {
 // A decision is one in the making.
 type decision struct {
 	doc   *Document
-	s     *entitlement.Snapshot // facts, which get the decision
+	s     *snapshot.Snapshot // facts, which get the decision
 	bad   problems
 	trace trace // nil unless someone asks where the numbers come from
 }
 
 func (c *decision) decide() {
 	s := c.s
-	s.Grants, s.Limits, s.PlansRevision = []entitlement.Grant{}, map[string]entitlement.Limit{}, c.doc.Number
+	s.Grants, s.Limits, s.PlansRevision = []snapshot.Grant{}, map[string]snapshot.Limit{}, c.doc.Number
 	if !s.Deleted {
 		c.bySubscriptions()
 		c.byStripe()
@@ -104,7 +104,7 @@ func (c *decision) byStripe() {
 	if c.doc.Entitlements("") == ReadNever || len(c.s.Entitlements) == 0 || len(c.s.Grants) == 0 {
 		return
 	}
-	g := newGrant(entitlement.SourceStripe)
+	g := newGrant(snapshot.SourceStripe)
 	g.Features = sortedSet(c.s.Entitlements)
 	end := int64(math.MinInt64)
 	for i := range c.s.Grants {
@@ -116,17 +116,17 @@ func (c *decision) byStripe() {
 
 // byCustomer grants what the customer's own metadata says, if it names a plan or a feature.
 func (c *decision) byCustomer() {
-	by := speaker{OnCustomer, entitlement.SourceCustomer}
+	by := speaker{OnCustomer, snapshot.SourceCustomer}
 	w := c.doc.read(by, c.s.Metadata, c.bad)
 	switch {
 	case w.void:
 		return
 	case len(w.plans) == 0 && len(w.features) == 0:
 		for name := range w.limits {
-			c.bad.add(by.source, wordLimit+name, "", entitlement.ProblemNoGrant)
+			c.bad.add(by.source, wordLimit+name, "", snapshot.ProblemNoGrant)
 		}
 		for name := range w.adds {
-			c.bad.add(by.source, wordAdd+name, "", entitlement.ProblemNoGrant)
+			c.bad.add(by.source, wordAdd+name, "", snapshot.ProblemNoGrant)
 		}
 		return
 	}
@@ -145,7 +145,7 @@ func (c *decision) byDefault() {
 	if d == nil {
 		return
 	}
-	g := newGrant(entitlement.SourceDefault)
+	g := newGrant(snapshot.SourceDefault)
 	g.Features = append(g.Features, d.Features...)
 	maps.Copy(g.Limits, d.Limits)
 	c.s.Grants = append(c.s.Grants, g)
@@ -162,7 +162,7 @@ func (c *decision) summarize() {
 		if now.Unix() >= endOf(g) {
 			continue
 		}
-		if g.Source != entitlement.SourceDefault {
+		if g.Source != snapshot.SourceDefault {
 			s.Access, end = true, max(end, endOf(g))
 		}
 		features = append(features, g.Features...)
@@ -180,7 +180,7 @@ func (c *decision) summarize() {
 }
 
 // endOf is when a grant ends; the greatest number if it is open-ended.
-func endOf(g *entitlement.Grant) int64 {
+func endOf(g *snapshot.Grant) int64 {
 	if g.Until == nil {
 		return math.MaxInt64
 	}
@@ -201,7 +201,7 @@ func sortedSet(list []string) []string {
 }
 
 // Alike reports whether two grants answer alike.
-func Alike(a, b entitlement.Grant) bool {
+func Alike(a, b snapshot.Grant) bool {
 	return a.Source == b.Source && endOf(&a) == endOf(&b) && slices.Equal(a.Features, b.Features) &&
 		maps.Equal(a.Limits, b.Limits) && maps.Equal(a.Adds, b.Adds)
 }

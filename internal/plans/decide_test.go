@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // asOf is when all facts in tests were read, unless they say otherwise.
@@ -23,18 +23,18 @@ var asOf = time.Unix(1800000000, 0).UTC()
 
 // A decided is the decision of a snapshot, as the cases write it: what is empty is left out.
 type decided struct {
-	ID           string                       `json:"id"`
-	Access       bool                         `json:"access"`
-	AccessUntil  *int64                       `json:"access_until"`
-	SubAccess    []string                     `json:"sub_access"`
-	Features     []string                     `json:"features"`
-	Limits       map[string]entitlement.Limit `json:"limits"`
-	Grants       []entitlement.Grant          `json:"grants"`
-	Problems     []entitlement.Problem        `json:"problems"`
-	NextBoundary *int64                       `json:"next_boundary"`
+	ID           string                    `json:"id"`
+	Access       bool                      `json:"access"`
+	AccessUntil  *int64                    `json:"access_until"`
+	SubAccess    []string                  `json:"sub_access"`
+	Features     []string                  `json:"features"`
+	Limits       map[string]snapshot.Limit `json:"limits"`
+	Grants       []snapshot.Grant          `json:"grants"`
+	Problems     []snapshot.Problem        `json:"problems"`
+	NextBoundary *int64                    `json:"next_boundary"`
 }
 
-func decisionOf(s *entitlement.Snapshot) decided {
+func decisionOf(s *snapshot.Snapshot) decided {
 	d := decided{s.ID, s.Access, s.AccessUntil, nil, s.Features, s.Limits, s.Grants, s.Problems, s.NextBoundary}
 	for _, sub := range s.Subscriptions {
 		if sub.Access {
@@ -90,19 +90,19 @@ func parse(t *testing.T, text string) *Document {
 }
 
 // factsOf is a snapshot with the facts of a JSON text.
-func factsOf(t *testing.T, text string) entitlement.Snapshot {
+func factsOf(t *testing.T, text string) snapshot.Snapshot {
 	t.Helper()
-	var s entitlement.Snapshot
+	var s snapshot.Snapshot
 	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
 		t.Fatalf("facts: %v", err)
 	}
-	s.Schema, s.Customer, s.Livemode = entitlement.Schema, "cus_1", true
+	s.Schema, s.Customer, s.Livemode = snapshot.Schema, "cus_1", true
 	if s.AsOf.IsZero() {
 		s.AsOf = asOf
 	}
-	s, err := entitlement.Decode(s.Encode()) // as the bucket has it: no list is nil
+	s, err := snapshot.Decode(s.Encode()) // as the bucket has it: no list is nil
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestDecide(t *testing.T) {
 			if diff := cmp.Diff(Facts(before), Facts(s)); diff != "" {
 				t.Errorf("the facts changed:\n%s", diff)
 			}
-			if back, err := entitlement.Decode(s.Encode()); err != nil || !slices.Equal(back.Encode(), s.Encode()) {
+			if back, err := snapshot.Decode(s.Encode()); err != nil || !slices.Equal(back.Encode(), s.Encode()) {
 				t.Errorf("decoded, %v:\n%s\n%s", err, s.Encode(), back.Encode())
 			}
 		})
@@ -164,7 +164,7 @@ func TestProblemsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := factsOf(t, `{"subscriptions": [{"id": "sub_1", "status": "active"}]}`)
 	for i := range 150 {
-		s.Subscriptions[0].Items = append(s.Subscriptions[0].Items, entitlement.Item{
+		s.Subscriptions[0].Items = append(s.Subscriptions[0].Items, snapshot.Item{
 			Price: fmt.Sprintf("price_%03d", i), Metadata: map[string]string{wordFeatures: "b@d"},
 		})
 	}
@@ -197,11 +197,11 @@ var factFields = []string{
 func TestFacts(t *testing.T) {
 	t.Parallel()
 	n := int64(1)
-	full := entitlement.Snapshot{
-		ID: "x", Access: true, AccessUntil: &n, Features: []string{"x"}, Limits: map[string]entitlement.Limit{"x": 1},
-		Grants: []entitlement.Grant{{Source: "x"}}, NextBoundary: &n, Problems: []entitlement.Problem{{}},
+	full := snapshot.Snapshot{
+		ID: "x", Access: true, AccessUntil: &n, Features: []string{"x"}, Limits: map[string]snapshot.Limit{"x": 1},
+		Grants: []snapshot.Grant{{Source: "x"}}, NextBoundary: &n, Problems: []snapshot.Problem{{}},
 		PlansRevision: 1,
-		Subscriptions: []entitlement.Subscription{{ID: "sub_1", Access: true}},
+		Subscriptions: []snapshot.Subscription{{ID: "sub_1", Access: true}},
 	}
 	facts := Facts(full)
 	check := func(prefix string, full, facts reflect.Value) {
@@ -243,7 +243,7 @@ func TestNextLook(t *testing.T) {
 	if at, ok := NextLook(&s, time.Unix(1801021600, 0)); ok {
 		t.Errorf("a look at %v after the last", at)
 	}
-	s.Omitted, s.Subscriptions, s.Grants = []string{entitlement.OmittedSubscriptions}, nil, nil
+	s.Omitted, s.Subscriptions, s.Grants = []string{snapshot.OmittedSubscriptions}, nil, nil
 	if at, ok := NextLook(&s, time.Unix(1799999000, 0)); !ok || at.Unix() != *s.NextBoundary+120 {
 		t.Errorf("subscriptions omitted: %v %t", at, ok)
 	}
@@ -259,7 +259,7 @@ func BenchmarkDecide(b *testing.B) {
 			Features: []string{"api", "export", "sso"}, Limits: map[string]Amount{"seats": {PerUnit: 1}},
 		}
 	}
-	var all []entitlement.Snapshot
+	var all []snapshot.Snapshot
 	for seed := range uint64(100) {
 		all = append(all, randomFacts(rand.New(rand.NewPCG(seed, 2))))
 	}

@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strconv"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A Document says what subscriptions grant. [Parse] makes one, in its canonical form: lists that
@@ -58,8 +58,8 @@ type IDs struct {
 
 // Default is the grant for every customer.
 type Default struct {
-	Features []string                     `json:"features,omitempty"`
-	Limits   map[string]entitlement.Limit `json:"limits,omitempty"`
+	Features []string                  `json:"features,omitempty"`
+	Limits   map[string]snapshot.Limit `json:"limits,omitempty"`
 }
 
 // A Plan is a named set of features and limits.
@@ -192,7 +192,7 @@ type Amount struct {
 func (a Amount) MarshalJSON() ([]byte, error) {
 	switch {
 	case a.Unlimited:
-		return json.Marshal(entitlement.Unlimited)
+		return json.Marshal(snapshot.Unlimited)
 	case a.PerUnit == 0:
 		return json.Marshal(a.Base)
 	}
@@ -202,17 +202,17 @@ func (a Amount) MarshalJSON() ([]byte, error) {
 	}{a.Base, a.PerUnit})
 }
 
-// of is the amount for a quantity. It stops at [entitlement.MaxLimit].
-func (a Amount) of(quantity int64) entitlement.Limit {
+// of is the amount for a quantity. It stops at [snapshot.MaxLimit].
+func (a Amount) of(quantity int64) snapshot.Limit {
 	if a.Unlimited {
-		return entitlement.Unlimited
+		return snapshot.Unlimited
 	}
-	const most = int64(entitlement.MaxLimit)
+	const most = int64(snapshot.MaxLimit)
 	q := max(quantity, 0)
 	if a.PerUnit > 0 && q > (most-min(a.Base, most))/a.PerUnit {
-		return entitlement.MaxLimit
+		return snapshot.MaxLimit
 	}
-	return entitlement.Limit(min(a.Base, most) + a.PerUnit*q)
+	return snapshot.Limit(min(a.Base, most) + a.PerUnit*q)
 }
 
 // Encode returns the document as canonical JSON: two documents that say the same have the same

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // FuzzParse: no text makes the parser panic; a document has a canonical form, which is a document
@@ -65,7 +65,7 @@ default: {features: [f0]}`),
 		if err != nil {
 			return
 		}
-		s, err := entitlement.Decode(facts)
+		s, err := snapshot.Decode(facts)
 		if err != nil {
 			return
 		}
@@ -90,7 +90,7 @@ func TestDecisions(t *testing.T) {
 }
 
 // checkDecision holds what must be true of the decision about any facts under any document.
-func checkDecision(t *testing.T, d *Document, facts entitlement.Snapshot, r *rand.Rand) {
+func checkDecision(t *testing.T, d *Document, facts snapshot.Snapshot, r *rand.Rand) {
 	t.Helper()
 	before := facts.Encode()
 	s := facts
@@ -116,7 +116,7 @@ func checkDecision(t *testing.T, d *Document, facts entitlement.Snapshot, r *ran
 }
 
 // checkForm: sorted, in range, and the same after a trip through the bucket.
-func checkForm(t *testing.T, s *entitlement.Snapshot) {
+func checkForm(t *testing.T, s *snapshot.Snapshot) {
 	t.Helper()
 	for i, g := range s.Grants {
 		if i > 0 && s.Grants[i-1].Source > g.Source || !slices.IsSorted(g.Plans) || !slices.IsSorted(g.Features) {
@@ -126,24 +126,24 @@ func checkForm(t *testing.T, s *entitlement.Snapshot) {
 			t.Fatalf("a grant lacks a list: %+v", g)
 		}
 		for name, l := range g.Limits {
-			if l < 0 || l > entitlement.MaxLimit && l != entitlement.Unlimited {
+			if l < 0 || l > snapshot.MaxLimit && l != snapshot.Unlimited {
 				t.Fatalf("%s is %d", name, l)
 			}
 		}
 		for name, l := range g.Adds {
-			if l < 0 || l > entitlement.MaxLimit {
+			if l < 0 || l > snapshot.MaxLimit {
 				t.Fatalf("add of %s is %d", name, l)
 			}
 		}
 	}
-	back, err := entitlement.Decode(s.Encode())
+	back, err := snapshot.Decode(s.Encode())
 	if err != nil || !bytes.Equal(back.Encode(), s.Encode()) {
 		t.Fatalf("decoded: %v\n%s\n%s", err, s.Encode(), back.Encode())
 	}
 }
 
 // checkSummary: the fields at the top say what the readers say at as_of.
-func checkSummary(t *testing.T, s *entitlement.Snapshot) {
+func checkSummary(t *testing.T, s *snapshot.Snapshot) {
 	t.Helper()
 	now := s.AsOf
 	if s.Access != s.Allowed(now) {
@@ -166,7 +166,7 @@ func checkSummary(t *testing.T, s *entitlement.Snapshot) {
 }
 
 // checkRepeat: a former decision under any document leaves no trace.
-func checkRepeat(t *testing.T, d *Document, s entitlement.Snapshot, r *rand.Rand) {
+func checkRepeat(t *testing.T, d *Document, s snapshot.Snapshot, r *rand.Rand) {
 	t.Helper()
 	for _, between := range []*Document{d, nil, {}, randomDocument(r)} {
 		again := s
@@ -179,7 +179,7 @@ func checkRepeat(t *testing.T, d *Document, s entitlement.Snapshot, r *rand.Rand
 }
 
 // checkOrder: the order of subscriptions, items and entitlements does not matter.
-func checkOrder(t *testing.T, d *Document, facts entitlement.Snapshot, s *entitlement.Snapshot, r *rand.Rand) {
+func checkOrder(t *testing.T, d *Document, facts snapshot.Snapshot, s *snapshot.Snapshot, r *rand.Rand) {
 	t.Helper()
 	mixed := facts
 	mixed.Entitlements, mixed.Subscriptions = slices.Clone(facts.Entitlements), slices.Clone(facts.Subscriptions)
@@ -202,7 +202,7 @@ func mix[T any](r *rand.Rand, s []T) { r.Shuffle(len(s), func(i, j int) { s[i], 
 
 // checkLeave: without the document's leave, the metadata of customers and subscriptions changes
 // nothing.
-func checkLeave(t *testing.T, d *Document, facts entitlement.Snapshot, s *entitlement.Snapshot) {
+func checkLeave(t *testing.T, d *Document, facts snapshot.Snapshot, s *snapshot.Snapshot) {
 	t.Helper()
 	doc := d.forAccount(facts.Account)
 	words := map[string]string{
@@ -232,7 +232,7 @@ func checkLeave(t *testing.T, d *Document, facts entitlement.Snapshot, s *entitl
 }
 
 // checkMore: a subscription, a feature or a grant more never takes anything away.
-func checkMore(t *testing.T, d *Document, facts entitlement.Snapshot, s *entitlement.Snapshot, r *rand.Rand) {
+func checkMore(t *testing.T, d *Document, facts snapshot.Snapshot, s *snapshot.Snapshot, r *rand.Rand) {
 	t.Helper()
 	more := facts
 	switch r.IntN(3) {
@@ -261,7 +261,7 @@ func checkMore(t *testing.T, d *Document, facts entitlement.Snapshot, s *entitle
 }
 
 // checkAtLeast: at any time, more has everything that less has.
-func checkAtLeast(t *testing.T, less, more *entitlement.Snapshot, what string) {
+func checkAtLeast(t *testing.T, less, more *snapshot.Snapshot, what string) {
 	t.Helper()
 	instants := []time.Time{less.AsOf}
 	for _, g := range slices.Concat(less.Grants, more.Grants) {
@@ -290,7 +290,7 @@ func checkAtLeast(t *testing.T, less, more *entitlement.Snapshot, what string) {
 
 type names struct{ features, limits []string }
 
-func namesIn(s *entitlement.Snapshot) names {
+func namesIn(s *snapshot.Snapshot) names {
 	var n names
 	n.features = append(n.features, s.Features...)
 	for _, g := range s.Grants {

@@ -4,11 +4,11 @@ import (
 	"iter"
 	"slices"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // matching returns the names of the plans that match an item, sorted.
-func (d *Document) matching(it *entitlement.Item) []string {
+func (d *Document) matching(it *snapshot.Item) []string {
 	var names []string
 	for name, plan := range d.Plans {
 		if plan.matches(it) {
@@ -21,9 +21,9 @@ func (d *Document) matching(it *entitlement.Item) []string {
 
 // WithoutPlan yields the items of a snapshot's live subscriptions that have no plan, if the document has
 // plans for them.
-func (d *Document) WithoutPlan(s *entitlement.Snapshot) iter.Seq[*entitlement.Item] {
+func (d *Document) WithoutPlan(s *snapshot.Snapshot) iter.Seq[*snapshot.Item] {
 	doc := d.forAccount(s.Account)
-	return func(yield func(*entitlement.Item) bool) {
+	return func(yield func(*snapshot.Item) bool) {
 		for i := range s.Subscriptions {
 			sub := &s.Subscriptions[i]
 			if hasEnded(sub) || len(doc.Plans) == 0 {
@@ -39,7 +39,7 @@ func (d *Document) WithoutPlan(s *entitlement.Snapshot) iter.Seq[*entitlement.It
 	}
 }
 
-func (p *Plan) matches(it *entitlement.Item) bool {
+func (p *Plan) matches(it *snapshot.Item) bool {
 	return slices.ContainsFunc(p.Match, func(m Match) bool {
 		return anyMatches(m.Product, it.Product) && anyMatches(m.Price, it.Price) &&
 			anyMatches(m.LookupKey, it.LookupKey)

@@ -3,7 +3,7 @@ package plans
 import (
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A Part is one number that a limit is made of.
@@ -11,32 +11,32 @@ type Part struct {
 	// Source is the source of the grant.
 	Source string
 	// Plan is the plan of the document that says the number, "" if the metadata of Object does: a
-	// price, a subscription, or [entitlement.SourceCustomer]. A part of the default has neither.
+	// price, a subscription, or [snapshot.SourceCustomer]. A part of the default has neither.
 	Plan, Object string
-	// Limit is the number: Amount for Quantity, at most [entitlement.MaxLimit].
-	Limit    entitlement.Limit
+	// Limit is the number: Amount for Quantity, at most [snapshot.MaxLimit].
+	Limit    snapshot.Limit
 	Amount   Amount
 	Quantity int64
 	// Grant is set, and what is above but Source and Limit is not, if only the number of the whole
 	// grant is known, because it was decided under a document that is gone.
-	Grant *entitlement.Grant
+	Grant *snapshot.Grant
 }
 
 // Parts returns what the customers' limit of a name is made of at an instant: first the largest
-// number, then those that are added to it. They sum to [entitlement.Customers.Limit], and there are
+// number, then those that are added to it. They sum to [snapshot.Customers.Limit], and there are
 // none if no live grant names the limit. document returns the document of a number, and whether it is
 // there.
-func Parts(c entitlement.Customers, document func(number uint64) (*Document, bool), name string,
+func Parts(c snapshot.Customers, document func(number uint64) (*Document, bool), name string,
 	now time.Time) []Part {
 	var largest *Part
 	var added []Part
 	known := false
-	count := func(g *entitlement.Grant, t trace) {
+	count := func(g *snapshot.Grant, t trace) {
 		if now.Unix() >= endOf(g) {
 			return
 		}
 		whole := Part{Source: g.Source, Grant: g}
-		if g.Source == entitlement.SourceDefault {
+		if g.Source == snapshot.SourceDefault {
 			whole.Grant = nil
 		}
 		if l, ok := g.Limits[name]; ok && (largest == nil || l > largest.Limit) {
@@ -84,14 +84,14 @@ type traceKey struct {
 	add          bool
 }
 
-func (t trace) limit(source, name string, l entitlement.Limit, from Part) {
+func (t trace) limit(source, name string, l snapshot.Limit, from Part) {
 	if t != nil {
 		from.Source, from.Limit = source, l
 		t[traceKey{source, name, false}] = []Part{from}
 	}
 }
 
-func (t trace) add(source, name string, l entitlement.Limit, from Part) {
+func (t trace) add(source, name string, l snapshot.Limit, from Part) {
 	if t != nil {
 		from.Source, from.Limit = source, l
 		key := traceKey{source, name, true}
@@ -101,7 +101,7 @@ func (t trace) add(source, name string, l entitlement.Limit, from Part) {
 
 // tracesOf makes the decision about a snapshot again. It returns the parts of those grants that come
 // out as the snapshot has them.
-func tracesOf(s *entitlement.Snapshot, document func(uint64) (*Document, bool)) trace {
+func tracesOf(s *snapshot.Snapshot, document func(uint64) (*Document, bool)) trace {
 	d, ok := document(s.PlansRevision)
 	if !ok {
 		return nil
@@ -113,7 +113,7 @@ func tracesOf(s *entitlement.Snapshot, document func(uint64) (*Document, bool)) 
 	facts := Facts(*s)
 	c := decision{doc: doc, s: &facts, bad: problems{}, trace: trace{}}
 	c.decide()
-	again := map[string]*entitlement.Grant{}
+	again := map[string]*snapshot.Grant{}
 	for i := range facts.Grants {
 		again[facts.Grants[i].Source] = &facts.Grants[i]
 	}

@@ -8,18 +8,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // total sums up parts as a reader sums up grants.
-func total(parts []Part) (sum entitlement.Limit) {
+func total(parts []Part) (sum snapshot.Limit) {
 	for i, p := range parts {
 		switch {
-		case sum == entitlement.Unlimited:
-		case p.Limit == entitlement.Unlimited && i == 0:
-			sum = entitlement.Unlimited
+		case sum == snapshot.Unlimited:
+		case p.Limit == snapshot.Unlimited && i == 0:
+			sum = snapshot.Unlimited
 		default:
-			sum = min(sum+p.Limit, entitlement.MaxLimit)
+			sum = min(sum+p.Limit, snapshot.MaxLimit)
 		}
 	}
 	return sum
@@ -37,7 +37,7 @@ func TestPartsSumToTheLimit(t *testing.T) {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 7))
 		d, other := randomDocument(r), randomDocument(r)
-		var c entitlement.Customers
+		var c snapshot.Customers
 		for i := range 1 + r.IntN(2) {
 			s := randomFacts(r)
 			s.Customer = fmt.Sprint("cus_", i)
@@ -46,7 +46,7 @@ func TestPartsSumToTheLimit(t *testing.T) {
 			}
 		}
 		if d.Default != nil {
-			c.Default = &entitlement.Grant{Source: entitlement.SourceDefault, Limits: d.Default.Limits}
+			c.Default = &snapshot.Grant{Source: snapshot.SourceDefault, Limits: d.Default.Limits}
 		}
 		now := asOf.Add(pick(r, 0, -time.Hour, 2*time.Hour, 40*24*time.Hour))
 		for _, document := range []func(uint64) (*Document, bool){
@@ -63,7 +63,7 @@ func TestPartsSumToTheLimit(t *testing.T) {
 				}
 				for _, p := range parts {
 					switch {
-					case p.Grant != nil || p.Source == entitlement.SourceDefault:
+					case p.Grant != nil || p.Source == snapshot.SourceDefault:
 					case p.Limit != p.Amount.of(p.Quantity) || (p.Plan == "") == (p.Object == ""):
 						t.Fatalf("seed %d: %s has the part %+v", seed, name, p)
 					default:
@@ -90,10 +90,10 @@ default: {limits: {seats: 1}}`))
 		t.Fatal(err)
 	}
 	two, three := int64(2), int64(3)
-	s := entitlement.Snapshot{
-		Schema: 1, Customer: "cus_1", Status: "active", AsOf: asOf, Subscriptions: []entitlement.Subscription{{
+	s := snapshot.Snapshot{
+		Schema: 1, Customer: "cus_1", Status: "active", AsOf: asOf, Subscriptions: []snapshot.Subscription{{
 			ID: "sub_1", Status: "active", Metadata: map[string]string{"entitled_add_seats": "5"},
-			Items: []entitlement.Item{
+			Items: []snapshot.Item{
 				{ID: "si_1", Product: "prod_pro", Price: "price_1", Quantity: &three},
 				{ID: "si_2", Product: "prod_extra", Price: "price_2", Quantity: &two},
 			},
@@ -102,7 +102,7 @@ default: {limits: {seats: 1}}`))
 	if !Decide(&s, d) {
 		t.Fatal("not decided")
 	}
-	parts := Parts(entitlement.Customers{Snapshots: []*entitlement.Snapshot{&s}},
+	parts := Parts(snapshot.Customers{Snapshots: []*snapshot.Snapshot{&s}},
 		func(uint64) (*Document, bool) { return d, true }, "seats", asOf)
 	want := []Part{
 		{Source: "sub_1", Plan: "pro", Limit: 10, Amount: Amount{Base: 10}, Quantity: 3},

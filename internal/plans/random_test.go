@@ -8,7 +8,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 var compiled struct {
@@ -39,9 +39,9 @@ func some(r *rand.Rand, prefix string, n int) []string {
 }
 
 func randomAmount(r *rand.Rand, unlimited bool) Amount {
-	a := Amount{Base: pick(r, 0, 1, 5, 50, int64(entitlement.MaxLimit))}
+	a := Amount{Base: pick(r, 0, 1, 5, 50, int64(snapshot.MaxLimit))}
 	if chance(r, 40) {
-		a.PerUnit = pick(r, int64(1), 3, int64(entitlement.MaxLimit))
+		a.PerUnit = pick(r, int64(1), 3, int64(snapshot.MaxLimit))
 	}
 	if unlimited && chance(r, 10) {
 		return Amount{Unlimited: true}
@@ -108,7 +108,7 @@ func randomDocument(r *rand.Rand) *Document {
 		}
 	}
 	if chance(r, 40) {
-		limits := map[string]entitlement.Limit{"l0": entitlement.Limit(r.IntN(9))}
+		limits := map[string]snapshot.Limit{"l0": snapshot.Limit(r.IntN(9))}
 		d.Default = &Default{Features: some(r, "f", 4), Limits: limits}
 	}
 	return d
@@ -134,9 +134,9 @@ func randomWords(r *rand.Rand) map[string]string {
 	return words
 }
 
-func randomSubscription(r *rand.Rand, id string) entitlement.Subscription {
-	sub := entitlement.Subscription{
-		ID: id, Metadata: randomWords(r), Items: []entitlement.Item{},
+func randomSubscription(r *rand.Rand, id string) snapshot.Subscription {
+	sub := snapshot.Subscription{
+		ID: id, Metadata: randomWords(r), Items: []snapshot.Item{},
 		Status: pick(r, "active", "active", "trialing", "past_due", "unpaid", "paused", "incomplete",
 			"canceled", "invented"),
 		CurrentPeriodStart: 1800000000 - pick(r, 0, hour, 3*day, int64(60*day)),
@@ -150,23 +150,23 @@ func randomSubscription(r *rand.Rand, id string) entitlement.Subscription {
 		sub.EndedAt = new(int64(1800000000))
 	}
 	for i := range r.IntN(4) {
-		it := entitlement.Item{
+		it := snapshot.Item{
 			ID: fmt.Sprint(id, "_", i), Product: fmt.Sprint("prod_", r.IntN(4)), Price: fmt.Sprint("price_", r.IntN(4)),
 			LookupKey: pick(r, "", "key_1", "old"), Metadata: PriceWords(randomWords(r)),
 		}
 		if chance(r, 80) {
-			it.Quantity = new(pick(r, int64(0), 1, 4, int64(entitlement.MaxLimit)))
+			it.Quantity = new(pick(r, int64(0), 1, 4, int64(snapshot.MaxLimit)))
 		}
 		sub.Items = append(sub.Items, it)
 	}
 	return sub
 }
 
-func randomFacts(r *rand.Rand) entitlement.Snapshot {
-	s := entitlement.Snapshot{
-		Schema: entitlement.Schema, Customer: "cus_1", Account: pick(r, "", "", "acct_1"), Status: "active",
+func randomFacts(r *rand.Rand) snapshot.Snapshot {
+	s := snapshot.Snapshot{
+		Schema: snapshot.Schema, Customer: "cus_1", Account: pick(r, "", "", "acct_1"), Status: "active",
 		Deleted: chance(r, 5), Features: []string{}, Metadata: randomWords(r),
-		Subscriptions: []entitlement.Subscription{}, AsOf: asOf,
+		Subscriptions: []snapshot.Subscription{}, AsOf: asOf,
 	}
 	if chance(r, 70) {
 		s.Entitlements = append([]string{}, some(r, "f", 4)...)
@@ -175,8 +175,8 @@ func randomFacts(r *rand.Rand) entitlement.Snapshot {
 		s.Subscriptions = append(s.Subscriptions, randomSubscription(r, fmt.Sprint("sub_", i)))
 	}
 	if chance(r, 5) {
-		s.Omitted = []string{pick(r, entitlement.OmittedMetadata, entitlement.OmittedSubscriptionMetadata,
-			entitlement.OmittedEnded, entitlement.OmittedSubscriptions)}
+		s.Omitted = []string{pick(r, snapshot.OmittedMetadata, snapshot.OmittedSubscriptionMetadata,
+			snapshot.OmittedEnded, snapshot.OmittedSubscriptions)}
 	}
 	return s
 }

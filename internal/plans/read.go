@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/yamltree"
 )
 
@@ -135,7 +135,7 @@ const numberHint = "write a whole number from 0 to 9007199254740991"
 
 // number returns a whole number from 0 to 2^53−1.
 func (r *reader) number(n *yamltree.Node, what, hint string) int64 {
-	if n.Kind != yamltree.Number || n.Number > uint64(entitlement.MaxLimit) {
+	if n.Kind != yamltree.Number || n.Number > uint64(snapshot.MaxLimit) {
 		r.mistake(n, hint, "%s cannot be %s", what, n.Show())
 		return 0
 	}

@@ -7,7 +7,7 @@ import (
 	"maps"
 	"slices"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/yamltree"
 )
 
@@ -265,7 +265,7 @@ func (r *reader) amounts(n *yamltree.Node, what string, mayBeUnlimited bool) map
 
 func (r *reader) amount(n *yamltree.Node, name string, mayBeUnlimited bool) (a Amount) {
 	switch {
-	case n.Kind == yamltree.String && n.Text == entitlement.Unlimited.String():
+	case n.Kind == yamltree.String && n.Text == snapshot.Unlimited.String():
 		if !mayBeUnlimited {
 			r.mistake(n, "write unlimited under limits", "adds cannot be unlimited")
 		}
@@ -298,7 +298,7 @@ func (r *reader) defaults(n *yamltree.Node) *Default {
 				r.mistake(n, "write a number", "%s of default cannot be per unit: the default has no quantity", name)
 			}
 			if d.Limits == nil {
-				d.Limits = map[string]entitlement.Limit{}
+				d.Limits = map[string]snapshot.Limit{}
 			}
 			d.Limits[name] = amount.of(1)
 		}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A count is how many of a plan or price a customer has.
@@ -20,7 +20,7 @@ type count struct {
 // one is the count of a plan that a subscription or a customer names.
 var one = count{quantity: 1}
 
-func countOf(it *entitlement.Item) count {
+func countOf(it *snapshot.Item) count {
 	if it.Quantity == nil {
 		return count{metered: true, source: it.Price}
 	}
@@ -28,7 +28,7 @@ func countOf(it *entitlement.Item) count {
 }
 
 // bySubscription returns what a subscription grants, nil for nothing.
-func (c *decision) bySubscription(sub *entitlement.Subscription) *entitlement.Grant {
+func (c *decision) bySubscription(sub *snapshot.Subscription) *snapshot.Grant {
 	if hasEnded(sub) {
 		return nil
 	}
@@ -85,7 +85,7 @@ func (c *decision) ruleFor(status string, names []string) Rule {
 
 // subscriptionEnd is when a subscription that grants ceases to, if nothing else happens: the
 // earliest of its ends.
-func subscriptionEnd(sub *entitlement.Subscription, rule Rule) int64 {
+func subscriptionEnd(sub *snapshot.Subscription, rule Rule) int64 {
 	end := int64(math.MaxInt64)
 	if sub.CancelAtPeriodEnd {
 		end = min(end, sub.CurrentPeriodEnd)
@@ -108,7 +108,7 @@ func later(unix, seconds int64) int64 {
 }
 
 // hasEnded reports whether the subscription is over for good.
-func hasEnded(sub *entitlement.Subscription) bool {
+func hasEnded(sub *snapshot.Subscription) bool {
 	return sub.EndedAt != nil || sub.Status == "canceled" || sub.Status == "incomplete_expired"
 }
 
@@ -140,9 +140,9 @@ func (c *decision) contract(sum *sum, w words) {
 
 // eval is the amount for a count. A metered price has no quantity, which is a problem if the amount
 // needs one.
-func (c *decision) eval(a Amount, n count, word string) entitlement.Limit {
+func (c *decision) eval(a Amount, n count, word string) snapshot.Limit {
 	if n.metered && a.PerUnit > 0 {
-		c.bad.add(n.source, word, "", entitlement.ProblemNoQuantity)
+		c.bad.add(n.source, word, "", snapshot.ProblemNoQuantity)
 	}
 	return a.of(n.quantity)
 }
@@ -152,13 +152,13 @@ type sum struct {
 	source   string
 	plans    []string
 	features []string
-	limits   map[string]entitlement.Limit
-	adds     map[string]entitlement.Limit
+	limits   map[string]snapshot.Limit
+	adds     map[string]snapshot.Limit
 	trace    trace
 }
 
 func newSum(source string) sum {
-	return sum{source: source, limits: map[string]entitlement.Limit{}, adds: map[string]entitlement.Limit{}}
+	return sum{source: source, limits: map[string]snapshot.Limit{}, adds: map[string]snapshot.Limit{}}
 }
 
 func (c *decision) newSum(source string) sum {
@@ -168,7 +168,7 @@ func (c *decision) newSum(source string) sum {
 }
 
 // limit keeps the largest. from says where it comes from.
-func (s *sum) limit(name string, l entitlement.Limit, from Part) {
+func (s *sum) limit(name string, l snapshot.Limit, from Part) {
 	former, known := s.limits[name]
 	s.limits[name] = max(former, l)
 	if !known || l > former {
@@ -176,31 +176,31 @@ func (s *sum) limit(name string, l entitlement.Limit, from Part) {
 	}
 }
 
-func (s *sum) add(name string, l entitlement.Limit, from Part) {
-	s.adds[name] = min(s.adds[name]+l, entitlement.MaxLimit)
+func (s *sum) add(name string, l snapshot.Limit, from Part) {
+	s.adds[name] = min(s.adds[name]+l, snapshot.MaxLimit)
 	s.trace.add(s.source, name, l, from)
 }
 
-func (s *sum) grant() entitlement.Grant {
-	return entitlement.Grant{
+func (s *sum) grant() snapshot.Grant {
+	return snapshot.Grant{
 		Source: s.source, Plans: sortedSet(s.plans), Features: sortedSet(s.features), Limits: s.limits, Adds: s.adds,
 	}
 }
 
-func newGrant(source string) entitlement.Grant {
+func newGrant(source string) snapshot.Grant {
 	s := newSum(source)
 	return s.grant()
 }
 
 // compareGrants orders by source; equal ones, which Stripe's ids do not make, by content.
-func compareGrants(a, b entitlement.Grant) int {
+func compareGrants(a, b snapshot.Grant) int {
 	if order := strings.Compare(a.Source, b.Source); order != 0 {
 		return order
 	}
 	return bytes.Compare(encoded(a), encoded(b))
 }
 
-func encoded(g entitlement.Grant) []byte {
+func encoded(g snapshot.Grant) []byte {
 	b, _ := json.Marshal(g) // strings and numbers: nothing in it can fail
 	return b
 }

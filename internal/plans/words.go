@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // The words are keys in Stripe's metadata that grant as a plans document does. Nothing else in
@@ -59,25 +59,25 @@ type words struct {
 }
 
 // A problems is a set, by value.
-type problems map[entitlement.Problem]struct{}
+type problems map[snapshot.Problem]struct{}
 
-func (p problems) add(source, word, value string, kind entitlement.ProblemKind) {
+func (p problems) add(source, word, value string, kind snapshot.ProblemKind) {
 	const most = 80
 	if len(value) > most {
 		value = value[:most]
 	}
-	p[entitlement.Problem{Source: source, Word: word, Value: strings.ToValidUTF8(value, ""), Kind: kind}] = struct{}{}
+	p[snapshot.Problem{Source: source, Word: word, Value: strings.ToValidUTF8(value, ""), Kind: kind}] = struct{}{}
 }
 
 // maxProblems is how many a snapshot has at most.
 const maxProblems = 100
 
 // list returns the problems, sorted.
-func (p problems) list() []entitlement.Problem {
+func (p problems) list() []snapshot.Problem {
 	if len(p) == 0 {
 		return nil
 	}
-	all := slices.SortedFunc(maps.Keys(p), func(a, b entitlement.Problem) int {
+	all := slices.SortedFunc(maps.Keys(p), func(a, b snapshot.Problem) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Word, b.Word),
 			cmp.Compare(a.Value, b.Value), cmp.Compare(a.Kind, b.Kind))
 	})
@@ -115,12 +115,12 @@ func (d *Document) read(by speaker, metadata map[string]string, bad problems) (w
 		case by.on == OnCustomer && key == wordUntil:
 			until, ok := parseUntil(value)
 			if w.until, w.void = &until, !ok; !ok {
-				bad.add(by.source, key, value, entitlement.ProblemBadUntil)
+				bad.add(by.source, key, value, snapshot.ProblemBadUntil)
 			}
 		case by.on == OnCustomer && key == wordNote:
 			w.note = value
 		default:
-			bad.add(by.source, key, "", entitlement.ProblemUnknownWord)
+			bad.add(by.source, key, "", snapshot.ProblemUnknownWord)
 		}
 	}
 	return w
@@ -159,7 +159,7 @@ func (d *Document) plansIn(by speaker, value string, bad problems) (known []stri
 		if _, ok := d.Plans[name]; ok {
 			known = append(known, name)
 		} else {
-			bad.add(by.source, wordPlan, name, entitlement.ProblemUnknownPlan)
+			bad.add(by.source, wordPlan, name, snapshot.ProblemUnknownPlan)
 		}
 	}
 	return known
@@ -169,9 +169,9 @@ func (d *Document) featuresIn(by speaker, value string, bad problems) (known []s
 	for _, name := range split(value) {
 		switch {
 		case !featureName.MatchString(name) || reserved(name):
-			bad.add(by.source, wordFeatures, name, entitlement.ProblemBadName)
+			bad.add(by.source, wordFeatures, name, snapshot.ProblemBadName)
 		case d.Features != nil && !slices.Contains(d.Features, name):
-			bad.add(by.source, wordFeatures, name, entitlement.ProblemUnknownFeature)
+			bad.add(by.source, wordFeatures, name, snapshot.ProblemUnknownFeature)
 		default:
 			known = append(known, name)
 		}
@@ -182,13 +182,13 @@ func (d *Document) featuresIn(by speaker, value string, bad problems) (known []s
 // amountIn reads the value of a word about the limit of a name: 10, 10/unit, or unlimited where
 // that may be.
 func (d *Document) amountIn(by speaker, word, name, value string, unlimited bool, bad problems) (a Amount, ok bool) {
-	kind := entitlement.ProblemKind("")
+	kind := snapshot.ProblemKind("")
 	a, kind = parseAmount(strings.TrimSpace(value), unlimited)
 	switch {
 	case !shortName.MatchString(name) || reserved(name):
-		bad.add(by.source, word, "", entitlement.ProblemBadName)
+		bad.add(by.source, word, "", snapshot.ProblemBadName)
 	case d.Limits != nil && !slices.Contains(d.Limits, name):
-		bad.add(by.source, word, "", entitlement.ProblemUnknownLimit)
+		bad.add(by.source, word, "", snapshot.ProblemUnknownLimit)
 	case kind != "":
 		bad.add(by.source, word, value, kind)
 	default:
@@ -200,17 +200,17 @@ func (d *Document) amountIn(by speaker, word, name, value string, unlimited bool
 var wholeNumber = regexp.MustCompile(`^-?[0-9]+$`)
 
 // parseAmount returns the amount, or the kind of problem that the text has.
-func parseAmount(text string, unlimited bool) (Amount, entitlement.ProblemKind) {
-	if text == entitlement.Unlimited.String() && unlimited {
+func parseAmount(text string, unlimited bool) (Amount, snapshot.ProblemKind) {
+	if text == snapshot.Unlimited.String() && unlimited {
 		return Amount{Unlimited: true}, ""
 	}
 	digits, perUnit := strings.CutSuffix(text, "/unit")
 	if digits = strings.TrimSpace(digits); !wholeNumber.MatchString(digits) {
-		return Amount{}, entitlement.ProblemBadNumber
+		return Amount{}, snapshot.ProblemBadNumber
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 || n > int64(entitlement.MaxLimit) {
-		return Amount{}, entitlement.ProblemOutOfRange
+	if err != nil || n < 0 || n > int64(snapshot.MaxLimit) {
+		return Amount{}, snapshot.ProblemOutOfRange
 	}
 	if perUnit {
 		return Amount{PerUnit: n}, ""

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/record"
 	"entitled/internal/reduce"
 	"entitled/internal/stripeapi"
@@ -93,7 +93,7 @@ func TestParking(t *testing.T) {
 			parked := 0
 			for i := 1; i <= 10*maxFailures && parked == 0; i++ {
 				f = countFailure(f, c.d, c.othersSucceed, noon.Add(time.Duration(i)*time.Minute),
-					entitlement.Cause{Trigger: "webhook"}, errors.New("x"))
+					snapshot.Cause{Trigger: "webhook"}, errors.New("x"))
 				if f.ParkedAt != nil {
 					parked = i
 				}

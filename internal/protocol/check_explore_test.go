@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 )
@@ -108,7 +108,7 @@ func newCourse(sc scenario, say func(who, format string, args ...any)) *course {
 	c := &course{sc: sc, left: sc, parked: make(chan *actor)}
 	var customers []stripeevent.Customer
 	for i := range sc.changes {
-		customers = append(customers, stripeevent.Customer{Mode: entitlement.Test, ID: fmt.Sprintf("cus_%d", i+1)})
+		customers = append(customers, stripeevent.Customer{Mode: snapshot.Test, ID: fmt.Sprintf("cus_%d", i+1)})
 	}
 	c.w = newWorld(func() time.Time { return time.Now().Add(time.Duration(c.tick())) }, customers...)
 	c.w.only = sc.only
@@ -193,7 +193,7 @@ func (a *actor) request(ctx context.Context) {
 	asked := a.c.w.tick
 	l := a.c.w.ledgers[a.c.w.keys[0]]
 	t := Task{Customer: l.customer, Lane: stripeevent.Now,
-		Cause: entitlement.Cause{Trigger: stripeevent.TriggerRequest}}
+		Cause: snapshot.Cause{Trigger: stripeevent.TriggerRequest}}
 	res, err := a.p.Request(ctx, t)
 	if began, ok := l.began[res.Record.Revision]; err == nil && (!ok || began < asked) {
 		a.c.w.breaks("request", "asked at %d, answered with revision %d, whose fetch began at %d", asked,

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/record"
 	"entitled/internal/stripeevent"
 )
@@ -37,20 +37,20 @@ func (f fencedLate) WriteSnapshot(ctx context.Context, key string, data []byte, 
 // thrifty does not write what has not changed: a return behind compare.
 type thrifty struct {
 	*hand
-	cur *entitlement.Snapshot
+	cur *snapshot.Snapshot
 }
 
 func (h *thrifty) Snapshot(ctx context.Context, key string) ([]byte, uint64, error) {
 	data, revision, err := h.hand.Snapshot(ctx, key)
 	h.cur = nil
-	if s, err := entitlement.Decode(data); err == nil {
+	if s, err := snapshot.Decode(data); err == nil {
 		h.cur = &s
 	}
 	return data, revision, err
 }
 
 func (h *thrifty) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	if next, err := entitlement.Decode(data); err == nil && h.cur != nil && next.Equal(h.cur) {
+	if next, err := snapshot.Decode(data); err == nil && h.cur != nil && next.Equal(h.cur) {
 		h.wrote = revision
 		h.w.writes(ofSnapshots)
 		for _, m := range h.w.markers {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/record"
 	"entitled/internal/stripeevent"
@@ -87,7 +87,7 @@ func (h *hand) decideListed(ctx context.Context, p *Protocol, d *plans.Document,
 	if err != nil {
 		return Redecision{}, err
 	}
-	s, err := entitlement.Decode(data)
+	s, err := snapshot.Decode(data)
 	if err != nil { // a lagging replica hides the entry
 		return p.DecideAgain(ctx, c)
 	}
@@ -95,7 +95,7 @@ func (h *hand) decideListed(ctx context.Context, p *Protocol, d *plans.Document,
 }
 
 // checkDecision holds I9 for a write over an entry that was there.
-func (w *world) checkDecision(l *ledger, old entry, next, former *entitlement.Snapshot) {
+func (w *world) checkDecision(l *ledger, old entry, next, former *snapshot.Snapshot) {
 	e := l.entry
 	if next.PlansRevision < former.PlansRevision {
 		w.breaks("I9", "revision %d is decided under document %d, and replaces one under document %d", e.revision,
@@ -159,7 +159,7 @@ func (h *hasty) Snapshot(ctx context.Context, key string) ([]byte, uint64, error
 }
 
 func (h *hasty) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	if s, err := entitlement.Decode(data); err == nil && revision == 0 {
+	if s, err := snapshot.Decode(data); err == nil && revision == 0 {
 		h.last = documents[s.PlansRevision]
 		if h.last == nil {
 			h.last = &plans.Document{}
@@ -178,20 +178,20 @@ func (h *hasty) Document(ctx context.Context, least uint64) (*plans.Document, er
 // sparing does not write a decision that is made again and changes nothing.
 type sparing struct {
 	*hand
-	cur *entitlement.Snapshot
+	cur *snapshot.Snapshot
 }
 
 func (s *sparing) Snapshot(ctx context.Context, key string) ([]byte, uint64, error) {
 	data, revision, err := s.hand.Snapshot(ctx, key)
 	s.cur = nil
-	if snap, err := entitlement.Decode(data); err == nil {
+	if snap, err := snapshot.Decode(data); err == nil {
 		s.cur = &snap
 	}
 	return data, revision, err
 }
 
 func (s *sparing) WriteSnapshot(ctx context.Context, key string, data []byte, revision uint64) (uint64, error) {
-	next, err := entitlement.Decode(data)
+	next, err := snapshot.Decode(data)
 	if err == nil && s.again && s.cur != nil && next.Equal(s.cur) {
 		return revision, nil
 	}

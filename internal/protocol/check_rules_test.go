@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/reduce"
 	"entitled/internal/stripeevent"
@@ -26,7 +26,7 @@ func (w *world) breaks(rule, format string, args ...any) {
 // checkWrite holds I3, I4 and what a snapshot says of its own age.
 func (w *world) checkWrite(l *ledger, old entry) {
 	e := l.entry
-	next, err := entitlement.Decode(e.data)
+	next, err := snapshot.Decode(e.data)
 	if err != nil {
 		w.breaks("I4", "revision %d does not decode: %v", e.revision, err)
 		return
@@ -47,7 +47,7 @@ func (w *world) checkWrite(l *ledger, old entry) {
 		w.breaks("I3", "revision %d went back from %s to %s", e.revision, w.names(l, old.reading.seen),
 			w.names(l, e.reading.seen))
 	}
-	former, err := entitlement.Decode(old.data)
+	former, err := snapshot.Decode(old.data)
 	if err != nil {
 		w.breaks("I4", "revision %d does not decode: %v", old.revision, err)
 		return
@@ -73,7 +73,7 @@ func (w *world) atRest() {
 			continue
 		}
 		truth := w.truth(l)
-		got, err := entitlement.Decode(l.entry.data)
+		got, err := snapshot.Decode(l.entry.data)
 		if err == nil && got.PlansRevision != w.number {
 			w.breaks("I9", "all is quiet, document %d is in force, and the snapshot of %s is decided under %d",
 				w.number, key, got.PlansRevision)
@@ -105,7 +105,7 @@ func (w *world) atRest() {
 
 // wakeDue is when the customer's snapshot wants to be looked at, zero for never.
 func (w *world) wakeDue(l *ledger) time.Time {
-	s, err := entitlement.Decode(l.entry.data)
+	s, err := snapshot.Decode(l.entry.data)
 	if err != nil {
 		return time.Time{}
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/stripeevent"
 )
 
@@ -116,7 +116,7 @@ func (c *course) state() (state [sha256.Size]byte, rank []int8) {
 func (l *ledger) decisions() string {
 	var b []byte
 	for _, e := range []entry{l.entry, l.before} {
-		s, _ := entitlement.Decode(e.data)
+		s, _ := snapshot.Decode(e.data)
 		b = fmt.Appendf(b, "%d %d %s %v|", s.PlansRevision, s.FactsRevision, s.Cause.Trigger, e.again)
 	}
 	return string(b)

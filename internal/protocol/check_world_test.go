@@ -11,7 +11,7 @@ import (
 
 	"github.com/stripe/stripe-go/v76"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/record"
 	"entitled/internal/reduce"
@@ -84,7 +84,7 @@ type entry struct {
 
 // number is that of the plans document under which the entry was decided.
 func (e entry) number() uint64 {
-	s, _ := entitlement.Decode(e.data)
+	s, _ := snapshot.Decode(e.data)
 	return s.PlansRevision
 }
 
@@ -109,7 +109,7 @@ type marker struct {
 	key     string
 	seq     uint64
 	stored  time.Time
-	cause   entitlement.Cause
+	cause   snapshot.Cause
 	// inFlight says that the server waits for an ack.
 	inFlight bool
 	// satisfied says that a fetch which began after the marker was stored has been written.
@@ -169,7 +169,7 @@ func (w *world) storeMarker(key string, lane stripeevent.Lane, trigger string) {
 		key:     key,
 		seq:     w.lastMarker,
 		stored:  w.now(),
-		cause:   entitlement.Cause{Trigger: trigger, Event: fmt.Sprintf("evt_%d", w.lastEvent)},
+		cause:   snapshot.Cause{Trigger: trigger, Event: fmt.Sprintf("evt_%d", w.lastEvent)},
 	}
 	if old := w.markers[m.subject]; old != nil && old.expiry != nil {
 		old.expiry.Stop()
@@ -220,7 +220,7 @@ func (w *world) stateOf(l *ledger, seen []int) stripeapi.State {
 	return s
 }
 
-func (w *world) truth(l *ledger) entitlement.Snapshot {
+func (w *world) truth(l *ledger) snapshot.Snapshot {
 	last := make([]int, w.pages)
 	for i := range last {
 		last[i] = len(l.versions) - 1
@@ -296,7 +296,7 @@ func (l *ledger) latest() record.Record {
 }
 
 // told is the snapshot that an audit of the records ends with, and its revision.
-func (l *ledger) told() (told *entitlement.Snapshot, revision uint64) {
+func (l *ledger) told() (told *snapshot.Snapshot, revision uint64) {
 	for _, r := range l.records {
 		if r.Snapshot != nil && r.Revision > revision {
 			told, revision = r.Snapshot, r.Revision

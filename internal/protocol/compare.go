@@ -3,14 +3,14 @@ package protocol
 import (
 	"strings"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/record"
 )
 
 // Compare says what next changes in the snapshot before it, nil for none, and sets the fields of
 // next that follow from that. An unchanged snapshot keeps the date and the cause of the change
 // before.
-func Compare(next, cur *entitlement.Snapshot, cause entitlement.Cause) (outcome record.Outcome, changed []string) {
+func Compare(next, cur *snapshot.Snapshot, cause snapshot.Cause) (outcome record.Outcome, changed []string) {
 	if cur != nil && next.Equal(cur) {
 		next.ChangedAt, next.Cause = cur.ChangedAt, cur.Cause
 		return record.Unchanged, nil
@@ -33,9 +33,9 @@ const pathsRoom = 32 << 10
 
 // changedPaths are the paths at which two snapshots differ or, if these are too many for a record,
 // their first fields.
-func changedPaths(cur, next *entitlement.Snapshot) (paths []string) {
+func changedPaths(cur, next *snapshot.Snapshot) (paths []string) {
 	size := 0
-	for _, d := range entitlement.Diff(cur, next) {
+	for _, d := range snapshot.Diff(cur, next) {
 		paths = append(paths, d.Path)
 		size += len(d.Path) + len(`"",`)
 	}

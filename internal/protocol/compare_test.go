@@ -7,16 +7,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // If very many paths change at once, the record has their first fields.
 func TestChangedPathsAreFew(t *testing.T) {
 	t.Parallel()
-	before := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_1", Status: "active", Access: true}
+	before := snapshot.Snapshot{Schema: snapshot.Schema, Customer: "cus_1", Status: "active", Access: true}
 	for i := range 2000 {
 		before.Subscriptions = append(before.Subscriptions,
-			entitlement.Subscription{ID: fmt.Sprintf("sub_%d", i), Status: "active"})
+			snapshot.Subscription{ID: fmt.Sprintf("sub_%d", i), Status: "active"})
 	}
 	next := before
 	next.Status, next.Access = "canceled", false

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/record"
 	"entitled/internal/reduce"
@@ -21,7 +21,7 @@ var ErrPlans = errors.New("plans document not usable")
 type Current struct {
 	// Snapshot is nil if there is no entry, or none that can be read. There says that the entry is
 	// not empty.
-	Snapshot *entitlement.Snapshot
+	Snapshot *snapshot.Snapshot
 	There    bool
 	// Newer says that a newer version of this program wrote the entry.
 	Newer bool
@@ -41,10 +41,10 @@ func (p *Protocol) Read(ctx context.Context, c stripeevent.Customer) (Current, e
 	}
 	cur := Current{Revision: revision, There: data != nil}
 	if data != nil {
-		switch s, err := entitlement.Decode(data); {
+		switch s, err := snapshot.Decode(data); {
 		case err == nil:
 			cur.Snapshot = &s
-		case errors.Is(err, entitlement.ErrSchema):
+		case errors.Is(err, snapshot.ErrSchema):
 			cur.Newer = true
 		}
 	}
@@ -87,8 +87,8 @@ func (c Current) Recorded(latest record.Head) bool {
 // Decide makes the decision about next, which holds facts, fits it into a message, and says what it
 // changes in the entry. It fails with [reduce.ErrTooLarge] if next does not fit; outcome and
 // changed are then right nevertheless.
-func (p *Protocol) Decide(cur Current, next *entitlement.Snapshot,
-	cause entitlement.Cause) (outcome record.Outcome, changed []string, err error) {
+func (p *Protocol) Decide(cur Current, next *snapshot.Snapshot,
+	cause snapshot.Cause) (outcome record.Outcome, changed []string, err error) {
 	if !plans.Decide(next, cur.Document) {
 		return "", nil, errLacksFacts
 	}
@@ -172,7 +172,7 @@ func (p *Protocol) decideEntry(ctx context.Context, c stripeevent.Customer, cur 
 		return Redecision{}, p.finishDecision(ctx, c, cur)
 	}
 	next := *cur.Snapshot
-	outcome, changed, err := p.Decide(cur, &next, entitlement.Cause{Trigger: stripeevent.TriggerPlans})
+	outcome, changed, err := p.Decide(cur, &next, snapshot.Cause{Trigger: stripeevent.TriggerPlans})
 	switch {
 	case errors.Is(err, errLacksFacts), errors.Is(err, reduce.ErrTooLarge):
 		return Redecision{Lacks: true}, nil
@@ -218,7 +218,7 @@ func (p *Protocol) finishDecision(ctx context.Context, c stripeevent.Customer, c
 
 // recordDecision leaves the record of a decision that was made again. It read nothing from Stripe,
 // so it covers the events that were covered before, and settles no marker.
-func (p *Protocol) recordDecision(ctx context.Context, c stripeevent.Customer, s entitlement.Snapshot,
+func (p *Protocol) recordDecision(ctx context.Context, c stripeevent.Customer, s snapshot.Snapshot,
 	written uint64, outcome record.Outcome, changed []string) error {
 	latest, err := p.Outside.LatestRecord(ctx, c)
 	if err != nil {

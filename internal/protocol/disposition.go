@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/record"
 	"entitled/internal/reduce"
 	"entitled/internal/stripeapi"
@@ -74,7 +74,7 @@ func Dispose(err error) Disposition {
 const maxFailures = 20
 
 // countFailure counts a failed sync against its customer and decides whether that parks it.
-func countFailure(f record.Failure, d Disposition, othersSucceed bool, now time.Time, cause entitlement.Cause,
+func countFailure(f record.Failure, d Disposition, othersSucceed bool, now time.Time, cause snapshot.Cause,
 	err error) record.Failure {
 	now = now.UTC()
 	if f.FirstAt.IsZero() {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/record"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
@@ -17,7 +17,7 @@ import (
 // the customer again.
 func TestFailureWithoutItsMarker(t *testing.T) {
 	t.Parallel()
-	customer := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_1"}
+	customer := stripeevent.Customer{Mode: snapshot.Test, ID: "cus_1"}
 	for _, c := range []struct {
 		name string
 		// meanwhile happens to the marker during its sync.

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/stripeevent"
 	"entitled/internal/timing"
 )
@@ -158,7 +158,7 @@ func customersOfTable() (cs []stripeevent.Customer) {
 		if !connected {
 			account, id = "", key
 		}
-		cs = append(cs, stripeevent.Customer{Mode: entitlement.Test, Account: account, ID: id})
+		cs = append(cs, stripeevent.Customer{Mode: snapshot.Test, Account: account, ID: id})
 	}
 	return cs
 }

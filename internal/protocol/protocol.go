@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/record"
 	"entitled/internal/reduce"
@@ -19,7 +19,7 @@ import (
 type Result struct {
 	Superseded bool
 	Record     record.Record
-	Snapshot   entitlement.Snapshot
+	Snapshot   snapshot.Snapshot
 }
 
 var (
@@ -104,7 +104,7 @@ type attempt struct {
 	// Step 6.
 	read stripeapi.State
 	// Step 7.
-	next    entitlement.Snapshot
+	next    snapshot.Snapshot
 	outcome record.Outcome
 	changed []string
 	// Step 8: the new revision.
@@ -300,7 +300,7 @@ func (a *attempt) fence(ctx context.Context) (err error) {
 	}
 	if a.cur.Newer {
 		return fmt.Errorf("snapshot of %s: %w: a newer syncer wrote it, upgrade this one", a.task.Customer,
-			entitlement.ErrSchema)
+			snapshot.ErrSchema)
 	}
 	return nil
 }
@@ -409,7 +409,7 @@ func (a *attempt) record(ctx context.Context) error {
 // Wake schedules the next check of a snapshot that was written. Two syncs may write in one order
 // and schedule in the other, so the bucket is read again afterwards: the schedule must be that of
 // the newest snapshot.
-func (p *Protocol) Wake(ctx context.Context, c stripeevent.Customer, s entitlement.Snapshot, revision uint64) error {
+func (p *Protocol) Wake(ctx context.Context, c stripeevent.Customer, s snapshot.Snapshot, revision uint64) error {
 	for {
 		if at, ok := plans.NextLook(&s, p.Now()); ok {
 			if err := p.Outside.SetWake(ctx, c, at); err != nil {
@@ -432,7 +432,7 @@ func (p *Protocol) Wake(ctx context.Context, c stripeevent.Customer, s entitleme
 			}
 			return nil
 		}
-		if s, err = entitlement.Decode(data); err != nil {
+		if s, err = snapshot.Decode(data); err != nil {
 			// Not a snapshot. The sync that replaces it schedules the check.
 			return nil
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/stripeevent"
 )
 
@@ -14,7 +14,7 @@ func TestStrangersAreFew(t *testing.T) {
 	t.Parallel()
 	var all Strangers
 	id := func(i int) stripeevent.Customer {
-		return stripeevent.Customer{Mode: entitlement.Test, ID: fmt.Sprintf("cus_%d", i)}
+		return stripeevent.Customer{Mode: snapshot.Test, ID: fmt.Sprintf("cus_%d", i)}
 	}
 	now := time.Now()
 	for i := range 3 * mostStrangers {

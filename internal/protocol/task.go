@@ -3,7 +3,7 @@ package protocol
 import (
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 )
@@ -16,7 +16,7 @@ type Task struct {
 	Subject  string
 	Seq      uint64
 	Received time.Time
-	Cause    entitlement.Cause
+	Cause    snapshot.Cause
 }
 
 // Eager reports whether the task is a request: an app waits for the answer, so the task does not

@@ -3,7 +3,7 @@ package record
 import (
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A Failure is a customer's entry in stripe_state: how often its sync failed since the last
@@ -17,6 +17,6 @@ type Failure struct {
 	LastAt   time.Time `json:"last_at"`
 	Error    string    `json:"error"`
 	// ParkedAt is when the customer was parked; absent while its marker is retried.
-	ParkedAt *time.Time        `json:"parked_at,omitempty"`
-	Cause    entitlement.Cause `json:"cause"`
+	ParkedAt *time.Time     `json:"parked_at,omitempty"`
+	Cause    snapshot.Cause `json:"cause"`
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // Outcome is the result of a sync.
@@ -51,9 +51,9 @@ type Record struct {
 	// first fields if there are very many.
 	Changed []string `json:"changed,omitempty"`
 	// Snapshot is present unless an earlier record has the same content.
-	Snapshot *entitlement.Snapshot `json:"snapshot,omitempty"`
-	Cause    entitlement.Cause     `json:"cause"`
-	Error    string                `json:"error,omitempty"`
+	Snapshot *snapshot.Snapshot `json:"snapshot,omitempty"`
+	Cause    snapshot.Cause     `json:"cause"`
+	Error    string             `json:"error,omitempty"`
 }
 
 // A Head is the part of a [Record] that later syncs read.

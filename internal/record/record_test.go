@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A record with a snapshot is what encoding/json makes of it, and its head is that of all its fields.
@@ -19,8 +19,8 @@ func TestEncodesAsEncodingJSON(t *testing.T) {
 		r := Record{
 			Trigger: text, Event: text, EventsSeq: 9, MarkerSeq: 7, Revision: 3, ReceivedAt: &at, Outcome: Changed,
 			StripeRequestIDs: []string{text}, Changed: []string{text, "b"}, Error: text,
-			Snapshot: &entitlement.Snapshot{Schema: 1, Customer: text, Metadata: map[string]string{text: text}},
-			Cause:    entitlement.Cause{Trigger: text},
+			Snapshot: &snapshot.Snapshot{Schema: 1, Customer: text, Metadata: map[string]string{text: text}},
+			Cause:    snapshot.Cause{Trigger: text},
 		}
 		if got, want := r.Encode(), JSON(r); !bytes.Equal(got, want) {
 			t.Errorf("encoded as\n%s, want\n%s", got, want)

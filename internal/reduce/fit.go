@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A snapshot is one message; its record, which contains it, is a larger one. A customer with much
@@ -19,40 +19,40 @@ var ErrTooLarge = errors.New("too large for NATS")
 
 // A part of a snapshot that can be left out.
 type part struct {
-	// name is its name in [entitlement.Snapshot.Omitted].
+	// name is its name in [snapshot.Snapshot.Omitted].
 	name string
 	// leaveOut removes it from the snapshot and reports whether there was anything to remove.
-	leaveOut func(*entitlement.Snapshot) bool
+	leaveOut func(*snapshot.Snapshot) bool
 }
 
 // parts in the order in which they are left out: the parts that a later decision about access reads
 // come last.
 var parts = []part{
-	{entitlement.OmittedEndedMetadata, func(s *entitlement.Snapshot) bool { return leaveMetadata(s, hasEnded) }},
-	{entitlement.OmittedSubscriptionMetadata, func(s *entitlement.Snapshot) bool {
-		return leaveMetadata(s, func(*entitlement.Subscription) bool { return true })
+	{snapshot.OmittedEndedMetadata, func(s *snapshot.Snapshot) bool { return leaveMetadata(s, hasEnded) }},
+	{snapshot.OmittedSubscriptionMetadata, func(s *snapshot.Snapshot) bool {
+		return leaveMetadata(s, func(*snapshot.Subscription) bool { return true })
 	}},
-	{entitlement.OmittedEnded, func(s *entitlement.Snapshot) bool {
+	{snapshot.OmittedEnded, func(s *snapshot.Snapshot) bool {
 		before := len(s.Subscriptions)
-		ended := func(sub entitlement.Subscription) bool { return hasEnded(&sub) }
+		ended := func(sub snapshot.Subscription) bool { return hasEnded(&sub) }
 		s.Subscriptions = slices.DeleteFunc(s.Subscriptions, ended)
 		return len(s.Subscriptions) < before
 	}},
-	{entitlement.OmittedMetadata, func(s *entitlement.Snapshot) bool {
+	{snapshot.OmittedMetadata, func(s *snapshot.Snapshot) bool {
 		had := len(s.Metadata) > 0
 		s.Metadata = map[string]string{}
 		return had
 	}},
-	{entitlement.OmittedSubscriptions, func(s *entitlement.Snapshot) bool {
+	{snapshot.OmittedSubscriptions, func(s *snapshot.Snapshot) bool {
 		had := len(s.Subscriptions) > 0
-		s.Subscriptions = []entitlement.Subscription{}
+		s.Subscriptions = []snapshot.Subscription{}
 		return had
 	}},
 }
 
 // leaveMetadata removes the metadata of some subscriptions. It replaces the maps and does not
 // change them, because other goroutines may read them.
-func leaveMetadata(s *entitlement.Snapshot, of func(*entitlement.Subscription) bool) (had bool) {
+func leaveMetadata(s *snapshot.Snapshot, of func(*snapshot.Subscription) bool) (had bool) {
 	for i := range s.Subscriptions {
 		if sub := &s.Subscriptions[i]; of(sub) {
 			had = had || len(sub.Metadata) > 0
@@ -64,7 +64,7 @@ func leaveMetadata(s *entitlement.Snapshot, of func(*entitlement.Subscription) b
 
 // Fit leaves parts out of a snapshot until it has at most room bytes; equal states lose equal
 // parts. It fails with [ErrTooLarge] if the snapshot is still too large without all of them.
-func Fit(s *entitlement.Snapshot, room int) error {
+func Fit(s *snapshot.Snapshot, room int) error {
 	size := contentSize(s)
 	for _, p := range parts {
 		if size <= room {
@@ -84,14 +84,14 @@ func Fit(s *entitlement.Snapshot, room int) error {
 
 // contentSize is the encoded size without the fields that differ between two readings of the same
 // state. The caller's room allows for these.
-func contentSize(s *entitlement.Snapshot) int {
+func contentSize(s *snapshot.Snapshot) int {
 	c := *s
-	c.AsOf, c.ChangedAt, c.Cause = time.Time{}, time.Time{}, entitlement.Cause{}
+	c.AsOf, c.ChangedAt, c.Cause = time.Time{}, time.Time{}, snapshot.Cause{}
 	return len(c.Encode())
 }
 
 // Without returns the snapshot without the named parts, to compare it with one that omits them.
-func Without(s entitlement.Snapshot, omitted []string) entitlement.Snapshot {
+func Without(s snapshot.Snapshot, omitted []string) snapshot.Snapshot {
 	s.Subscriptions = slices.Clone(s.Subscriptions)
 	for _, p := range parts {
 		if slices.Contains(omitted, p.name) && p.leaveOut(&s) {

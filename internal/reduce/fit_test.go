@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 )
 
@@ -19,17 +19,17 @@ import (
 func TestWhatIsOmittedFirst(t *testing.T) {
 	t.Parallel()
 	boundary := int64(2_000_000_000)
-	whole := func() entitlement.Snapshot {
+	whole := func() snapshot.Snapshot {
 		text := func(n int) map[string]string { return map[string]string{"k": strings.Repeat("<", n)} }
-		s := entitlement.Snapshot{
-			Schema: entitlement.Schema, Customer: "cus_1", Status: "active", Access: true, AccessUntil: &boundary,
+		s := snapshot.Snapshot{
+			Schema: snapshot.Schema, Customer: "cus_1", Status: "active", Access: true, AccessUntil: &boundary,
 			NextBoundary: &boundary,
 			Features:     []string{"pro"}, Metadata: text(4000), AsOf: time.Unix(1, 1), ChangedAt: time.Unix(1, 0),
-			Cause: entitlement.Cause{Trigger: "webhook"},
+			Cause: snapshot.Cause{Trigger: "webhook"},
 		}
 		for i := range 20 {
-			sub := entitlement.Subscription{ID: fmt.Sprintf("sub_%02d", i), Status: "active", Metadata: text(4000),
-				Items: []entitlement.Item{{ID: "si_1", Price: "price_1"}}}
+			sub := snapshot.Subscription{ID: fmt.Sprintf("sub_%02d", i), Status: "active", Metadata: text(4000),
+				Items: []snapshot.Item{{ID: "si_1", Price: "price_1"}}}
 			if i%2 == 0 {
 				sub.Status = "canceled"
 			}
@@ -37,8 +37,8 @@ func TestWhatIsOmittedFirst(t *testing.T) {
 		}
 		return s
 	}
-	all := []string{entitlement.OmittedEndedMetadata, entitlement.OmittedSubscriptionMetadata,
-		entitlement.OmittedEnded, entitlement.OmittedMetadata, entitlement.OmittedSubscriptions}
+	all := []string{snapshot.OmittedEndedMetadata, snapshot.OmittedSubscriptionMetadata,
+		snapshot.OmittedEnded, snapshot.OmittedMetadata, snapshot.OmittedSubscriptions}
 	w := whole()
 	for i, room := range []int{contentSize(&w), contentSize(&w) - 1, 48_000, 7000, 5000, 1000} {
 		s := whole()
@@ -55,15 +55,15 @@ func TestWhatIsOmittedFirst(t *testing.T) {
 		}
 		later := whole()
 		later.AsOf, later.Cause = time.Unix(99, 123456789),
-			entitlement.Cause{Trigger: "webhook", Event: "evt_1NffrFeUfNV2Hib"}
+			snapshot.Cause{Trigger: "webhook", Event: "evt_1NffrFeUfNV2Hib"}
 		if err := Fit(&later, room); err != nil || !later.Equal(&s) {
-			t.Errorf("room of %d: another reading of the same state has %v", room, entitlement.Diff(&s, &later))
+			t.Errorf("room of %d: another reading of the same state has %v", room, snapshot.Diff(&s, &later))
 		}
 		if back := Without(whole(), s.Omitted); !back.Equal(&s) {
-			t.Errorf("without %v: %v", s.Omitted, entitlement.Diff(&s, &back))
+			t.Errorf("without %v: %v", s.Omitted, snapshot.Diff(&s, &back))
 		}
 		if at, ok := plans.NextLook(&s, time.Unix(boundary, 0)); !slices.Contains(s.Omitted,
-			entitlement.OmittedSubscriptions) {
+			snapshot.OmittedSubscriptions) {
 			continue
 		} else if !ok || at.Unix() != boundary+120 {
 			t.Errorf("room of %d: wakes %v %v, want it 2 minutes after %d", room, at, ok, boundary)

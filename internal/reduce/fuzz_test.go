@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/stripeapi"
 )
@@ -127,7 +127,7 @@ func FuzzReduce(f *testing.F) {
 		if !bytes.Equal(mixed.Encode(), encoded) {
 			t.Fatalf("in another order:\n%s\n%s", encoded, mixed.Encode())
 		}
-		back, err := entitlement.Decode(encoded)
+		back, err := snapshot.Decode(encoded)
 		if err != nil || !back.Equal(&one) {
 			t.Fatalf("decoded: %v\n%s", err, encoded)
 		}
@@ -136,7 +136,7 @@ func FuzzReduce(f *testing.F) {
 }
 
 // reduced is a reading as a syncer without a plans document writes it.
-func reduced(read stripeapi.State, asOf time.Time) entitlement.Snapshot {
+func reduced(read stripeapi.State, asOf time.Time) snapshot.Snapshot {
 	s := Reduce(read, asOf)
 	plans.Decide(&s, nil)
 	return s

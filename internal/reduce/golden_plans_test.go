@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/stripeapi"
 	"entitled/stripesim"
@@ -87,7 +87,7 @@ func TestHalvesGolden(t *testing.T) {
 }
 
 // added is the fields of next that differ from those of s. Of subscriptions it is those of each one.
-func added(t *testing.T, s, next entitlement.Snapshot) []byte {
+func added(t *testing.T, s, next snapshot.Snapshot) []byte {
 	t.Helper()
 	differing := func(a, b []byte) map[string]json.RawMessage {
 		var before, after map[string]json.RawMessage

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stripe/stripe-go/v76"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/plans"
 	"entitled/internal/stripeapi"
 )
@@ -17,8 +17,8 @@ import (
 // makes it). The same input gives the same bytes, and the order of subscriptions, items and
 // entitlements does not matter. asOf is when the reading started. The caller sets ChangedAt and
 // Cause, because it has the former snapshot.
-func Reduce(read stripeapi.State, asOf time.Time) entitlement.Snapshot {
-	var subs []entitlement.Subscription
+func Reduce(read stripeapi.State, asOf time.Time) snapshot.Snapshot {
+	var subs []snapshot.Subscription
 	for _, sub := range read.Subscriptions {
 		if sub != nil {
 			subs = append(subs, Subscription(sub))
@@ -28,16 +28,16 @@ func Reduce(read stripeapi.State, asOf time.Time) entitlement.Snapshot {
 }
 
 // Assemble is [Reduce] with subs, which are reduced already, in place of the subscriptions of read.
-func Assemble(read stripeapi.State, subs []entitlement.Subscription, asOf time.Time) entitlement.Snapshot {
-	s := entitlement.Snapshot{
-		Schema:        entitlement.Schema,
+func Assemble(read stripeapi.State, subs []snapshot.Subscription, asOf time.Time) snapshot.Snapshot {
+	s := snapshot.Snapshot{
+		Schema:        snapshot.Schema,
 		Customer:      read.ID,
 		Account:       read.Account,
-		Livemode:      read.Mode == entitlement.Live,
-		Status:        entitlement.StatusNone,
+		Livemode:      read.Mode == snapshot.Live,
+		Status:        snapshot.StatusNone,
 		Features:      []string{},
 		Metadata:      map[string]string{},
-		Subscriptions: []entitlement.Subscription{},
+		Subscriptions: []snapshot.Subscription{},
 		AsOf:          asOf.UTC().Round(0),
 	}
 	if read.Deleted {
@@ -51,9 +51,9 @@ func Assemble(read stripeapi.State, subs []entitlement.Subscription, asOf time.T
 		s.Entitlements = slices.Compact(s.Entitlements)
 	}
 	s.Subscriptions = append(s.Subscriptions, subs...)
-	slices.SortFunc(s.Subscriptions, func(a, b entitlement.Subscription) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Subscriptions, func(a, b snapshot.Subscription) int { return cmp.Compare(a.ID, b.ID) })
 	for i := range s.Subscriptions {
-		if status := s.Subscriptions[i].Status; s.Status == entitlement.StatusNone || moreFavourable(status, s.Status) {
+		if status := s.Subscriptions[i].Status; s.Status == snapshot.StatusNone || moreFavourable(status, s.Status) {
 			s.Status = status
 		}
 	}
@@ -61,11 +61,11 @@ func Assemble(read stripeapi.State, subs []entitlement.Subscription, asOf time.T
 }
 
 // Subscription reduces one subscription, for callers that read subscriptions page by page.
-func Subscription(sub *stripe.Subscription) entitlement.Subscription {
-	out := entitlement.Subscription{
+func Subscription(sub *stripe.Subscription) snapshot.Subscription {
+	out := snapshot.Subscription{
 		ID:                 sub.ID,
 		Status:             string(sub.Status),
-		Items:              []entitlement.Item{},
+		Items:              []snapshot.Item{},
 		CurrentPeriodStart: sub.CurrentPeriodStart,
 		CurrentPeriodEnd:   sub.CurrentPeriodEnd,
 		CancelAtPeriodEnd:  sub.CancelAtPeriodEnd,
@@ -77,7 +77,7 @@ func Subscription(sub *stripe.Subscription) entitlement.Subscription {
 		Metadata:           orEmpty(sub.Metadata),
 	}
 	if p := sub.PauseCollection; p != nil {
-		out.PauseCollection = &entitlement.PauseCollection{
+		out.PauseCollection = &snapshot.PauseCollection{
 			Behavior:  string(p.Behavior),
 			ResumesAt: unlessZero(p.ResumesAt),
 		}
@@ -90,12 +90,12 @@ func Subscription(sub *stripe.Subscription) entitlement.Subscription {
 			out.Items = append(out.Items, reduceItem(it))
 		}
 	}
-	slices.SortFunc(out.Items, func(a, b entitlement.Item) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(out.Items, func(a, b snapshot.Item) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
-func reduceItem(it *stripe.SubscriptionItem) entitlement.Item {
-	out := entitlement.Item{ID: it.ID}
+func reduceItem(it *stripe.SubscriptionItem) snapshot.Item {
+	out := snapshot.Item{ID: it.ID}
 	metered := false
 	if p := it.Price; p != nil {
 		out.Price, out.LookupKey, out.Metadata = plainID(p.ID), p.LookupKey, plans.PriceWords(p.Metadata)
@@ -116,12 +116,12 @@ func reduceItem(it *stripe.SubscriptionItem) entitlement.Item {
 // from its decoded copy at every sync.
 func plainID(id string) string { return strings.ToValidUTF8(id, "\ufffd") }
 
-func reducePaymentMethod(pm *stripe.PaymentMethod) *entitlement.PaymentMethod {
+func reducePaymentMethod(pm *stripe.PaymentMethod) *snapshot.PaymentMethod {
 	// An unexpanded payment method has only an id, which is of no use to readers.
 	if pm == nil || pm.Type == "" {
 		return nil
 	}
-	out := &entitlement.PaymentMethod{Type: string(pm.Type)}
+	out := &snapshot.PaymentMethod{Type: string(pm.Type)}
 	switch {
 	case pm.Card != nil:
 		out.Brand, out.Last4 = string(pm.Card.Brand), pm.Card.Last4
@@ -178,7 +178,7 @@ func orEmpty(m map[string]string) map[string]string {
 	return m
 }
 
-func hasEnded(sub *entitlement.Subscription) bool {
+func hasEnded(sub *snapshot.Subscription) bool {
 	return sub.EndedAt != nil ||
 		sub.Status == string(stripe.SubscriptionStatusCanceled) ||
 		sub.Status == string(stripe.SubscriptionStatusIncompleteExpired)

@@ -1,4 +1,4 @@
-package entitlement
+package snapshot
 
 import (
 	"fmt"
@@ -31,12 +31,6 @@ func ModeOf(live bool) Mode {
 	}
 	return Test
 }
-
-// Bucket returns the name of the KV bucket that holds the snapshots of a mode.
-func Bucket(m Mode) string { return "entitlements_" + string(m) }
-
-// SyncSubject returns the subject of the micro service that answers [Client.Sync].
-func SyncSubject(m Mode) string { return "entitled.sync." + string(m) }
 
 // Key returns the bucket key of a customer: the customer id for your own account (account ""), else
 // the connected account's id, a dot and the customer id. Bytes outside [A-Za-z0-9_-] are written as

@@ -1,4 +1,4 @@
-package entitlement
+package view
 
 import (
 	"hash/maphash"
@@ -10,27 +10,27 @@ import (
 // It takes 8 bytes a slot and one and a half to three slots an entry. A sync.Map takes several times
 // as much for its nodes. An entry follows the slot of its hash without an empty slot in between.
 type hashTable struct {
-	slots atomic.Pointer[[]atomic.Pointer[entry]] // their number is a power of two; nil before the first entry
+	slots atomic.Pointer[[]atomic.Pointer[Entry]] // their number is a power of two; nil before the first entry
 	ids   bool                                    // the names are ids, not keys; set before the first entry
 	// Only the writer uses both: the slots that are not empty, and those of them with an entry.
 	used, live int
 }
 
 // removed is in the slot of an entry that is gone: the entries behind it must still be found.
-var removed = new(entry)
+var removed = new(Entry)
 
 // hashSeed is not known to whoever chooses the ids of customers.
 var hashSeed = maphash.MakeSeed()
 
-func (t *hashTable) name(e *entry) string {
+func (t *hashTable) name(e *Entry) string {
 	if t.ids {
 		return e.id
 	}
-	return e.key
+	return e.Key
 }
 
-// find returns the entry of the name, or nil.
-func (t *hashTable) find(name string) *entry {
+// Find returns the entry of the name, or nil.
+func (t *hashTable) find(name string) *Entry {
 	slots := t.slots.Load()
 	if slots == nil {
 		return nil
@@ -47,8 +47,8 @@ func (t *hashTable) find(name string) *entry {
 }
 
 // all yields the entries, in no order. It may or may not show what is written meanwhile.
-func (t *hashTable) all() iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
+func (t *hashTable) all() iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
 		slots := t.slots.Load()
 		if slots == nil {
 			return
@@ -63,7 +63,7 @@ func (t *hashTable) all() iter.Seq[*entry] {
 
 // replace puts next, or nothing if it is nil, in the place of prev, which has the same name. It
 // reports whether prev was there.
-func (t *hashTable) replace(prev, next *entry) bool {
+func (t *hashTable) replace(prev, next *Entry) bool {
 	slots := t.slots.Load()
 	if slots == nil {
 		return false
@@ -87,14 +87,14 @@ func (t *hashTable) replace(prev, next *entry) bool {
 }
 
 // add adds an entry whose name is not in the table.
-func (t *hashTable) add(e *entry) {
+func (t *hashTable) add(e *Entry) {
 	slots := t.slots.Load()
 	if slots == nil || (t.used+1)*3 > len(*slots)*2 {
 		size := 8
 		for size < 2*(t.live+1) {
 			size *= 2
 		}
-		larger := make([]atomic.Pointer[entry], size)
+		larger := make([]atomic.Pointer[Entry], size)
 		t.used, t.live = 0, 0
 		for old := range t.all() {
 			t.insert(larger, old)
@@ -107,7 +107,7 @@ func (t *hashTable) add(e *entry) {
 	t.insert(*slots, e)
 }
 
-func (t *hashTable) insert(slots []atomic.Pointer[entry], e *entry) {
+func (t *hashTable) insert(slots []atomic.Pointer[Entry], e *Entry) {
 	mask := uint64(len(slots) - 1)
 	i := maphash.String(hashSeed, t.name(e)) & mask
 	for slots[i].Load() != nil {

@@ -1,4 +1,4 @@
-package entitlement
+package snapshot
 
 import (
 	"regexp"

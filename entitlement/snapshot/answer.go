@@ -1,8 +1,7 @@
-package entitlement
+package snapshot
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -14,7 +13,7 @@ type Customers struct {
 	// count for nothing.
 	Snapshots []*Snapshot
 	// Revisions are those of the bucket's newest entries of Snapshots, in their order, if
-	// [Client.Customers] found them; else nil. No answer depends on them.
+	// the client of package entitlement found them; else nil. No answer depends on them.
 	Revisions []uint64
 	// Default is the grant of the plans document for every customer. It answers if no customer is
 	// known; the snapshot of a known customer has its own copy. Nil if there is none.
@@ -70,54 +69,32 @@ func (c Customers) Keys() []string {
 
 // Has reports whether some live grant lists the feature.
 func (c Customers) Has(feature string, now time.Time) bool {
-	return now.Unix() < c.group().featureEnd(feature)
+	return now.Unix() < c.featureEnd(feature)
 }
 
 // Allowed reports whether some grant other than the default is live.
-func (c Customers) Allowed(now time.Time) bool { return now.Unix() < c.group().accessEnd() }
-
-func (c Customers) group() group[*Snapshot] { return group[*Snapshot]{c.Snapshots, c.Default} }
-
-// A holder is what readers need to know about one customer: of its snapshot, or of the client's
-// entry.
-type holder interface {
-	*Snapshot | *entry
-	isKnown() bool
-	isDeleted() bool
-	owner() string
-	count() int
-	grant(i int) Grant
-	featureEnd(feature string) int64
-	accessEnd() int64
-}
-
-// A group is the holders that answer together, and the default. Its readers are those of
-// [Customers].
-type group[H holder] struct {
-	all      []H
-	standard *Grant
-}
+func (c Customers) Allowed(now time.Time) bool { return now.Unix() < c.accessEnd() }
 
 // featureEnd is when the last grant that lists the feature ends.
-func (c group[H]) featureEnd(feature string) int64 {
+func (c Customers) featureEnd(feature string) int64 {
 	end, known := never, false
-	for _, h := range c.all {
-		if h.isKnown() {
-			end, known = max(end, h.featureEnd(feature)), true
+	for _, s := range c.Snapshots {
+		if s.isKnown() {
+			end, known = max(end, s.featureEnd(feature)), true
 		}
 	}
-	if !known && c.standard != nil && c.standard.has(feature) {
-		end = c.standard.end()
+	if !known && c.Default != nil && c.Default.has(feature) {
+		end = c.Default.end()
 	}
 	return end
 }
 
 // accessEnd is when the last grant other than the default ends.
-func (c group[H]) accessEnd() int64 {
+func (c Customers) accessEnd() int64 {
 	end := never
-	for _, h := range c.all {
-		if h.isKnown() {
-			end = max(end, h.accessEnd())
+	for _, s := range c.Snapshots {
+		if s.isKnown() {
+			end = max(end, s.accessEnd())
 		}
 	}
 	return end
@@ -127,24 +104,19 @@ func (c group[H]) accessEnd() int64 {
 // without one) plus the sum of the live adds. It stops at [MaxLimit]. Known reports whether some
 // live grant names the limit at all.
 func (c Customers) Limit(name string, now time.Time) (limit Limit, known bool) {
-	return c.group().limit(name, now)
-}
-
-func (c group[H]) limit(name string, now time.Time) (limit Limit, known bool) {
 	var sum total
 	found := false
-	for _, h := range c.all {
-		if !h.isKnown() {
+	for _, s := range c.Snapshots {
+		if !s.isKnown() {
 			continue
 		}
 		found = true
-		for i := range h.count() {
-			g := h.grant(i)
-			sum.count(&g, name, now)
+		for i := range s.Grants {
+			sum.count(&s.Grants[i], name, now)
 		}
 	}
-	if !found && c.standard != nil {
-		sum.count(c.standard, name, now)
+	if !found && c.Default != nil {
+		sum.count(c.Default, name, now)
 	}
 	return sum.most.plus(sum.adds), sum.known
 }
@@ -169,32 +141,33 @@ func (t *total) count(g *Grant, name string, now time.Time) {
 
 // Decide answers as [Customers.Has], and says why.
 func (c Customers) Decide(feature string, now time.Time) Answer {
-	return c.group().decide(feature, now)
-}
-
-func (c group[H]) decide(feature string, now time.Time) Answer {
 	// Of the grants that list the feature, the one that ends last: best without the default,
 	// byDefault among defaults.
 	var best, byDefault candidate
 	access, known, living := never, false, false
-	for _, h := range c.all {
-		if !h.isKnown() {
+	for of, s := range c.Snapshots {
+		if !s.isKnown() {
 			continue
 		}
-		known, living = true, living || !h.isDeleted()
-		access = max(access, h.accessEnd())
-		for i := range h.count() {
-			switch g := h.grant(i); {
+		known, living = true, living || !s.Deleted
+		access = max(access, s.accessEnd())
+		if end := s.earlierEnd(feature); end != never {
+			best = c.better(best, candidate{of: of, until: until(end), end: end, found: true})
+		}
+		for i := range s.Grants {
+			switch g := &s.Grants[i]; {
 			case !g.has(feature):
 			case g.Source == SourceDefault:
-				byDefault = byDefault.orBetter(g.candidate(h.owner()))
+				byDefault = c.better(byDefault, g.candidate(of))
 			default:
-				best = best.orBetter(g.candidate(h.owner()))
+				best = c.better(best, g.candidate(of))
 			}
 		}
 	}
-	if !known && c.standard != nil && c.standard.has(feature) {
-		byDefault = c.standard.candidate("")
+	if !known && c.Default != nil && c.Default.has(feature) {
+		// The default has no plan. An answer with parts of it would let the snapshots escape.
+		end := c.Default.end()
+		byDefault = candidate{source: SourceDefault, until: until(end), end: end, found: true}
 	}
 	switch at := now.Unix(); {
 	case best.found && at < best.end:
@@ -215,29 +188,30 @@ func (c group[H]) decide(feature string, now time.Time) Answer {
 
 // A candidate is a grant that lists a feature.
 type candidate struct {
-	customer, source, plan string
-	until                  *int64
-	end                    int64
-	found                  bool
+	of           int // the index of its snapshot; not the customer, so that Decide lets no snapshot escape
+	source, plan string
+	until        *int64
+	end          int64
+	found        bool
 }
 
-func (g *Grant) candidate(customer string) candidate {
-	return candidate{customer, g.Source, g.plan(), g.Until, g.end(), true}
+func (g *Grant) candidate(of int) candidate {
+	return candidate{of, g.Source, g.plan(), g.Until, g.end(), true}
 }
 
-// orBetter prefers the later end, then the smaller source and customer, so that no order of the
-// input shows.
-func (c candidate) orBetter(d candidate) candidate {
+// better prefers the later end, then the smaller source and customer, so that no order of the input
+// shows.
+func (c Customers) better(a, b candidate) candidate {
 	switch {
-	case !c.found, d.end > c.end:
-		return d
-	case d.end < c.end:
-		return c
+	case !a.found, b.end > a.end:
+		return b
+	case b.end < a.end:
+		return a
 	}
-	if order := strings.Compare(d.source, c.source); order < 0 || order == 0 && d.customer < c.customer {
-		return d
+	if b.source < a.source || b.source == a.source && c.Snapshots[b.of].Customer < c.Snapshots[a.of].Customer {
+		return b
 	}
-	return c
+	return a
 }
 
 func (c candidate) answer(allowed bool, reason Reason) Answer {
@@ -265,28 +239,14 @@ func (s *Snapshot) Decide(feature string, now time.Time) Answer {
 	return Customers{Snapshots: one[:]}.Decide(feature, now)
 }
 
-func (s *Snapshot) isKnown() bool   { return s != nil && s.Customer != "" }
-func (s *Snapshot) isDeleted() bool { return s.Deleted }
-func (s *Snapshot) owner() string   { return s.Customer }
-
-func (s *Snapshot) count() int {
-	var earlier [1]Grant
-	return len(s.granted(&earlier))
-}
-
-func (s *Snapshot) grant(i int) Grant {
-	var earlier [1]Grant
-	return s.granted(&earlier)[i]
-}
+func (s *Snapshot) isKnown() bool { return s != nil && s.Customer != "" }
 
 // featureEnd is when the last grant that lists the feature ends. A reader need not look at the
 // clock if that is open or never.
 func (s *Snapshot) featureEnd(feature string) int64 {
-	end := never
-	var earlier [1]Grant
-	grants := s.granted(&earlier)
-	for i := range grants {
-		if g := &grants[i]; g.end() > end && g.has(feature) {
+	end := s.earlierEnd(feature)
+	for i := range s.Grants {
+		if g := &s.Grants[i]; g.end() > end && g.has(feature) {
 			end = g.end()
 		}
 	}
@@ -296,22 +256,34 @@ func (s *Snapshot) featureEnd(feature string) int64 {
 // accessEnd is when the last grant other than the default ends.
 func (s *Snapshot) accessEnd() int64 {
 	end := never
-	var earlier [1]Grant
-	grants := s.granted(&earlier)
-	for i := range grants {
-		if g := &grants[i]; g.Source != SourceDefault {
+	if s.Grants == nil && s.Access {
+		end = (&Grant{Until: s.AccessUntil}).end()
+	}
+	for i := range s.Grants {
+		if g := &s.Grants[i]; g.Source != SourceDefault {
 			end = max(end, g.end())
 		}
 	}
 	return end
 }
 
-// granted returns the snapshot's grants. A snapshot that an earlier version of entitled wrote has
-// none: its top-level fields are then one grant, in the caller's memory.
-func (s *Snapshot) granted(earlier *[1]Grant) []Grant {
+// earlierEnd is when the customer loses the feature in a snapshot without grants, which an earlier
+// version of entitled wrote.
+func (s *Snapshot) earlierEnd(feature string) int64 {
 	if s.Grants != nil || !s.Access {
-		return s.Grants
+		return never
 	}
-	earlier[0] = Grant{Features: s.Features, Until: s.AccessUntil}
-	return earlier[:]
+	g := Grant{Features: s.Features, Until: s.AccessUntil}
+	if !g.has(feature) {
+		return never
+	}
+	return g.end()
+}
+
+// until is the Until of a grant with this end.
+func until(end int64) *int64 {
+	if end == open {
+		return nil
+	}
+	return new(end)
 }

@@ -1,4 +1,4 @@
-package entitlement_test
+package snapshot_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 func ExampleSnapshot() {
@@ -30,7 +30,7 @@ func ExampleSnapshot_Allowed() {
 	end := int64(1800000000)
 	s.AccessUntil = &end
 	fmt.Println(s.Allowed(time.Unix(end-1, 0)), s.Allowed(time.Unix(end, 0)))
-	var unknown entitlement.Snapshot
+	var unknown snapshot.Snapshot
 	fmt.Println(unknown.Allowed(time.Now()))
 	// Output:
 	// true false
@@ -49,17 +49,17 @@ func ExampleSnapshot_Equal() {
 }
 
 func ExampleSnapshot_Encode() {
-	s := entitlement.Snapshot{Schema: entitlement.Schema, Customer: "cus_ada", Status: entitlement.StatusNone,
-		Features: []string{}, Metadata: map[string]string{}, Subscriptions: []entitlement.Subscription{}}
+	s := snapshot.Snapshot{Schema: snapshot.Schema, Customer: "cus_ada", Status: snapshot.StatusNone,
+		Features: []string{}, Metadata: map[string]string{}, Subscriptions: []snapshot.Subscription{}}
 	fmt.Printf("%s\n", s.Encode())
 	// Output: {"schema":1,"customer":"cus_ada","livemode":false,"status":"none","access":false,"features":[],"metadata":{},"subscriptions":[],"as_of":"0001-01-01T00:00:00Z","changed_at":"0001-01-01T00:00:00Z","cause":{"trigger":""}}
 }
 
 func ExampleDecode() {
-	s, err := entitlement.Decode([]byte(`{"schema":1,"customer":"cus_ada","access":true,"features":["sso","api"],"from_the_future":1}`))
+	s, err := snapshot.Decode([]byte(`{"schema":1,"customer":"cus_ada","access":true,"features":["sso","api"],"from_the_future":1}`))
 	fmt.Println(s.Customer, s.Features, err)
-	_, err = entitlement.Decode([]byte(`{"schema":2,"customer":"cus_ada"}`))
-	fmt.Println(errors.Is(err, entitlement.ErrSchema))
+	_, err = snapshot.Decode([]byte(`{"schema":2,"customer":"cus_ada"}`))
+	fmt.Println(errors.Is(err, snapshot.ErrSchema))
 	// Output:
 	// cus_ada [api sso] <nil>
 	// true
@@ -68,7 +68,7 @@ func ExampleDecode() {
 func ExampleDiff() {
 	before, after := ada("active", "api"), ada("active", "api", "sso")
 	after.Subscriptions[0].Items[0].Price = "price_pro"
-	for _, d := range entitlement.Diff(&before, &after) {
+	for _, d := range snapshot.Diff(&before, &after) {
 		fmt.Println(d.Path)
 	}
 	// Output:
@@ -78,25 +78,25 @@ func ExampleDiff() {
 
 func ExampleDifference() {
 	before, after := ada("active"), ada("canceled")
-	i := slices.IndexFunc(entitlement.Diff(&before, &after),
-		func(d entitlement.Difference) bool { return d.Path == "status" })
-	d := entitlement.Diff(&before, &after)[i]
+	i := slices.IndexFunc(snapshot.Diff(&before, &after),
+		func(d snapshot.Difference) bool { return d.Path == "status" })
+	d := snapshot.Diff(&before, &after)[i]
 	fmt.Println(d.Path, d.From, d.To)
 	// Output: status "active" "canceled"
 }
 
 func ExampleKey() {
-	fmt.Println(entitlement.Key("", "cus_ada"))
-	fmt.Println(entitlement.Key("acct_1", "cus_ada"))
+	fmt.Println(snapshot.Key("", "cus_ada"))
+	fmt.Println(snapshot.Key("acct_1", "cus_ada"))
 	// Output:
 	// cus_ada
 	// acct_1.cus_ada
 }
 
 func ExampleParseKey() {
-	account, customer, err := entitlement.ParseKey("acct_1.cus_ada")
+	account, customer, err := snapshot.ParseKey("acct_1.cus_ada")
 	fmt.Println(account, customer, err)
-	_, _, err = entitlement.ParseKey("cus_*")
+	_, _, err = snapshot.ParseKey("cus_*")
 	fmt.Println(err)
 	// Output:
 	// acct_1 cus_ada <nil>
@@ -104,14 +104,14 @@ func ExampleParseKey() {
 }
 
 func ExampleMode() {
-	fmt.Println(entitlement.Live, entitlement.Test)
+	fmt.Println(snapshot.Live, snapshot.Test)
 	// Output: live test
 }
 
 func ExampleParseMode() {
-	mode, err := entitlement.ParseMode("live")
+	mode, err := snapshot.ParseMode("live")
 	fmt.Println(mode, err)
-	_, err = entitlement.ParseMode("prod")
+	_, err = snapshot.ParseMode("prod")
 	fmt.Println(err)
 	// Output:
 	// live <nil>
@@ -119,18 +119,8 @@ func ExampleParseMode() {
 }
 
 func ExampleModeOf() {
-	fmt.Println(entitlement.ModeOf(true), entitlement.ModeOf(false))
+	fmt.Println(snapshot.ModeOf(true), snapshot.ModeOf(false))
 	// Output: live test
-}
-
-func ExampleBucket() {
-	fmt.Println(entitlement.Bucket(entitlement.Live))
-	// Output: entitlements_live
-}
-
-func ExampleSyncSubject() {
-	fmt.Println(entitlement.SyncSubject(entitlement.Test))
-	// Output: entitled.sync.test
 }
 
 func ExampleCause() {
@@ -152,7 +142,7 @@ func ExampleItem() {
 
 func ExamplePauseCollection() {
 	sub := ada("active").Subscriptions[0]
-	sub.PauseCollection = &entitlement.PauseCollection{Behavior: "void"}
+	sub.PauseCollection = &snapshot.PauseCollection{Behavior: "void"}
 	fmt.Println(sub.Status, sub.PauseCollection.Behavior)
 	// Output: active void
 }
@@ -165,7 +155,7 @@ func ExamplePaymentMethod() {
 
 func ExampleParseRef() {
 	for _, ref := range []string{"cus_ada", "acct_1.cus_ada", "user-42", "id:cus_ada"} {
-		name, isID := entitlement.ParseRef(ref)
+		name, isID := snapshot.ParseRef(ref)
 		fmt.Println(name, isID)
 	}
 	// Output:
@@ -173,4 +163,39 @@ func ExampleParseRef() {
 	// acct_1.cus_ada false
 	// user-42 true
 	// cus_ada true
+}
+
+// ada is a customer with one subscription.
+func ada(status string, features ...string) snapshot.Snapshot {
+	granted := status == "active"
+	return snapshot.Snapshot{
+		Schema: snapshot.Schema, Customer: "cus_ada", Livemode: true, Status: status, Access: granted,
+		Features: features, Metadata: map[string]string{},
+		Subscriptions: []snapshot.Subscription{{
+			ID: "sub_1", Status: status, Access: granted, CurrentPeriodEnd: 1800000000, Metadata: map[string]string{},
+			Items: []snapshot.Item{
+				{ID: "si_1", Price: "price_team", Product: "prod_1", LookupKey: "team_monthly"},
+			},
+			PaymentMethod: &snapshot.PaymentMethod{Type: "card", Brand: "visa", Last4: "4242"},
+		}},
+		AsOf: time.Unix(1790000000, 0).UTC(), ChangedAt: time.Unix(1790000000, 0).UTC(),
+		Cause: snapshot.Cause{Trigger: "webhook", Event: "evt_1", Type: "customer.subscription.updated"},
+	}
+}
+
+func ExampleDecodeString() {
+	s, err := snapshot.DecodeString(`{"schema":1,"customer":"cus_ada","status":"active","access":true}`)
+	fmt.Println(s.Customer, s.Allowed(time.Now()), err)
+	// Output: cus_ada true <nil>
+}
+
+// A program that gets the entry by other means than package entitlement asks the snapshot itself.
+func Example() {
+	s, err := snapshot.Decode([]byte(`{"schema":1,"customer":"cus_ada","status":"active","access":true,"features":["api"]}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(s.Has("api", time.Now()), s.Has("sso", time.Now()))
+	// Output: true false
 }

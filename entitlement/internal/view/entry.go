@@ -1,19 +1,22 @@
-package entitlement
+package view
 
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
+
+	"entitled/entitlement/snapshot"
 )
 
-// An entry is what the client knows about one key: what decides, in a compact form, and the whole
-// snapshot as the JSON that it was read from, unless [Options].DecisionsOnly. It is immutable,
+// An Entry is what the client knows about one key: what decides, in a compact form, and the whole
+// snapshot as the JSON that it was read from, unless [View].DecisionsOnly. It is immutable,
 // except for seen.
-type entry struct {
-	key      string
-	revision uint64 // of the newest entry of the key, readable or not, which may be a deletion
+type Entry struct {
+	Key      string
+	Revision uint64 // of the newest entry of the key, readable or not, which may be a deletion
 	// seen is the number of the last load that received the key. Only the goroutine that follows
 	// the bucket uses it.
 	seen uint32
@@ -36,11 +39,11 @@ type unreadable struct{ error }
 type held struct {
 	source string
 	until  int64
-	terms  *Grant // without source; its Until is nil if the grant is open-ended
+	terms  *snapshot.Grant // without source; its Until is nil if the grant is open-ended
 }
 
 // grant returns the grant. Its Until is part of the entry.
-func (h *held) grant() Grant {
+func (h *held) grant() snapshot.Grant {
 	g := *h.terms
 	g.Source = h.source
 	if g.Until != nil {
@@ -49,17 +52,24 @@ func (h *held) grant() Grant {
 	return g
 }
 
+// The ends of a grant that has none, and of no grant at all.
+const (
+	Open  int64 = math.MaxInt64
+	Never int64 = math.MinInt64
+)
+
 func (h *held) end() int64 {
 	if h.terms.Until == nil {
-		return open
+		return Open
 	}
 	return h.until
 }
 
 // A compactor makes entries of snapshots. Only one goroutine uses it.
 type compactor struct {
-	decisionsOnly bool
-	terms         map[string]*Grant
+	// DecisionsOnly makes entries keep what decides, without the JSON.
+	DecisionsOnly bool
+	terms         map[string]*snapshot.Grant
 	statuses      map[string]string
 	scratch       []byte
 }
@@ -69,18 +79,21 @@ type compactor struct {
 const shared = 4096
 
 // entry returns the entry of a snapshot of the key, without revision and seen. The strings of the
-// snapshot are parts of encoded.
-func (c *compactor) entry(key string, s *Snapshot, encoded string) *entry {
-	e := &entry{
-		key: key, known: true, deleted: s.Deleted, id: s.ID, status: c.status(s.Status), encoded: encoded,
+// Snapshot are parts of encoded.
+func (c *compactor) entry(key string, s *snapshot.Snapshot, encoded string) *Entry {
+	e := &Entry{
+		Key: key, known: true, deleted: s.Deleted, id: s.ID, status: c.status(s.Status), encoded: encoded,
 		asOfSeconds: s.AsOf.Unix(), asOfNanos: uint32(s.AsOf.Nanosecond()),
 		earlier: s.Grants == nil,
 	}
 	if s.Account == "" && s.Customer == key {
-		e.key = s.Customer // the key may be part of a longer string
+		e.Key = s.Customer // the key may be part of a longer string
 	}
-	var earlier [1]Grant
-	if grants := s.granted(&earlier); len(grants) > 0 {
+	grants := s.Grants
+	if e.earlier && s.Access {
+		grants = []snapshot.Grant{{Features: s.Features, Until: s.AccessUntil}}
+	}
+	if len(grants) > 0 {
 		e.grants = make([]held, len(grants))
 		for i := range grants {
 			g := &grants[i]
@@ -90,15 +103,15 @@ func (c *compactor) entry(key string, s *Snapshot, encoded string) *entry {
 			}
 		}
 	}
-	if c.decisionsOnly {
+	if c.DecisionsOnly {
 		e.encoded = ""
 		e.id = strings.Clone(e.id)
 		for i := range e.grants {
 			e.grants[i].source = strings.Clone(e.grants[i].source)
 		}
 	}
-	if c.decisionsOnly || s.Account != "" || s.Customer != key {
-		e.key = strings.Clone(key)
+	if c.DecisionsOnly || s.Account != "" || s.Customer != key {
+		e.Key = strings.Clone(key)
 	}
 	return e
 }
@@ -117,7 +130,7 @@ func (c *compactor) status(status string) string {
 }
 
 // share returns the terms of a grant, the same for equal ones.
-func (c *compactor) share(g *Grant) *Grant {
+func (c *compactor) share(g *snapshot.Grant) *snapshot.Grant {
 	b := c.scratch[:0]
 	text := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -129,7 +142,7 @@ func (c *compactor) share(g *Grant) *Grant {
 			text(s)
 		}
 	}
-	numbers := func(m map[string]Limit) {
+	numbers := func(m map[string]snapshot.Limit) {
 		b = binary.AppendUvarint(b, uint64(len(m)))
 		if len(m) == 0 {
 			return
@@ -152,7 +165,7 @@ func (c *compactor) share(g *Grant) *Grant {
 	if terms, ok := c.terms[string(b)]; ok {
 		return terms
 	}
-	terms := &Grant{
+	terms := &snapshot.Grant{
 		Plans: cloned(g.Plans), Features: cloned(g.Features), Note: strings.Clone(g.Note),
 		Limits: clonedMap(g.Limits), Adds: clonedMap(g.Adds),
 	}
@@ -160,13 +173,13 @@ func (c *compactor) share(g *Grant) *Grant {
 		terms.Until = new(int64)
 	}
 	if c.terms == nil || len(c.terms) >= shared {
-		c.terms = map[string]*Grant{}
+		c.terms = map[string]*snapshot.Grant{}
 	}
 	c.terms[string(b)] = terms
 	return terms
 }
 
-func sortedKeys(list []string, m map[string]Limit) []string {
+func sortedKeys(list []string, m map[string]snapshot.Limit) []string {
 	list = slices.AppendSeq(list, maps.Keys(m))
 	slices.Sort(list)
 	return list
@@ -181,8 +194,8 @@ func cloned(list []string) []string {
 	return all
 }
 
-func clonedMap(m map[string]Limit) map[string]Limit {
-	all := make(map[string]Limit, len(m))
+func clonedMap(m map[string]snapshot.Limit) map[string]snapshot.Limit {
+	all := make(map[string]snapshot.Limit, len(m))
 	for name, l := range m {
 		all[strings.Clone(name)] = l
 	}
@@ -190,66 +203,81 @@ func clonedMap(m map[string]Limit) map[string]Limit {
 }
 
 // isKnown reports whether there is a snapshot to answer with. The receiver may be nil.
-func (e *entry) isKnown() bool { return e != nil && e.known }
+func (e *Entry) Known() bool { return e != nil && e.known }
 
-// featureEnd is when the last grant that lists the feature ends.
-func (e *entry) featureEnd(feature string) int64 {
-	end := never
+func has(g *snapshot.Grant, feature string) bool {
+	_, ok := slices.BinarySearch(g.Features, feature)
+	return ok
+}
+
+// FeatureEnd is when the last grant that lists the feature ends.
+func (e *Entry) FeatureEnd(feature string) int64 {
+	end := Never
 	for i := range e.grants {
-		if h := &e.grants[i]; h.end() > end && h.terms.has(feature) {
+		if h := &e.grants[i]; h.end() > end && has(h.terms, feature) {
 			end = h.end()
 		}
 	}
 	return end
 }
 
-// accessEnd is when the last grant other than the default ends.
-func (e *entry) accessEnd() int64 {
-	end := never
+// AccessEnd is when the last grant other than the default ends.
+func (e *Entry) AccessEnd() int64 {
+	end := Never
 	for i := range e.grants {
-		if h := &e.grants[i]; h.source != SourceDefault {
+		if h := &e.grants[i]; h.source != snapshot.SourceDefault {
 			end = max(end, h.end())
 		}
 	}
 	return end
 }
 
-// The rest of a [holder].
-func (e *entry) isDeleted() bool   { return e.deleted }
-func (e *entry) owner() string     { return e.key }
-func (e *entry) count() int        { return len(e.grants) }
-func (e *entry) grant(i int) Grant { return e.grants[i].grant() }
+// Err says why the newest entry of the key is unreadable, or is nil.
+func (e *Entry) Err() error {
+	if e.unreadable == nil {
+		return nil
+	}
+	return e.unreadable.error
+}
 
-// decision returns the part of the snapshot that [Options].DecisionsOnly keeps. What a snapshot says
+// deciding returns a snapshot with what readers decide from, its grants in room if there is enough.
+func (e *Entry) deciding(room []snapshot.Grant) snapshot.Snapshot {
+	for i := range e.grants {
+		room = append(room, e.grants[i].grant())
+	}
+	return snapshot.Snapshot{Customer: e.Key, Deleted: e.deleted, Grants: room}
+}
+
+// decision returns the part of the snapshot that [View].DecisionsOnly keeps. What a snapshot says
 // of the grants as a whole follows from them.
-func (e *entry) decision(mode Mode) Snapshot {
-	account, customer, err := ParseKey(e.key)
+func (e *Entry) decision(mode snapshot.Mode) snapshot.Snapshot {
+	account, customer, err := snapshot.ParseKey(e.Key)
 	if err != nil {
 		panic("parse a key again: " + err.Error()) // it was parsed when it arrived
 	}
-	s := Snapshot{
-		Schema: Schema, Customer: customer, Account: account, ID: e.id, Livemode: mode == Live, Deleted: e.deleted,
-		Status: e.status, AsOf: time.Unix(e.asOfSeconds, int64(e.asOfNanos)).UTC(),
+	s := snapshot.Snapshot{
+		Schema: snapshot.Schema, Customer: customer, Account: account, ID: e.id, Livemode: mode == snapshot.Live,
+		Deleted: e.deleted, Status: e.status, AsOf: time.Unix(e.asOfSeconds, int64(e.asOfNanos)).UTC(),
 	}
 	if !e.earlier {
-		s.Grants, s.Limits = make([]Grant, len(e.grants)), map[string]Limit{}
+		s.Grants, s.Limits = make([]snapshot.Grant, len(e.grants)), map[string]snapshot.Limit{}
 	}
-	end := never
+	end := Never
 	for i := range e.grants {
-		g := e.grant(i)
+		g := e.grants[i].grant()
 		if e.earlier {
 			s.Access, s.Features, s.AccessUntil = true, slices.Clone(g.Features), g.Until
 			break
 		}
 		s.Grants[i] = g
-		if s.AsOf.Unix() >= g.end() {
+		if s.AsOf.Unix() >= e.grants[i].end() {
 			continue
 		}
-		if g.Source != SourceDefault {
-			s.Access, end = true, max(end, g.end())
+		if g.Source != snapshot.SourceDefault {
+			s.Access, end = true, max(end, e.grants[i].end())
 		}
 		s.Features = append(s.Features, g.Features...)
-		for _, numbers := range []map[string]Limit{g.Limits, g.Adds} {
+		for _, numbers := range []map[string]snapshot.Limit{g.Limits, g.Adds} {
 			for name := range numbers {
 				s.Limits[name] = 0
 			}
@@ -258,10 +286,11 @@ func (e *entry) decision(mode Mode) Snapshot {
 	for name := range s.Limits {
 		s.Limits[name], _ = s.Limit(name, s.AsOf)
 	}
-	if s.Access && !e.earlier && end != open {
+	if s.Access && !e.earlier && end != Open {
 		s.AccessUntil = &end
 	}
-	s.normalize()
-	s.Features = slices.Compact(s.Features)
+	slices.Sort(s.Features)
+	s.Features = append([]string{}, slices.Compact(s.Features)...)
+	s.Metadata, s.Subscriptions = map[string]string{}, []snapshot.Subscription{}
 	return s
 }

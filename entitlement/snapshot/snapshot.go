@@ -1,4 +1,4 @@
-package entitlement
+package snapshot
 
 import (
 	"bytes"
@@ -33,6 +33,10 @@ const (
 	// OmittedSubscriptions is all subscriptions. That takes thousands of items in one snapshot.
 	OmittedSubscriptions = "subscriptions"
 )
+
+// ErrSchema is returned for an entry whose schema is newer than [Schema]: the reading program needs a
+// newer version of this package.
+var ErrSchema = errors.New("snapshot schema is newer than this client")
 
 // A Snapshot is everything one Stripe customer is entitled to, from one reading of Stripe.
 //
@@ -188,9 +192,11 @@ func (s *Snapshot) Encode() []byte {
 // another error if it is not a snapshot. Slices and maps of the result are never nil (except
 // Entitlements, Grants, Limits, Omitted, Problems and the metadata of items), and Features are
 // sorted. Fields that this version does not know are dropped.
-func Decode(data []byte) (Snapshot, error) { return decode(string(data)) }
+func Decode(data []byte) (Snapshot, error) { return DecodeString(string(data)) }
 
-func decode(encoded string) (Snapshot, error) {
+// DecodeString is [Decode] for an entry that the program keeps: the strings of the snapshot are parts
+// of it.
+func DecodeString(encoded string) (Snapshot, error) {
 	s, ok := decodeOwn(encoded)
 	if !ok {
 		s = Snapshot{}

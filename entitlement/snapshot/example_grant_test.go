@@ -1,34 +1,26 @@
-package entitlement_test
+package snapshot_test
 
 import (
 	"encoding/json"
 	"fmt"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // pro is a customer with plan pro, which ends, and the document's default.
-func pro() *entitlement.Snapshot {
+func pro() *snapshot.Snapshot {
 	end := int64(1800000000)
 	s := ada("active")
-	type limits = map[string]entitlement.Limit
-	s.Grants = []entitlement.Grant{
-		{Source: entitlement.SourceDefault, Features: []string{"view"}, Limits: limits{"projects": 1}},
+	type limits = map[string]snapshot.Limit
+	s.Grants = []snapshot.Grant{
+		{Source: snapshot.SourceDefault, Features: []string{"view"}, Limits: limits{"projects": 1}},
 		{
 			Source: "sub_1", Plans: []string{"pro"}, Features: []string{"api", "export"}, Until: &end,
-			Limits: limits{"projects": 50, "seats": entitlement.Unlimited}, Adds: limits{"projects": 10},
+			Limits: limits{"projects": 50, "seats": snapshot.Unlimited}, Adds: limits{"projects": 10},
 		},
 	}
 	return &s
-}
-
-// lasting is the snapshot with grants that do not end.
-func lasting(s *entitlement.Snapshot) entitlement.Snapshot {
-	for i := range s.Grants {
-		s.Grants[i].Until = nil
-	}
-	return *s
 }
 
 var today, later = time.Unix(1799999999, 0), time.Unix(1800000000, 0)
@@ -75,31 +67,31 @@ func ExampleAnswer() {
 }
 
 func ExampleReason() {
-	var unknown entitlement.Snapshot
-	fmt.Println(unknown.Decide("export", today).Reason == entitlement.Unknown)
+	var unknown snapshot.Snapshot
+	fmt.Println(unknown.Decide("export", today).Reason == snapshot.Unknown)
 	// Output: true
 }
 
 func ExampleLimit() {
-	used := entitlement.Limit(7)
+	used := snapshot.Limit(7)
 	seats, _ := pro().Limit("seats", today)
 	fmt.Println(used < seats)
 	// Output: true
 }
 
 func ExampleLimit_String() {
-	fmt.Println(entitlement.Limit(50).String(), entitlement.Unlimited.String())
+	fmt.Println(snapshot.Limit(50).String(), snapshot.Unlimited.String())
 	// Output: 50 unlimited
 }
 
 func ExampleLimit_MarshalJSON() {
-	b, err := json.Marshal([]entitlement.Limit{50, entitlement.Unlimited})
+	b, err := json.Marshal([]snapshot.Limit{50, snapshot.Unlimited})
 	fmt.Println(string(b), err)
 	// Output: [50,"unlimited"] <nil>
 }
 
 func ExampleLimit_UnmarshalJSON() {
-	var limits []entitlement.Limit
+	var limits []snapshot.Limit
 	fmt.Println(json.Unmarshal([]byte(`[50, "unlimited"]`), &limits), limits)
 	fmt.Println(json.Unmarshal([]byte(`[-1]`), &limits))
 	// Output:
@@ -108,37 +100,37 @@ func ExampleLimit_UnmarshalJSON() {
 }
 
 func ExampleProblem() {
-	fmt.Println(entitlement.Problem{
-		Source: "price_1", Word: "entitled_limit_seats", Value: "ten", Kind: entitlement.ProblemBadNumber,
+	fmt.Println(snapshot.Problem{
+		Source: "price_1", Word: "entitled_limit_seats", Value: "ten", Kind: snapshot.ProblemBadNumber,
 	})
 	// Output: price_1: entitled_limit_seats: "ten" is not a number
 }
 
 func ExampleProblem_String() {
-	p := entitlement.Problem{Source: "price_1", Word: "plans.pro.limits.seats", Kind: entitlement.ProblemNoQuantity}
+	p := snapshot.Problem{Source: "price_1", Word: "plans.pro.limits.seats", Kind: snapshot.ProblemNoQuantity}
 	fmt.Println(p.String())
 	// Output: price_1: plans.pro.limits.seats counts per unit, and a metered price has no quantity
 }
 
 func ExampleProblemKind() {
-	fmt.Println(entitlement.ProblemUnknownPlan)
+	fmt.Println(snapshot.ProblemUnknownPlan)
 	// Output: unknown_plan
 }
 
 // both are two customers with one id.
-func both() entitlement.Customers {
+func both() snapshot.Customers {
 	second := ada("active")
 	second.Customer = "cus_ada2"
-	second.Grants = []entitlement.Grant{{
-		Source: entitlement.SourceCustomer, Features: []string{"sso"},
-		Adds: map[string]entitlement.Limit{"projects": 5},
+	second.Grants = []snapshot.Grant{{
+		Source: snapshot.SourceCustomer, Features: []string{"sso"},
+		Adds: map[string]snapshot.Limit{"projects": 5},
 	}}
-	return entitlement.Customers{Snapshots: []*entitlement.Snapshot{pro(), &second}}
+	return snapshot.Customers{Snapshots: []*snapshot.Snapshot{pro(), &second}}
 }
 
 func ExampleCustomers() {
-	free := &entitlement.Grant{Source: entitlement.SourceDefault, Features: []string{"view"}}
-	without := entitlement.Customers{Default: free}
+	free := &snapshot.Grant{Source: snapshot.SourceDefault, Features: []string{"view"}}
+	without := snapshot.Customers{Default: free}
 	fmt.Println(without.Has("view", today), without.Allowed(today))
 	// Output: true false
 }
@@ -166,52 +158,4 @@ func ExampleCustomers_Decide() {
 func ExampleCustomers_Keys() {
 	fmt.Println(both().Keys())
 	// Output: [cus_ada cus_ada2]
-}
-
-// A program names its users by its own ids. One that has no customer gets the default of the plans
-// document.
-func ExampleClient_Customers() {
-	d := startDemo()
-	defer d.stop()
-	d.plans(`{"number": 1, "default": {"features": ["view"], "limits": {"projects": 1}}}`)
-	for _, s := range both().Snapshots {
-		s.ID = "42"
-		d.put(lasting(s))
-	}
-	c := d.open()
-	defer c.Close()
-	for _, id := range []string{"id:42", "id:43"} {
-		all, now := c.Customers(id), time.Now()
-		projects, _ := all.Limit("projects", now)
-		fmt.Println(id, all.Keys(), all.Has("view", now), all.Has("sso", now), projects)
-	}
-	// Output:
-	// id:42 [cus_ada cus_ada2] true true 65
-	// id:43 [] true false 1
-}
-
-func ExampleClient_Limit() {
-	d := startDemo()
-	defer d.stop()
-	d.put(lasting(pro()))
-	c := d.open()
-	defer c.Close()
-	seats, known := c.Limit("cus_ada", "seats")
-	fmt.Println(seats, known)
-	// Output: unlimited true
-}
-
-func ExampleClient_Decide() {
-	d := startDemo()
-	defer d.stop()
-	d.put(lasting(pro()))
-	c := d.open()
-	defer c.Close()
-	for _, key := range []string{"cus_ada", "cus_bob", "cus_zoe"} {
-		fmt.Println(key, c.Decide(key, "export").Reason)
-	}
-	// Output:
-	// cus_ada granted
-	// cus_bob no_grant
-	// cus_zoe unknown
 }
