@@ -11,9 +11,9 @@ import type { Customer } from "../src/index.js";
 /** The directory of the package. This file runs from build/test. */
 export const root = fileURLToPath(new URL("../../", import.meta.url));
 
+export const webhookSecret = "whsec_test";
 export const serverKey = "0123456789abcdef0123456789abcdef-write";
 const tokenSecret = "an-HS256-secret-of-32-bytes-or-so";
-const webhookSecret = "whsec_test";
 
 const run = promisify(execFile);
 
@@ -68,7 +68,7 @@ export function until(customer: Customer, check: (c: Customer) => boolean): Prom
 }
 
 /** A program that was started and can be killed and started again. */
-class Program {
+export class Program {
   readonly #name: string;
   readonly #args: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
