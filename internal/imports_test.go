@@ -115,20 +115,22 @@ func rules() []rule {
 		only("cmd"),
 		knows("entitlement", "entitlement/snapshot", "entitlement/internal/view", "github.com/nats-io/nats.go",
 			"internal/byhand"),
-		// What decides knows no client. Every other package has the snapshot's names from entitlement.
+		// What decides, and what it is made of, knows no client. Every other package has the snapshot's
+		// names from entitlement.
 		knows("entitlement/snapshot"),
 		knows("entitlement/internal/view", "entitlement/snapshot"),
 		only("entitlement/snapshot", "entitlement", "internal/plans", "internal/record", "internal/reduce",
-			"internal/protocol"),
+			"internal/protocol", "internal/stripeapi", "internal/stripeevent"),
 		knows("entitlement/entitlementtest", "entitlement", "internal/byhand"),
 		knows("internal/byhand"),
 		only("internal/byhand", "entitlement"),
 		only("entitlement/entitlementtest"),
-		knows("internal/stripeevent", "entitlement"),
+		knows("internal/stripeevent", "entitlement/snapshot"),
 		knows("internal/plans", "entitlement/snapshot", "internal/yamltree", "github.com/goccy/go-yaml"),
 		// plans -> reduce; record, reduce -> protocol -> store -> {sweep, repair} -> inspect -> syncer
 		knows("internal/record", "entitlement/snapshot"),
-		knows("internal/reduce", "entitlement/snapshot", "internal/plans", "internal/stripeapi", "github.com/stripe/stripe-go"),
+		knows("internal/reduce", "entitlement/snapshot", "internal/plans", "internal/stripeapi",
+			"github.com/stripe/stripe-go"),
 		knows("internal/protocol", "entitlement/snapshot", "internal/plans", "internal/record", "internal/reduce",
 			"internal/stripeapi", "internal/stripeevent", "internal/timing"),
 		only("internal/store", "internal/sweep", "internal/repair", "internal/inspect", "internal/syncer",
@@ -295,6 +297,33 @@ func TestDaemonsAreApart(t *testing.T) {
 	}
 }
 
+// What decides can be run and tested without NATS: no package on the way imports nats.go or the client.
+// One may, for the budget that a fleet shares is in a bucket: internal/stripeapi, which has no import of
+// the client either.
+func TestDecisionsKnowNoNATS(t *testing.T) {
+	t.Parallel()
+	g, err := read("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range []string{"entitlement/internal/view", "internal/plans", "internal/record", "internal/reduce",
+		"internal/protocol", "internal/stripeevent"} {
+		linked := g.linked(pkg)
+		if !linked["entitlement/snapshot"] {
+			t.Errorf("%s is linked with %v, which cannot be all", pkg, slices.Sorted(maps.Keys(linked)))
+		}
+		linked[pkg] = true
+		for _, importer := range slices.Sorted(maps.Keys(linked)) {
+			for _, imported := range g[importer] {
+				if imported == "entitlement" ||
+					below(imported, "github.com/nats-io") && importer != "internal/stripeapi" {
+					t.Errorf("%s is linked with %s, which %s imports", pkg, imported, importer)
+				}
+			}
+		}
+	}
+}
+
 // linked returns the packages that pkg imports, directly or through others of the graph.
 func (g graph) linked(pkg string) map[string]bool {
 	found := map[string]bool{}
@@ -322,8 +351,8 @@ func TestRules(t *testing.T) {
 			"github.com/prometheus/client_golang/prometheus"},
 		"entitlement/snapshot":      {"encoding/json", "github.com/nats-io/nats.go"},
 		"entitlement/internal/view": {"entitlement/snapshot", "entitlement"},
-		"internal/audit": {"entitlement/snapshot", "internal/forget", "internal/inspect", "internal/streams", "internal/sweep",
-			"internal/syncer"},
+		"internal/audit": {"entitlement/snapshot", "internal/forget", "internal/inspect", "internal/streams",
+			"internal/sweep", "internal/syncer"},
 		"internal/console": {"internal/audit", "internal/inspect", "internal/named", "internal/stories", "internal/tell",
 			"internal/syncer", "internal/daemon"},
 		"internal/daemon": {"github.com/alecthomas/kong", "entitlement", "internal/daemonic"},
@@ -378,7 +407,7 @@ func TestRules(t *testing.T) {
 		"entitlement/internal/view imports entitlement: entitlement/internal/view may know the standard library and entitlement/snapshot only",
 		"entitlement/snapshot imports github.com/nats-io/nats.go: entitlement/snapshot may know the standard library only",
 		"examples/shop imports entitlement: examples/shop may know the standard library only",
-		"internal/audit imports entitlement/snapshot: only entitlement and internal/plans and internal/record and internal/reduce and internal/protocol may import entitlement/snapshot",
+		"internal/audit imports entitlement/snapshot: only entitlement and internal/plans and internal/record and internal/reduce and internal/protocol and internal/stripeapi and internal/stripeevent may import entitlement/snapshot",
 		"internal/audit imports internal/forget: only cmd/entitled and internal/tell may import internal/forget",
 		"internal/audit imports internal/sweep: only internal/syncer and internal/forget and internal/chaos and internal/bench and internal/tell and cmd/entitled may import internal/sweep",
 		"internal/audit imports internal/syncer: only cmd/syncer and cmd/entitled and internal/wiring/syncerd and internal/chaos and internal/doctor may import internal/syncer",
@@ -416,8 +445,9 @@ func TestRules(t *testing.T) {
 		"internal/repair imports internal/inspect: only internal/syncer and internal/audit and internal/doctor and internal/console may import internal/inspect",
 		"internal/store imports internal/sweep: only internal/syncer and internal/forget and internal/chaos and internal/bench and internal/tell and cmd/entitled may import internal/sweep",
 		"internal/streams imports internal/topology: internal/streams may know the standard library and github.com/nats-io/nats.go only",
-		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement only",
-		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement only",
+		"internal/stripeevent imports entitlement: internal/stripeevent may know the standard library and entitlement/snapshot only",
+		"internal/stripeevent imports internal/topology: internal/stripeevent may know the standard library and entitlement/snapshot only",
+		"internal/stripeevent imports github.com/nats-io/nats.go: internal/stripeevent may know the standard library and entitlement/snapshot only",
 		"internal/sweep imports internal/repair: only internal/inspect and internal/syncer and internal/backup and cmd/entitled may import internal/repair",
 		"internal/syncer imports internal/ingest: only cmd/ingest and internal/dev and internal/serve and internal/wiring/ingestd and internal/chaos and internal/bench may import internal/ingest",
 		"internal/syncer imports github.com/gin-gonic/gin: only internal/ingest and internal/gateway and internal/bench may import github.com/gin-gonic/gin",

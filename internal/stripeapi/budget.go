@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // Rates of a whole fleet in requests/s, where none is configured. Stripe allows 100 in live mode
@@ -25,7 +25,7 @@ type BudgetConfig struct {
 	// KV is the bucket stripe_state.
 	KV KV
 	// Mode names the key, budget.<mode>.
-	Mode entitlement.Mode
+	Mode snapshot.Mode
 	// Rate is the fleet's requests/s. Defaults (0 or less) to [DefaultLiveRate] or
 	// [DefaultTestRate]. Every replica should have the same.
 	Rate float64
@@ -79,7 +79,7 @@ type Usage struct {
 // NewBudget returns the budget of a mode. It does not read the KV bucket yet.
 func NewBudget(cfg BudgetConfig) *Budget {
 	rate := float64(DefaultTestRate)
-	if cfg.Mode == entitlement.Live {
+	if cfg.Mode == snapshot.Live {
 		rate = DefaultLiveRate
 	}
 	if cfg.Rate > 0 {

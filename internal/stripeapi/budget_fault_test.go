@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 func TestBudgetStartsEmpty(t *testing.T) {
@@ -232,7 +232,7 @@ func TestBudgetReturn(t *testing.T) {
 
 func TestBudgetDefaultRate(t *testing.T) {
 	t.Parallel()
-	for mode, want := range map[entitlement.Mode]float64{entitlement.Live: 20, entitlement.Test: 10} {
+	for mode, want := range map[snapshot.Mode]float64{snapshot.Live: 20, snapshot.Test: 10} {
 		if got := NewBudget(BudgetConfig{Mode: mode}).Usage().Full; got != want {
 			t.Errorf("%s: %v requests/s, want %v", mode, got, want)
 		}
@@ -252,7 +252,7 @@ func TestBudgetOfAnotherRate(t *testing.T) {
 				kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
 				kv.put([]byte(value))
 				var log strings.Builder
-				b := NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: 10,
+				b := NewBudget(BudgetConfig{KV: kv, Mode: snapshot.Test, Rate: 10,
 					Log: slog.New(slog.NewTextHandler(&log, nil))})
 				start := time.Now()
 				if err := b.Take(t.Context(), Webhooks); err != nil {

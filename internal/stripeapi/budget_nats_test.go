@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 	"entitled/internal/natstest"
 )
 
@@ -32,7 +32,7 @@ func TestBudgetOnNATS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		budgets = append(budgets, NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: rate}))
+		budgets = append(budgets, NewBudget(BudgetConfig{KV: kv, Mode: snapshot.Test, Rate: rate}))
 	}
 	start := time.Now()
 	var wg sync.WaitGroup

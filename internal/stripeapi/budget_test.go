@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // fleet is some replicas' budgets over one KV, and the requests they were allowed.
@@ -32,7 +32,7 @@ func newFleet(t *testing.T, kv *fakeKV, rate float64, skews ...time.Duration) *f
 	f := &fleet{t: t, kv: kv, start: time.Now(), ctx: ctx, stop: stop, grants: map[Kind][]time.Duration{}}
 	for _, skew := range skews {
 		f.budgets = append(f.budgets, NewBudget(BudgetConfig{
-			KV: kv, Mode: entitlement.Live, Rate: rate,
+			KV: kv, Mode: snapshot.Live, Rate: rate,
 			Now: func() time.Time { return time.Now().Add(skew) },
 		}))
 	}

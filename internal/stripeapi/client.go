@@ -15,7 +15,7 @@ import (
 	"github.com/stripe/stripe-go/v76"
 	"github.com/stripe/stripe-go/v76/form"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // Defaults of [Config].
@@ -74,7 +74,7 @@ const (
 // use.
 type Client struct {
 	key       string
-	mode      entitlement.Mode
+	mode      snapshot.Mode
 	features  bool
 	timeout   time.Duration
 	observe   func(context.Context, Observation)
@@ -83,9 +83,9 @@ type Client struct {
 }
 
 // ModeOf returns the mode of a Stripe key. Its error does not contain the key.
-func ModeOf(key string) (entitlement.Mode, error) {
+func ModeOf(key string) (snapshot.Mode, error) {
 	for _, kind := range []string{"sk_", "rk_"} {
-		for _, mode := range []entitlement.Mode{entitlement.Test, entitlement.Live} {
+		for _, mode := range []snapshot.Mode{snapshot.Test, snapshot.Live} {
 			rest, ok := strings.CutPrefix(key, kind+string(mode)+"_")
 			if ok && rest != "" && strings.Trim(rest, keyAlphabet) == "" {
 				return mode, nil
@@ -153,7 +153,7 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Mode returns the mode of the client's key.
-func (c *Client) Mode() entitlement.Mode { return c.mode }
+func (c *Client) Mode() snapshot.Mode { return c.mode }
 
 // Entitlements returns a client whose Fetch reads the customer's active entitlements too, with one
 // more request, or does not. It shares the connections of c.

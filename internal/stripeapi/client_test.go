@@ -15,14 +15,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 func TestModeOf(t *testing.T) {
 	t.Parallel()
-	for key, want := range map[string]entitlement.Mode{
-		"sk_test_abc": entitlement.Test, "rk_test_A_1": entitlement.Test, "sk_live_abc": entitlement.Live,
-		"rk_live_abc": entitlement.Live,
+	for key, want := range map[string]snapshot.Mode{
+		"sk_test_abc": snapshot.Test, "rk_test_A_1": snapshot.Test, "sk_live_abc": snapshot.Live,
+		"rk_live_abc": snapshot.Live,
 		"":            "", "sk_abc": "", "sk_test_": "", "pk_test_Hush": "", "whsec_Hush": "", " sk_test_Hush": "",
 		"sk_test_Hush\n": "", `"sk_live_Hush"`: "", "sk_prod_Hush": "",
 	} {

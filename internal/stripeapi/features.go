@@ -7,7 +7,7 @@ import (
 
 	"github.com/stripe/stripe-go/v76"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // HasFeature reports whether a Stripe account has a feature of Stripe's entitlements: without one no
@@ -22,7 +22,7 @@ func (c *Client) HasFeature(ctx context.Context, account string) (bool, Trace, e
 		switch {
 		case f == nil:
 			return "", errNull
-		case entitlement.ModeOf(f.Livemode) != c.mode:
+		case snapshot.ModeOf(f.Livemode) != c.mode:
 			return "", fmt.Errorf("feature %s is not in mode %s", clip(f.ID), c.mode)
 		}
 		return f.ID, nil

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stripe/stripe-go/v76"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // State is the complete state of one customer.
@@ -16,7 +16,7 @@ type State struct {
 	// Account and ID are the arguments of Fetch.
 	Account, ID string
 	// Mode is the mode of the key, and of every object in Subscriptions.
-	Mode entitlement.Mode
+	Mode snapshot.Mode
 	// Deleted reports that the customer was deleted, or that Stripe does not know it. The fields
 	// below are then empty.
 	Deleted bool
@@ -151,7 +151,7 @@ func (f *fetch) retrieve(ctx context.Context) (*stripe.Customer, error) {
 		return nil, r.notJSON(&f.trace, errors.New("body is not a customer"))
 	case cust.ID != f.customer:
 		return nil, f.notWhole(r.op, fmt.Errorf("asked for customer %s, got %s", clip(f.customer), clip(cust.ID)))
-	case !cust.Deleted && entitlement.ModeOf(cust.Livemode) != f.c.mode:
+	case !cust.Deleted && snapshot.ModeOf(cust.Livemode) != f.c.mode:
 		return nil, f.notWhole(r.op, fmt.Errorf("customer %s is not in mode %s", clip(cust.ID), f.c.mode))
 	}
 	return cust, nil
@@ -188,7 +188,7 @@ func (f *fetch) entitlements(ctx context.Context) ([]string, error) {
 			return "", errNull
 		case a.LookupKey == "":
 			return "", fmt.Errorf("entitlement %s has no lookup key", clip(a.ID))
-		case entitlement.ModeOf(a.Livemode) != f.c.mode:
+		case snapshot.ModeOf(a.Livemode) != f.c.mode:
 			return "", fmt.Errorf("entitlement %s is not in mode %s", clip(a.ID), f.c.mode)
 		}
 		return a.ID, nil

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 func TestFetch(t *testing.T) {
@@ -143,7 +143,7 @@ func TestFetch(t *testing.T) {
 				t.Errorf("%d subscriptions (%d different) with %d items, want %d with %d", len(subs), len(ids),
 					items, tc.subs, tc.items)
 			}
-			tc.want.Account, tc.want.ID, tc.want.Mode = "acct_1", "cus_1", entitlement.Test
+			tc.want.Account, tc.want.ID, tc.want.Mode = "acct_1", "cus_1", snapshot.Test
 			got.Subscriptions = nil
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("state (-want +got):\n%s", d)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stripe/stripe-go/v76"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A list is one page of any of Stripe's lists.
@@ -148,7 +148,7 @@ func (c *Client) sound(sub *stripe.Subscription) (string, error) {
 	switch {
 	case sub == nil || sub.ID == "" || sub.Object != "subscription":
 		return "", errors.New("an object is not a subscription")
-	case entitlement.ModeOf(sub.Livemode) != c.mode:
+	case snapshot.ModeOf(sub.Livemode) != c.mode:
 		return "", fmt.Errorf("subscription %s is not in mode %s", clip(sub.ID), c.mode)
 	case sub.Customer == nil || sub.Customer.ID == "":
 		return "", fmt.Errorf("subscription %s has no customer", clip(sub.ID))

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // A Standing is the fleet's budget as an observer sees it.
@@ -26,7 +26,7 @@ type Standing struct {
 // the NATS server. It returns false if no syncer has written the budget yet.
 func ReadStanding(ctx context.Context, kv interface {
 	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
-}, mode entitlement.Mode, now time.Time) (Standing, bool, error) {
+}, mode snapshot.Mode, now time.Time) (Standing, bool, error) {
 	key := "budget." + string(mode)
 	e, err := kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // An observer sees the rate, the permits that are left and how many were taken, and takes none.
@@ -15,7 +15,7 @@ func TestStanding(t *testing.T) {
 		kv := &fakeKV{t: t}
 		seen := func() (Standing, bool) {
 			t.Helper()
-			s, ok, err := ReadStanding(t.Context(), kv, entitlement.Test, time.Now())
+			s, ok, err := ReadStanding(t.Context(), kv, snapshot.Test, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -24,7 +24,7 @@ func TestStanding(t *testing.T) {
 		if s, ok := seen(); ok {
 			t.Errorf("before the first permit: %+v", s)
 		}
-		b := NewBudget(BudgetConfig{KV: kv, Mode: entitlement.Test, Rate: 20})
+		b := NewBudget(BudgetConfig{KV: kv, Mode: snapshot.Test, Rate: 20})
 		for range 12 {
 			if err := b.Take(t.Context(), Webhooks); err != nil {
 				t.Fatal(err)

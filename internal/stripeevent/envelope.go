@@ -21,7 +21,7 @@ import (
 	"strings"
 	"time"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // ErrNotEvent is returned by [Parse] for bytes that are not a JSON object with a string id and a
@@ -71,7 +71,7 @@ type Envelope struct {
 }
 
 // Mode returns the mode of the event.
-func (e *Envelope) Mode() entitlement.Mode { return entitlement.ModeOf(e.Livemode) }
+func (e *Envelope) Mode() snapshot.Mode { return snapshot.ModeOf(e.Livemode) }
 
 // Owner returns the customer under which the event is stored; its ID is "" if the event names none.
 func (e *Envelope) Owner() Customer {

@@ -3,13 +3,13 @@ package stripeevent
 import (
 	"encoding/json"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
-// A marker says "this customer may have changed": a message on [SyncSubject] whose body is an
-// [entitlement.Cause]. It carries no state, so that only the newest one of a customer matters.
+// A marker says "this customer may have changed": a message on [SyncSubject] whose body is a
+// [snapshot.Cause]. It carries no state, so that only the newest one of a customer matters.
 
-// The triggers of a sync, as in [entitlement.Cause].
+// The triggers of a sync, as in [snapshot.Cause].
 const (
 	TriggerWebhook  = "webhook"
 	TriggerWake     = "wake"
@@ -25,17 +25,17 @@ const (
 )
 
 // EncodeMarker returns the body of a marker.
-func EncodeMarker(c entitlement.Cause) []byte {
+func EncodeMarker(c snapshot.Cause) []byte {
 	b, _ := json.Marshal(c) // marshaling three strings cannot fail
 	return b
 }
 
 // DecodeMarker reads the body of a marker. A body that is not one still marks its customer, with
 // the trigger "unknown": the subject says which customer to sync.
-func DecodeMarker(body []byte) entitlement.Cause {
-	var c entitlement.Cause
+func DecodeMarker(body []byte) snapshot.Cause {
+	var c snapshot.Cause
 	if json.Unmarshal(body, &c) != nil || c.Trigger == "" {
-		return entitlement.Cause{Trigger: "unknown"}
+		return snapshot.Cause{Trigger: "unknown"}
 	}
 	return c
 }

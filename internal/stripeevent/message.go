@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"hash/crc32"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // DigestHeader is the header of a stored event with the [BodyDigest] of its body as it arrived.
@@ -20,7 +20,7 @@ const ForgottenHeader = "Entitled-Forgotten"
 // account, since Stripe's ids are unique only per account. Bytes that a header cannot have are
 // escaped as in subjects.
 func MsgID(account, id string) string {
-	return idToken(account, self) + "/" + entitlement.Key("", id)
+	return idToken(account, self) + "/" + snapshot.Key("", id)
 }
 
 // BodyDigest returns the CRC-32C of a body in eight lower-case hexadecimal digits. It shows whether

@@ -5,19 +5,19 @@ import (
 	"log/slog"
 	"strings"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 // Customer identifies one customer: the mode, the connected account ("" for the platform's own) and
 // the customer id. An ID of "" means no customer.
 type Customer struct {
-	Mode    entitlement.Mode
+	Mode    snapshot.Mode
 	Account string
 	ID      string
 }
 
 // Key returns the customer's key in the entitlement and pace buckets.
-func (c Customer) Key() string { return entitlement.Key(c.Account, c.ID) }
+func (c Customer) Key() string { return snapshot.Key(c.Account, c.ID) }
 
 // String returns the customer as logs and errors write it.
 func (c Customer) String() string {
@@ -58,7 +58,7 @@ func idToken(id, absent string) string {
 	case absent:
 		return fmt.Sprintf("=%02X%s", id[0], id[1:])
 	}
-	return entitlement.Key("", id)
+	return snapshot.Key("", id)
 }
 
 func tokenID(token, absent string) (string, error) {
@@ -68,7 +68,7 @@ func tokenID(token, absent string) (string, error) {
 	if token == fmt.Sprintf("=%02X%s", absent[0], absent[1:]) {
 		return absent, nil
 	}
-	_, id, err := entitlement.ParseKey(token)
+	_, id, err := snapshot.ParseKey(token)
 	return id, err
 }
 
@@ -105,7 +105,7 @@ func typeTokens(typ string) string {
 	}
 	parts := strings.Split(typ, ".")
 	for i, p := range parts {
-		if parts[i] = entitlement.Key("", p); p == "" {
+		if parts[i] = snapshot.Key("", p); p == "" {
 			parts[i] = "="
 		}
 	}
@@ -125,7 +125,7 @@ func ParseEventSubject(subject string) (c Customer, typ string, err error) {
 	for i, p := range parts {
 		if p == "=" {
 			parts[i] = ""
-		} else if _, parts[i], err = entitlement.ParseKey(p); err != nil {
+		} else if _, parts[i], err = snapshot.ParseKey(p); err != nil {
 			return c, "", fmt.Errorf("subject %q: %w", subject, err)
 		}
 	}
@@ -139,7 +139,7 @@ func SyncSubject(l Lane, c Customer) string {
 
 // OwnMarkers returns the filter for a lane's markers of the customers of the platform's own
 // account.
-func OwnMarkers(m entitlement.Mode, l Lane) string {
+func OwnMarkers(m snapshot.Mode, l Lane) string {
 	return "stripe.sync." + string(m) + "." + string(l) + "." + self + ".>"
 }
 
@@ -166,19 +166,19 @@ func ParseSyncedSubject(subject string) (Customer, error) {
 
 // CronSubject returns the subject of a job's schedule, [JobSubject] the subject on which the job
 // arrives when it is due.
-func CronSubject(m entitlement.Mode, name string) string {
+func CronSubject(m snapshot.Mode, name string) string {
 	return "stripe.cron." + string(m) + "." + name
 }
 
-func JobSubject(m entitlement.Mode, name string) string {
+func JobSubject(m snapshot.Mode, name string) string {
 	return "stripe.job." + string(m) + "." + name
 }
 
 // ServiceName returns the name of the micro service with which the syncers of a mode answer apps.
-func ServiceName(m entitlement.Mode) string { return "entitled-sync-" + string(m) }
+func ServiceName(m snapshot.Mode) string { return "entitled-sync-" + string(m) }
 
 // PingSubject returns the subject on which each running syncer of a mode answers a ping.
-func PingSubject(m entitlement.Mode) string { return "$SRV.PING." + ServiceName(m) }
+func PingSubject(m snapshot.Mode) string { return "$SRV.PING." + ServiceName(m) }
 
 // JobFromNothing is the body of a job's message after STRIPE_SYNC was lost. The job then also does
 // the work that it otherwise leaves to the pending markers and wakes.
@@ -208,7 +208,7 @@ func parse(subject, prefix string) (c Customer, rest string, err error) {
 	if !ok || len(p) < 3 {
 		return c, "", fmt.Errorf("subject %q: not %s<mode>.<acct>.<cus>", subject, prefix)
 	}
-	if c.Mode, err = entitlement.ParseMode(p[0]); err == nil {
+	if c.Mode, err = snapshot.ParseMode(p[0]); err == nil {
 		if c.Account, err = tokenID(p[1], self); err == nil {
 			c.ID, err = tokenID(p[2], none)
 		}

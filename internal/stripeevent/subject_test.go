@@ -5,15 +5,15 @@ import (
 	"strings"
 	"testing"
 
-	"entitled/entitlement"
+	"entitled/entitlement/snapshot"
 )
 
 func TestSubjects(t *testing.T) {
 	t.Parallel()
-	own := Customer{Mode: entitlement.Live, ID: "cus_1"}
-	connected := Customer{Mode: entitlement.Test, Account: "acct_2", ID: "cus_1"}
-	none := Customer{Mode: entitlement.Test}
-	posing := Customer{Mode: entitlement.Test, Account: "self", ID: "none"}
+	own := Customer{Mode: snapshot.Live, ID: "cus_1"}
+	connected := Customer{Mode: snapshot.Test, Account: "acct_2", ID: "cus_1"}
+	none := Customer{Mode: snapshot.Test}
+	posing := Customer{Mode: snapshot.Test, Account: "self", ID: "none"}
 	for _, tc := range []struct{ got, want string }{
 		{EventSubject(own, "customer.subscription.updated"),
 			"stripe.event.live.self.cus_1.customer.subscription.updated"},
@@ -29,9 +29,9 @@ func TestSubjects(t *testing.T) {
 		{WakeSubject(own), "stripe.wake.live.self.cus_1"},
 		{SyncedSubject(connected), "stripe.synced.test.acct_2.cus_1"},
 		{ParkedKey(own), "parked.live.self.cus_1"},
-		{CronSubject(entitlement.Live, "sweep"), "stripe.cron.live.sweep"},
-		{JobSubject(entitlement.Live, "sweep"), "stripe.job.live.sweep"},
-		{PingSubject(entitlement.Live), "$SRV.PING.entitled-sync-live"},
+		{CronSubject(snapshot.Live, "sweep"), "stripe.cron.live.sweep"},
+		{JobSubject(snapshot.Live, "sweep"), "stripe.job.live.sweep"},
+		{PingSubject(snapshot.Live), "$SRV.PING.entitled-sync-live"},
 		{MsgID("", "evt_1"), "self/evt_1"},
 		{MsgID("acct_2", "evt_1"), "acct_2/evt_1"},
 		{MsgID("self", "evt\r\n1"), "=73elf/evt=0D=0A1"},
@@ -71,7 +71,7 @@ func TestParseSubjectRefuses(t *testing.T) {
 
 func TestMarker(t *testing.T) {
 	t.Parallel()
-	c := entitlement.Cause{Trigger: TriggerWebhook, Event: "evt_1", Type: "invoice.paid"}
+	c := snapshot.Cause{Trigger: TriggerWebhook, Event: "evt_1", Type: "invoice.paid"}
 	body := EncodeMarker(c)
 	if want := `{"trigger":"webhook","event":"evt_1","type":"invoice.paid"}`; string(body) != want {
 		t.Errorf("got %s, want %s", body, want)
@@ -80,7 +80,7 @@ func TestMarker(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, c)
 	}
 	for _, b := range []string{"", "{}", "x", `{"trigger":5}`, `{"event":"evt_1"}`} {
-		if got := DecodeMarker([]byte(b)); got != (entitlement.Cause{Trigger: "unknown"}) {
+		if got := DecodeMarker([]byte(b)); got != (snapshot.Cause{Trigger: "unknown"}) {
 			t.Errorf("%q: got %+v", b, got)
 		}
 	}
@@ -96,7 +96,7 @@ func FuzzSubject(f *testing.F) {
 		f.Add(s[0], s[1], s[2], true)
 	}
 	f.Fuzz(func(t *testing.T, account, id, typ string, live bool) {
-		c := Customer{Mode: entitlement.ModeOf(live), Account: account, ID: id}
+		c := Customer{Mode: snapshot.ModeOf(live), Account: account, ID: id}
 		check := func(subject string, tokens int, back any, err error) {
 			t.Helper()
 			if err != nil || back != any(c) {
@@ -143,7 +143,7 @@ func FuzzSubject(f *testing.F) {
 }
 
 func BenchmarkEventSubject(b *testing.B) {
-	c := Customer{Mode: entitlement.Live, ID: "cus_QXg1o8vcGmoR32"}
+	c := Customer{Mode: snapshot.Live, ID: "cus_QXg1o8vcGmoR32"}
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = EventSubject(c, "customer.subscription.updated")
