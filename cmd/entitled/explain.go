@@ -6,21 +6,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"entitled/cmd/entitled/internal/command"
-	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/audit/fresh"
 	"entitled/internal/daemon"
 	"entitled/internal/named"
-	"entitled/internal/plans"
-	"entitled/internal/store"
 	"entitled/internal/stories"
-	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/tell"
-	"entitled/internal/topology"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/syncerd"
 )
@@ -140,7 +133,7 @@ func (e explainCmd) tell(ctx context.Context, s *command.Session, p *command.Pip
 		return command.ExplainLog(err)
 	}
 	if e.Compare {
-		if err := compare(ctx, p.NC, story, t.stripe); err != nil {
+		if err := fresh.Compare(ctx, p.JS, story, t.stripe.Stripe, t.stripe.Rate); err != nil {
 			return err
 		}
 	}
@@ -195,61 +188,6 @@ func (f checkFlags) settings(s *command.Session, check *daemon.Checker) syncerd.
 	return syncerd.Settings{
 		Base: f.Base, Rate: f.Rate, Replaced: f.Replaced, CoverageEvery: "5m", // not used here
 	}.Check(check, key)
-}
-
-// checkWithin bounds the reading of Stripe.
-const checkWithin = 30 * time.Second
-
-// compare reads Stripe, within the fleet's budget, and puts it beside the bucket.
-func compare(ctx context.Context, nc *nats.Conn, story *audit.Story, y syncerd.Syncer) error {
-	ctx, cancel := context.WithTimeout(ctx, checkWithin)
-	defer cancel()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("open JetStream: %w", err)
-	}
-	kv, err := js.KeyValue(ctx, topology.StateBucket)
-	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", topology.StateBucket, err)
-	}
-	doc, err := inForce(ctx, js, y.Mode)
-	if err != nil {
-		return err
-	}
-	account := story.Customer.Account
-	reading, err := store.Resolve(ctx, kv, y.Mode, account, doc.Entitlements(account))
-	if err != nil {
-		return err
-	}
-	client, err := stripeapi.New(y.Stripe)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	budget := stripeapi.NewBudget(stripeapi.BudgetConfig{KV: kv, Mode: y.Mode, Rate: y.Rate})
-	place := func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Requests) }
-	if err := place(ctx); err != nil {
-		return fmt.Errorf("--check: wait for the Stripe budget: %w", err)
-	}
-	asOf := time.Now()
-	read, trace, err := client.Entitlements(reading == plans.ReadAlways).Fetch(ctx, account, story.Customer.ID, place)
-	if err != nil {
-		return tell.WithHint(fmt.Errorf("--check: %w", err), "without --check, the story needs no answer of Stripe")
-	}
-	if known := story.Now.Snapshot; reading == plans.ReadNone && known != nil && known.Entitlements != nil && !read.Deleted {
-		read.Features = []string{}
-	}
-	story.Now.Compare(read, trace, doc, asOf)
-	return nil
-}
-
-// inForce returns the plans document in force, nil if there is none.
-func inForce(ctx context.Context, js jetstream.JetStream, mode entitlement.Mode) (*plans.Document, error) {
-	kv, err := js.KeyValue(ctx, topology.PlansBucket)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", topology.PlansBucket, err)
-	}
-	return store.DocumentInForce(ctx, kv, mode)
 }
 
 func (e explainCmd) print(s *command.Session, story *audit.Story, t telling) error {
