@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -116,8 +117,9 @@ func (s *Sim) payPage(rw http.ResponseWriter, r *http.Request) {
 	se := w.sessions[id].get()
 	price := w.prices[se.checkout.Price].get()
 	page := pages.Payment{
-		Title: w.products[price.Product].get().Name, Amount: pages.Money(price.UnitAmount, price.Currency),
-		Interval: price.Interval, Quantity: se.checkout.Quantity, TrialDays: int64(se.checkout.TrialDays),
+		Price: pages.Price{Unit: price.UnitAmount, Currency: price.Currency, Interval: price.Interval,
+			Quantity: se.checkout.Quantity},
+		Title: w.products[price.Product].get().Name, TrialDays: int64(se.checkout.TrialDays),
 		Email: se.checkout.Email, CancelURL: se.cancel, Declined: declined,
 	}
 	if c := w.custs[se.customer]; c != nil && c.get().Email != "" {
@@ -127,7 +129,7 @@ func (s *Sim) payPage(rw http.ResponseWriter, r *http.Request) {
 	if se.status != "open" {
 		page.Closed = "This checkout is " + se.status + "."
 	}
-	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+	pages.SetHeader(rw.Header())
 	if declined {
 		rw.WriteHeader(http.StatusPaymentRequired)
 	}
@@ -136,7 +138,10 @@ func (s *Sim) payPage(rw http.ResponseWriter, r *http.Request) {
 }
 
 // portal is a session of the customer portal.
-type portal struct{ customer, back string }
+type portal struct {
+	customer, back string
+	clock          *Clock
+}
 
 func writePortal(t *tx, _ view, q *api.Query) (any, *api.Error) {
 	customer := q.Form["customer"]
@@ -161,7 +166,7 @@ func writePortal(t *tx, _ view, q *api.Query) (any, *api.Error) {
 		return nil, api.BadParam("", "flow_data[type]", "Invalid flow_data[type]: %s", flow)
 	}
 	id := ids.New(t.rng, "bps_1", 23)
-	t.portals[id] = portal{customer: customer, back: q.Form["return_url"]}
+	t.portals[id] = portal{customer, q.Form["return_url"], t.clock}
 	out := &wire.PortalSession{
 		ID: id, Object: "billing_portal.session", Configuration: "bpc_1Simulated", Created: t.now, Customer: customer,
 		Livemode: t.scope.live, ReturnURL: wire.StrOrNull(q.Form["return_url"]), URL: q.Base + portalPrefix + id,
@@ -190,7 +195,7 @@ func (s *Sim) portalPage(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+	pages.SetHeader(rw.Header())
 	if problem != "" {
 		rw.WriteHeader(http.StatusBadRequest)
 	}
@@ -202,7 +207,8 @@ func (s *Sim) portalPage(rw http.ResponseWriter, r *http.Request) {
 func (a *Account) portalAct(p portal, r *http.Request) error {
 	sub := r.PostFormValue("subscription")
 	do := r.PostFormValue("do")
-	if s, ok := a.Subscription(sub); do != "card" && (!ok || s.Customer != p.customer) {
+	s, ok := a.Subscription(sub)
+	if do != "card" && (!ok || s.Customer != p.customer) {
 		return fmt.Errorf("no such subscription: %q", sub)
 	}
 	switch do {
@@ -218,6 +224,9 @@ func (a *Account) portalAct(p portal, r *http.Request) error {
 			return fmt.Errorf("quantity %q: want a number from 1", r.PostFormValue("quantity"))
 		}
 		return a.SetQuantity(sub, r.PostFormValue("item"), n)
+	case "wait": // until the next invoice has been charged
+		p.clock.AdvanceTo(time.Unix(s.CurrentPeriodEnd, 0).Add(max(a.w.sim.cfg.InvoiceDelay, 0) + time.Minute))
+		return nil
 	case "card":
 		return a.updateCard(p.customer, PaymentMethodParams{Last4: r.PostFormValue("card")})
 	}
@@ -248,8 +257,10 @@ func (a *Account) updateCard(customer string, card PaymentMethodParams) error {
 func (w *world) portalView(p portal, problem string) pages.Portal {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	out := pages.Portal{Customer: p.customer, ReturnURL: p.back, Problem: problem}
 	rec := w.custs[p.customer]
+	day := func(u int64) string { return time.Unix(u, 0).UTC().Format("2 January 2006") }
+	out := pages.Portal{Name: cmp.Or(rec.get().Email, rec.get().Name, rec.id), ReturnURL: p.back, Problem: problem,
+		Now: day(p.clock.Now().Unix())}
 	method := rec.get().DefaultPaymentMethod
 	for _, sub := range rec.subs {
 		s := sub.get()
@@ -260,10 +271,10 @@ func (w *world) portalView(p portal, problem string) pages.Portal {
 			method = s.DefaultPaymentMethod
 		}
 		price := w.prices[s.Items[0].Price].get()
-		day := func(u int64) string { return time.Unix(u, 0).UTC().Format("2 January 2006") }
 		row := pages.Subscription{
+			Price: pages.Price{Unit: price.UnitAmount, Currency: price.Currency, Interval: price.Interval,
+				Quantity: s.Items[0].Quantity},
 			ID: s.ID, Item: s.Items[0].ID, Title: w.products[price.Product].get().Name, Status: s.Status,
-			Amount: pages.Money(price.UnitAmount, price.Currency), Interval: price.Interval, Quantity: s.Items[0].Quantity,
 			Renews: day(s.CurrentPeriodEnd),
 		}
 		if s.CancelAt != 0 {

@@ -48,7 +48,7 @@ func TestCheckoutSession(t *testing.T) {
 	if s.Status != "open" || s.URL == "" || s.AmountTotal != 6000 || s.Customer.ID != customer || s.Subscription != nil {
 		t.Fatalf("new session %+v", s)
 	}
-	if status, page, _ := visit(t, s.URL, nil); status != 200 || !strings.Contains(page, "3 × 20.00 usd every month") {
+	if status, page, _ := visit(t, s.URL, nil); status != 200 || !strings.Contains(page, "3 × $20.00 every month") {
 		t.Fatalf("%d %s", status, page)
 	}
 	// A declined card leaves it open, another card pays it.
@@ -183,7 +183,7 @@ func TestPortal(t *testing.T) {
 	if !get().CancelAtPeriodEnd {
 		t.Error("it is not cancelled at the end of the period")
 	}
-	if _, page, _ := visit(t, p.URL, nil); !strings.Contains(page, "ends on 28 February 2026") {
+	if _, page, _ := visit(t, p.URL, nil); !strings.Contains(page, "Ends on 28 February 2026") {
 		t.Errorf("%s", page)
 	}
 	do(303, "do", "renew")
@@ -192,7 +192,7 @@ func TestPortal(t *testing.T) {
 	}
 	do(400, "do", "cancel", "subscription", other)
 	do(303, "do", "card", "card", stripesim.DeclinedCard)
-	b.Advance(31 * 24 * time.Hour)
+	do(303, "do", "wait")
 	b.status(sub, "past_due")
 	do(303, "do", "card", "card", "4242")
 	b.status(sub, "active")

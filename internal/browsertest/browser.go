@@ -52,7 +52,9 @@ func browser(t testing.TB) context.Context {
 			chromedp.ExecPath(program),
 			chromedp.Flag("hide-scrollbars", true),
 			// Pictures are the same on machines with and without a graphics card.
-			chromedp.Flag("disable-gpu", true))...)
+			chromedp.Flag("disable-gpu", true),
+			// chromedp finds no element of a page that the back button takes from a cache.
+			chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,BackForwardCache"))...)
 		tab, closeTab := chromedp.NewContext(ctx)
 		shared.ctx, shared.stop = tab, func() { closeTab(); stop() }
 		shared.err = chromedp.Do(tab)

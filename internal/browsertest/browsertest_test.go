@@ -111,3 +111,19 @@ func TestUsers(t *testing.T) {
 		t.Errorf("another user has the cookies %q", got)
 	}
 }
+
+// A page that was left is told from the one that follows, also if that has the same address, or was shown before.
+func TestLeave(t *testing.T) {
+	p := browsertest.Open(t, browsertest.Desktop)
+	p.Visit(serve(t, `<form action="/"><button name="n" value="1">go</button></form>`, ""))
+	for range 2 {
+		p.Submit("button")
+		if got := browsertest.Evaluate[string](p, "location.search"); got != "?n=1" {
+			t.Errorf("after the form the page is at %q", got)
+		}
+	}
+	p.Back()
+	p.Submit("button")
+	p.Back()
+	p.See("button")
+}

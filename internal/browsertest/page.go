@@ -2,12 +2,15 @@ package browsertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -47,6 +50,7 @@ type Page struct {
 	t        testing.TB
 	ctx      context.Context
 	problems *problems
+	leaves   int // how often a page was left
 }
 
 // Open opens an empty page with cookies of its own, until the test ends. The test fails then if the page had an error.
@@ -140,6 +144,27 @@ func (p *Page) Click(css string) {
 	}
 }
 
+// Submit clicks an element that leads to another page, or to the same one again, and waits for that.
+func (p *Page) Submit(css string) {
+	p.t.Helper()
+	p.leave(func() { p.Click(css) })
+}
+
+// Back goes back in the history.
+func (p *Page) Back() {
+	p.t.Helper()
+	p.leave(func() { Evaluate[int](p, "setTimeout(() => history.back())") })
+}
+
+// leave waits until do has led to another document.
+func (p *Page) leave(do func()) {
+	p.t.Helper()
+	p.leaves++
+	Evaluate[int](p, fmt.Sprintf("window.left = %d", p.leaves))
+	do()
+	p.Until(fmt.Sprintf("window.left !== %d && document.readyState === 'complete'", p.leaves))
+}
+
 // Fill replaces the text of a field.
 func (p *Page) Fill(css, text string) {
 	p.t.Helper()
@@ -157,12 +182,25 @@ func (p *Page) See(css string) {
 	}
 }
 
-// Until waits until an expression of JavaScript is true.
+// Until waits until an expression of JavaScript is true, also on the pages that come meanwhile.
 func (p *Page) Until(expression string) {
 	p.t.Helper()
-	if _, err := run(p, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(patience))); err != nil {
-		p.t.Fatalf("until %s: %v%s", expression, err, p.where())
+	step := chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(patience))
+	for {
+		_, err := run(p, step)
+		switch {
+		case err == nil:
+			return
+		case !left(err):
+			p.t.Fatalf("until %s: %v%s", expression, err, p.where())
+		}
 	}
+}
+
+// left reports that a page was replaced by another while it was asked.
+func left(err error) bool {
+	var e *cdproto.Error
+	return errors.As(err, &e) && (strings.Contains(e.Message, "navigated") || strings.Contains(e.Message, "context"))
 }
 
 // Text returns the text of an element as a user sees it.
