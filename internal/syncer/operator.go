@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"entitled/internal/store"
 	"entitled/internal/stripeapi"
 	"entitled/internal/sweep"
 	"entitled/internal/topology"
@@ -70,6 +71,7 @@ func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	var swept store.Swept
 	for _, account := range append([]string{""}, accounts...) {
 		report, err := s.sweep(ctx, sweep.Options{Account: account})
 		if _, refused := errors.AsType[*stripeapi.Error](err); refused && account != "" {
@@ -82,6 +84,12 @@ func (s *Syncer) runSweep(ctx context.Context, _ bool) error {
 		s.log.Info("swept", "account", account, "customers", report.Customers, "subscriptions", report.Subscriptions,
 			"requests", report.Requests, "drift", report.Drift, "drifted", report.Drifted,
 			"unread", report.Unread, "unlisted", report.Unlisted)
+		swept.Subscriptions += report.Subscriptions
+		swept.Drift += report.Drift
+	}
+	swept.Ended = s.protocol.Now().UTC()
+	if err := store.SweptEntry(s.store.State, s.mode).Put(ctx, swept); err != nil {
+		s.log.Warn("could not note the result of the sweep for the console", "err", err)
 	}
 	return nil
 }

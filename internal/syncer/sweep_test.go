@@ -16,6 +16,7 @@ import (
 	"entitled/internal/plans"
 	"entitled/internal/record"
 	"entitled/internal/reduce"
+	"entitled/internal/store"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/sweep"
@@ -383,6 +384,10 @@ func TestSweepOfConnectedAccounts(t *testing.T) {
 	}
 	if n := r.pendingMarkers(); n != 1 {
 		t.Errorf("%d markers, want that of the customer who was deleted", n)
+	}
+	if v, err := store.SweptEntry(o.s.store.State, o.s.mode).Get(t.Context()); err != nil || v.V.Drift != 1 ||
+		v.V.Subscriptions < len(own)+len(ids)-1 || v.V.Ended.IsZero() {
+		t.Errorf("noted of the sweep: %+v, %v", v.V, err)
 	}
 	r.start()
 	r.awaitIdle()
