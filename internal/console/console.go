@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"entitled/entitlement"
+	"entitled/internal/pulse"
 	"entitled/internal/stripeevent"
 )
 
@@ -42,7 +43,7 @@ type Console struct {
 	cfg       Config
 	source    *source
 	directory *directory
-	overview  *overview
+	pulse     *pulse.Pulse
 	live      *hub
 	assets    *assets
 	templates map[string]*template.Template
@@ -56,7 +57,7 @@ func New(cfg Config) (*Console, error) {
 	}
 	c := &Console{cfg: cfg, source: &source{nc: cfg.NATS, mode: cfg.Mode}, now: time.Now}
 	c.directory = &directory{nc: cfg.NATS, mode: cfg.Mode}
-	c.overview = &overview{source: c.source, now: func() time.Time { return c.now() }}
+	c.pulse = pulse.New(pulse.Config{Open: c.source.openInspector, Fresh: fresh, Now: func() time.Time { return c.now() }})
 	c.live = newHub(sampleEvery, c.frame)
 	var err error
 	if c.assets, err = loadAssets(); err != nil {

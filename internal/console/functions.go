@@ -24,6 +24,7 @@ func functions(a *assets) template.FuncMap {
 		"count":  tell.Count,
 		"number": number,
 		"prose":  prose,
+		"rate":   rate,
 		"tone":   tone,
 		"ref":    customerPath,
 		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },

@@ -87,8 +87,11 @@ func (i *Inspector) Budget(ctx context.Context, now time.Time) (stripeapi.Standi
 	return stripeapi.ReadStanding(ctx, i.State, i.mode, now)
 }
 
+// Swept is the result of a nightly sweep.
+type Swept = store.Swept
+
 // Swept returns the result of the last nightly sweep, zero if there was none.
-func (i *Inspector) Swept(ctx context.Context) (store.Swept, error) {
+func (i *Inspector) Swept(ctx context.Context) (Swept, error) {
 	v, err := store.SweptEntry(i.State, i.mode).Get(ctx)
 	return v.V, err
 }
