@@ -126,6 +126,9 @@ func words(values []*float64) string {
 	if most < least {
 		return "nothing to show yet"
 	}
+	if rate(least) == rate(most) {
+		return "constantly " + rate(most)
+	}
 	if last == "unknown" {
 		return fmt.Sprintf("from %s to %s", rate(least), rate(most))
 	}
