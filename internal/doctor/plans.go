@@ -45,6 +45,7 @@ func (e *examination) plans(ctx context.Context) (Check, error) {
 		return Check{}, err
 	}
 	e.contained(&c)
+	e.unbound(&c, f.Document)
 	return c, nil
 }
 
@@ -132,6 +133,18 @@ func (e *examination) contained(c *Check) {
 			count(s.Shared, "id"), s.ID, strings.Join(shown, ", "), more),
 			"if they are not meant to be one, correct the id in the metadata of these customers in Stripe")
 	}
+}
+
+// unbound counts the customers that pay and that an app which asks by its own ids does not see.
+func (e *examination) unbound(c *Check, d *plans.Document) {
+	s := e.contents
+	if d == nil || d.IDs == nil || s.Unbound == 0 {
+		return
+	}
+	c.warn(fmt.Sprintf("%s with a subscription and without an id of yours, %s for one: an app that asks by your ids does "+
+		"not see them", customers(uint64(s.Unbound)), s.FirstUnbound),
+		fmt.Sprintf("name each as `customer` in the body of a checkout of its user, which writes the id, or write it "+
+			"into the customer's metadata %s in Stripe", d.IDs.Metadata))
 }
 
 // warn adds a finding behind the text that is there.

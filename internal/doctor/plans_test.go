@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,63 @@ func TestPlans(t *testing.T) {
 	if c, err := p.examination().plans(t.Context()); err != nil || c.State != OK ||
 		c.Text[len(c.Text)-len("not read for problems and shared ids"):] != "not read for problems and shared ids" {
 		t.Errorf("without a look at the snapshots: %+v, %v", c, err)
+	}
+}
+
+// TestUnbound counts customers that pay and have no id, if the document says where ids are.
+func TestUnbound(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	p.topology()
+	p.cfg.Now = func() time.Time { return time.Time{} }
+	paying := func(key string, change func(*entitlement.Snapshot)) {
+		t.Helper()
+		account, customer, err := entitlement.ParseKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := entitlement.Snapshot{Schema: entitlement.Schema, Account: account, Customer: customer, PlansRevision: 3,
+			Subscriptions: []entitlement.Subscription{{ID: "sub_1", Status: "active"}},
+			Grants:        []entitlement.Grant{{Source: "sub_1"}}}
+		change(&s)
+		p.put(entitlement.Bucket(entitlement.Test), key, string(s.Encode()))
+	}
+	past, ahead := time.Now().Add(-time.Hour).Unix(), time.Now().Add(time.Hour).Unix()
+	paying("cus_9", func(*entitlement.Snapshot) {})
+	paying("cus_8", func(s *entitlement.Snapshot) { s.Grants[0].Until = &ahead })
+	paying("cus_1", func(s *entitlement.Snapshot) { s.Grants[0].Until = &past })
+	paying("cus_2", func(s *entitlement.Snapshot) { s.ID = "u2" })
+	paying("cus_3", func(s *entitlement.Snapshot) { s.Grants[0].Source = "customer" })
+	paying("cus_4", func(s *entitlement.Snapshot) { s.Grants = nil })
+	paying("acct_1.cus_5", func(*entitlement.Snapshot) {})
+	b, err := applied.Open(t.Context(), p.js, entitlement.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inForce := applied.InForce{}
+	for number, text := range []string{`{}`, `{"ids":{"metadata":"user_id"}}`} {
+		d, _, err := plans.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Number = uint64(3 + number)
+		if err := b.Apply(t.Context(), d, inForce, "amelia", ""); err != nil {
+			t.Fatal(err)
+		}
+		if inForce, err = b.InForce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.put(topology.StateBucket, "decided.test", applied.Progress{Number: d.Number})
+		want := Check{State: OK, Text: fmt.Sprintf("document %d is in force, applied AGE ago by amelia; every snapshot is "+
+			"decided under it", d.Number)}
+		if number == 1 {
+			want.State = Warn
+			want.Text += "; 2 customers with a subscription and without an id of yours, cus_8 for one: an app that asks by " +
+				"your ids does not see them"
+			want.Next = "name each as `customer` in the body of a checkout of its user, which writes the id, or write it " +
+				"into the customer's metadata user_id in Stripe"
+		}
+		p.sees(want)
 	}
 }
 

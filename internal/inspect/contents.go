@@ -3,6 +3,7 @@ package inspect
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"entitled/entitlement"
 )
@@ -22,15 +23,20 @@ type Contents struct {
 	Shared int
 	ID     string
 	Keys   []string
+	// Unbound counts the customers of your own account that have no id of yours and a subscription that
+	// grants now. FirstUnbound is the smallest of their keys.
+	Unbound      int
+	FirstUnbound string
 }
 
 // A reading collects the contents of a bucket.
 type reading struct {
 	found Contents
 	byID  map[string][]string
+	now   time.Time
 }
 
-func newReading() *reading { return &reading{byID: map[string][]string{}} }
+func newReading() *reading { return &reading{byID: map[string][]string{}, now: time.Now()} }
 
 func (r *reading) add(key string, data []byte) {
 	s, err := entitlement.Decode(data)
@@ -45,7 +51,19 @@ func (r *reading) add(key string, data []byte) {
 	}
 	if s.ID != "" {
 		r.byID[s.ID] = append(r.byID[s.ID], key)
+	} else if s.Account == "" && subscribed(&s, r.now) {
+		if r.found.Unbound++; r.found.FirstUnbound == "" || key < r.found.FirstUnbound {
+			r.found.FirstUnbound = key
+		}
 	}
+}
+
+// subscribed reports whether a subscription of the customer grants at now.
+func subscribed(s *entitlement.Snapshot, now time.Time) bool {
+	return slices.ContainsFunc(s.Grants, func(g entitlement.Grant) bool {
+		return (g.Until == nil || now.Unix() < *g.Until) &&
+			slices.ContainsFunc(s.Subscriptions, func(sub entitlement.Subscription) bool { return sub.ID == g.Source })
+	})
 }
 
 func (r *reading) contents() Contents {
