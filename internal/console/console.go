@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"entitled/entitlement"
+	"entitled/internal/console/directory"
+	"entitled/internal/console/door"
+	"entitled/internal/console/hub"
 	"entitled/internal/pulse"
 	"entitled/internal/stripeevent"
 )
@@ -42,9 +45,9 @@ type Config struct {
 type Console struct {
 	cfg       Config
 	source    *source
-	directory *directory
+	directory *directory.Directory
 	pulse     *pulse.Pulse
-	live      *hub
+	live      *hub.Hub
 	assets    *assets
 	templates map[string]*template.Template
 	now       func() time.Time
@@ -56,9 +59,9 @@ func New(cfg Config) (*Console, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Console{cfg: cfg, source: &source{nc: cfg.NATS, mode: cfg.Mode}, now: time.Now}
-	c.directory = &directory{nc: cfg.NATS, mode: cfg.Mode}
+	c.directory = directory.New(cfg.NATS, cfg.Mode)
 	c.pulse = pulse.New(pulse.Config{Open: c.source.openInspector, Fresh: fresh, Now: func() time.Time { return c.now() }})
-	c.live = newHub(sampleEvery, c.frame)
+	c.live = hub.New(sampleEvery, c.frame)
 	var err error
 	if c.assets, err = loadAssets(); err != nil {
 		return nil, err
@@ -99,7 +102,7 @@ func (c *Console) Run(ctx context.Context, ln net.Listener) error {
 	})
 	w.Go(func() error {
 		<-ctx.Done()
-		c.live.stop()
+		c.live.Stop()
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := srv.Shutdown(deadline); err != nil {
@@ -113,8 +116,8 @@ func (c *Console) Run(ctx context.Context, ln net.Listener) error {
 
 // close ends what the pages have started.
 func (c *Console) close() {
-	c.live.stop()
-	c.directory.close()
+	c.live.Stop()
+	c.directory.Close()
 }
 
 // Handler answers for a listener at an address.
@@ -126,6 +129,5 @@ func (c *Console) Handler(at net.Addr) http.Handler {
 	mux.HandleFunc("GET /live", c.stream(c.live))
 	mux.Handle("GET /assets/{name}", c.assets)
 	mux.HandleFunc("/", c.serve(page{answer: noPage}))
-	d := door{hosts: allowed(at, c.cfg.Hosts), password: c.cfg.Password, guesses: newGuesses(func() time.Time { return c.now() })}
-	return d.handler(mux)
+	return door.New(mux, at, c.cfg.Hosts, c.cfg.Password, func() time.Time { return c.now() })
 }

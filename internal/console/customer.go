@@ -69,7 +69,7 @@ func (v *visit) customerOf() (c stripeevent.Customer, location string, err error
 		c.Mode = v.cfg.Mode
 		return c, "", nil
 	}
-	client, err := v.directory.open(v.ctx)
+	client, err := v.directory.Open(v.ctx)
 	if err != nil {
 		return c, "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
+	"entitled/internal/console/directory"
 	"entitled/internal/named"
 	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
@@ -121,8 +123,8 @@ func (v *visit) find(view *customersView) error {
 	}
 	ctx, cancel := context.WithTimeout(v.ctx, readingWithin)
 	defer cancel()
-	client, err := v.directory.open(ctx)
-	if errors.Is(err, errReading) && exact != nil {
+	client, err := v.directory.Open(ctx)
+	if errors.Is(err, directory.ErrReading) && exact != nil {
 		view.Rows, view.Waiting = []customerRow{*exact}, err.Error()
 		return nil
 	}
@@ -138,7 +140,7 @@ func (v *visit) find(view *customersView) error {
 			}
 		}
 	}
-	list, more := search(client, text, after, rowsAtOnce)
+	list, more := directory.Search(client, text, after, rowsAtOnce)
 	if exact != nil {
 		view.Rows = append(view.Rows, *exact)
 	}
@@ -170,4 +172,30 @@ func (v *visit) exact(query string, wanted bool) (*customerRow, error) {
 	}
 	row := v.row(entries[0].Customer.Key(), entries[0].Data)
 	return &row, nil
+}
+
+// A customerRow is a customer in a list.
+type customerRow struct {
+	Customer stripeevent.Customer
+	Key, ID  string
+	Mark     string
+	Tone     term.Tone
+	Access   string
+	Plans    string
+	AsOf     time.Time
+}
+
+func rowOf(key string, s *entitlement.Snapshot, now time.Time) customerRow {
+	mark, tone := tell.Standing(s, now)
+	c := stripeevent.Customer{Mode: entitlement.ModeOf(s.Livemode), Account: s.Account, ID: s.Customer}
+	var plans []string
+	for _, g := range s.Grants {
+		for _, p := range g.Plans {
+			if !slices.Contains(plans, p) {
+				plans = append(plans, p)
+			}
+		}
+	}
+	return customerRow{Customer: c, Key: key, ID: s.ID, Mark: mark, Tone: tone, Access: tell.Access(s, now),
+		Plans: strings.Join(plans, ", "), AsOf: s.AsOf}
 }

@@ -11,6 +11,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/audit"
+	"entitled/internal/console/directory"
 	"entitled/internal/inspect"
 	"entitled/internal/named"
 	"entitled/internal/tell"
@@ -91,7 +92,7 @@ func (c *Console) problemOf(err error) problem {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errReading):
+	case errors.Is(err, directory.ErrReading):
 		return unavailable("Still reading", err, "this page shows the result by itself in a moment; the key of a customer, "+
 			"cus_…, is found at once")
 	case errors.Is(err, errAway), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected),

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"net/http"
 	"time"
+
+	"entitled/internal/console/hub"
 )
 
 // sendWithin bounds one write to a browser. One that does not read is cut off, and connects again.
 const sendWithin = 10 * time.Second
 
 // stream sends the frames of a hub as server-sent events.
-func (c *Console) stream(h *hub) http.HandlerFunc {
+func (c *Console) stream(h *hub.Hub) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		out := http.NewResponseController(w)
 		send := func(frame []byte) error {
@@ -25,7 +27,7 @@ func (c *Console) stream(h *hub) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold the frames back
 		if send([]byte(":\n\n")) == nil {
-			_ = h.watch(r.Context(), send) // the browser has gone, and comes back by itself
+			_ = h.Watch(r.Context(), send) // the browser has gone, and comes back by itself
 		}
 	}
 }

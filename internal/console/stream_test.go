@@ -57,9 +57,7 @@ func TestOverviewAsksOnce(t *testing.T) {
 		t.Errorf("two samples ask NATS %d times for one tab, and %d times for forty", one, many)
 	}
 	natstest.Eventually(t, soon, func() error {
-		r.console.live.mu.Lock()
-		defer r.console.live.mu.Unlock()
-		if r.console.live.run != nil {
+		if r.console.live.Running() {
 			return errors.New("the console goes on asking NATS without a tab")
 		}
 		return nil

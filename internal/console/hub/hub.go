@@ -1,4 +1,6 @@
-package console
+// Package hub makes frames while somebody watches, and gives each to all watchers: however many tabs are
+// open, NATS is asked once.
+package hub
 
 import (
 	"context"
@@ -6,9 +8,8 @@ import (
 	"time"
 )
 
-// A hub makes frames while somebody watches, and gives each to all watchers: however many tabs are
-// open, NATS is asked once.
-type hub struct {
+// A Hub is one source of frames. Its methods are safe for concurrent use.
+type Hub struct {
 	every time.Duration
 	// frame makes the next frame. It returns before its context ends, or soon after.
 	frame func(context.Context) []byte
@@ -28,13 +29,14 @@ type watcher struct {
 	end  chan struct{} // closed when the hub stops
 }
 
-func newHub(every time.Duration, frame func(context.Context) []byte) *hub {
-	return &hub{every: every, frame: frame, watchers: map[*watcher]bool{}}
+// New returns a hub that makes a frame every interval while somebody watches.
+func New(every time.Duration, frame func(context.Context) []byte) *Hub {
+	return &Hub{every: every, frame: frame, watchers: map[*watcher]bool{}}
 }
 
-// watch calls send with the newest frame, and then with the newest one after each change, until ctx
+// Watch calls send with the newest frame, and then with the newest one after each change, until ctx
 // ends, the hub stops or send fails.
-func (h *hub) watch(ctx context.Context, send func(frame []byte) error) error {
+func (h *Hub) Watch(ctx context.Context, send func(frame []byte) error) error {
 	w := &watcher{news: make(chan struct{}, 1), end: make(chan struct{})}
 	if !h.join(w) {
 		return nil
@@ -57,7 +59,7 @@ func (h *hub) watch(ctx context.Context, send func(frame []byte) error) error {
 	}
 }
 
-func (h *hub) join(w *watcher) bool {
+func (h *Hub) join(w *watcher) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopped {
@@ -70,12 +72,12 @@ func (h *hub) join(w *watcher) bool {
 	if h.run == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		h.run = cancel
-		h.making.Go(func() { h.work(ctx) }) // stop waits for it
+		h.making.Go(func() { h.work(ctx) }) // Stop waits for it
 	}
 	return true
 }
 
-func (h *hub) leave(w *watcher) {
+func (h *Hub) leave(w *watcher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.watchers, w)
@@ -85,8 +87,15 @@ func (h *hub) leave(w *watcher) {
 	}
 }
 
-// stop ends all streams, and returns when the hub asks NATS nothing more.
-func (h *hub) stop() {
+// Running reports whether the hub makes frames.
+func (h *Hub) Running() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.run != nil
+}
+
+// Stop ends all streams, and returns when the hub asks NATS nothing more.
+func (h *Hub) Stop() {
 	h.mu.Lock()
 	if !h.stopped {
 		h.stopped = true
@@ -102,7 +111,7 @@ func (h *hub) stop() {
 }
 
 // work makes frames until ctx ends.
-func (h *hub) work(ctx context.Context) {
+func (h *Hub) work(ctx context.Context) {
 	tick := time.NewTicker(h.every)
 	defer tick.Stop()
 	for {
@@ -119,7 +128,7 @@ func (h *hub) work(ctx context.Context) {
 }
 
 // spread gives a frame to all watchers, unless the work is over: then another may have begun.
-func (h *hub) spread(ctx context.Context, frame []byte) bool {
+func (h *Hub) spread(ctx context.Context, frame []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if ctx.Err() != nil {

@@ -1,47 +1,17 @@
-package console
+package directory
 
 import (
 	"container/heap"
 	"slices"
 	"strings"
-	"time"
 
 	"entitled/entitlement"
-	"entitled/internal/stripeevent"
-	"entitled/internal/tell"
-	"entitled/internal/term"
 )
 
-// A customerRow is a customer in a list.
-type customerRow struct {
-	Customer stripeevent.Customer
-	Key, ID  string
-	Mark     string
-	Tone     term.Tone
-	Access   string
-	Plans    string
-	AsOf     time.Time
-}
-
-func rowOf(key string, s *entitlement.Snapshot, now time.Time) customerRow {
-	mark, tone := tell.Standing(s, now)
-	c := stripeevent.Customer{Mode: entitlement.ModeOf(s.Livemode), Account: s.Account, ID: s.Customer}
-	var plans []string
-	for _, g := range s.Grants {
-		for _, p := range g.Plans {
-			if !slices.Contains(plans, p) {
-				plans = append(plans, p)
-			}
-		}
-	}
-	return customerRow{Customer: c, Key: key, ID: s.ID, Mark: mark, Tone: tone, Access: tell.Access(s, now),
-		Plans: strings.Join(plans, ", "), AsOf: s.AsOf}
-}
-
-// search returns the first customers in the order of their keys, behind a key, that have a name which
+// Search returns the first customers in the order of their keys, behind a key, that have a name which
 // begins with the text: their key, their id in Stripe or your own id. more reports that there are others
 // behind them. It holds no more than these in memory.
-func search(client *entitlement.Client, text, after string, limit int) (list []entitlement.Entry, more bool) {
+func Search(client *entitlement.Client, text, after string, limit int) (list []entitlement.Entry, more bool) {
 	dotted := strings.Replace(text, "/", ".", 1) // acct_…/cus_…, as the commands print it
 	first := &smallest{}
 	for e := range client.All() {

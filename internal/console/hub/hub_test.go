@@ -1,4 +1,4 @@
-package console
+package hub
 
 import (
 	"context"
@@ -15,11 +15,11 @@ func TestHub(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var made, got atomic.Int64
-		h := newHub(time.Second, func(context.Context) []byte { return fmt.Append(nil, made.Add(1)) })
+		h := New(time.Second, func(context.Context) []byte { return fmt.Append(nil, made.Add(1)) })
 		ctx, leave := context.WithCancel(t.Context())
 		for range 50 {
 			go func() {
-				_ = h.watch(ctx, func([]byte) error { got.Add(1); return nil })
+				_ = h.Watch(ctx, func([]byte) error { got.Add(1); return nil })
 			}()
 		}
 		synctest.Wait()
@@ -39,10 +39,10 @@ func TestHub(t *testing.T) {
 		}
 		var first string
 		gone := errors.New("gone")
-		if err := h.watch(t.Context(), func(f []byte) error { first = string(f); return gone }); err != gone || first != "11" {
+		if err := h.Watch(t.Context(), func(f []byte) error { first = string(f); return gone }); err != gone || first != "11" {
 			t.Errorf("one that comes back gets frame %q, %v", first, err)
 		}
-		h.stop()
+		h.Stop()
 	})
 }
 
@@ -51,44 +51,44 @@ func TestHubSlowWatcher(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		made := 0 // the hub makes one frame at a time, and nobody else looks
-		h := newHub(time.Second, func(context.Context) []byte {
+		h := New(time.Second, func(context.Context) []byte {
 			made++
 			return fmt.Append(nil, made)
 		})
 		var slow, fast []string
 		go func() {
-			_ = h.watch(t.Context(), func(f []byte) error {
+			_ = h.Watch(t.Context(), func(f []byte) error {
 				slow = append(slow, string(f))
 				time.Sleep(3300 * time.Millisecond)
 				return nil
 			})
 		}()
 		go func() {
-			_ = h.watch(t.Context(), func(f []byte) error { fast = append(fast, string(f)); return nil })
+			_ = h.Watch(t.Context(), func(f []byte) error { fast = append(fast, string(f)); return nil })
 		}()
 		time.Sleep(7600 * time.Millisecond)
 		synctest.Wait()
 		if fmt.Sprint(slow) != "[1 4 7]" || fmt.Sprint(fast) != "[1 2 3 4 5 6 7 8]" {
 			t.Errorf("the slow one got %v, the other %v", slow, fast)
 		}
-		h.stop()
-		time.Sleep(4 * time.Second) // the slow one's send ends
+		h.Stop()
+		time.Sleep(time.Minute) // the slow one's sends end
 	})
 }
 
-// stop ends all streams and the making, and lets no other begin.
+// Stop ends all streams and the making, and lets no other begin.
 func TestHubStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(time.Second, func(ctx context.Context) []byte {
+		h := New(time.Second, func(ctx context.Context) []byte {
 			<-ctx.Done() // as NATS that does not answer
 			return nil
 		})
 		ended := make(chan error, 2)
-		go func() { ended <- h.watch(t.Context(), func([]byte) error { return nil }) }()
+		go func() { ended <- h.Watch(t.Context(), func([]byte) error { return nil }) }()
 		synctest.Wait()
-		h.stop()
-		ended <- h.watch(t.Context(), func([]byte) error { return errors.New("sent") })
+		h.Stop()
+		ended <- h.Watch(t.Context(), func([]byte) error { return errors.New("sent") })
 		for range 2 {
 			if err := <-ended; err != nil {
 				t.Error(err)

@@ -1,4 +1,7 @@
-package console
+// Package door stands before the pages of the console: it refuses hosts that are not the console's, acts that
+// another site's page makes a browser do, and visitors without the password. It sets the headers that keep a
+// browser from running or showing what is not the console's.
+package door
 
 import (
 	"crypto/sha256"
@@ -8,10 +11,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
-// A door stands before every page: it refuses hosts that are not the console's, acts that another
-// site's page makes a browser do, and visitors without the password.
 type door struct {
 	hosts    hosts
 	password string
@@ -20,6 +22,13 @@ type door struct {
 
 // policy allows what the console serves itself, and nothing inline.
 const policy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+// New returns the handler before next, for a listener at an address. names are further hosts that it answers
+// to; without a password every visitor comes in.
+func New(next http.Handler, at net.Addr, names []string, password string, now func() time.Time) http.Handler {
+	d := door{hosts: allowed(at, names), password: password, guesses: newGuesses(now)}
+	return d.handler(next)
+}
 
 func (d door) handler(next http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()

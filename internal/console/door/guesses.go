@@ -1,4 +1,4 @@
-package console
+package door
 
 import (
 	"net/netip"

@@ -1,4 +1,5 @@
-package console
+// Package directory finds customers in the bucket of a mode, by your own id and by the beginning of a name.
+package directory
 
 import (
 	"context"
@@ -11,10 +12,10 @@ import (
 	"entitled/entitlement"
 )
 
-// A directory finds customers by your own id, and by the beginning of a name. It follows the bucket in
+// A Directory follows the bucket in
 // memory from the first search on, with the decisions only (some 230 bytes a customer), until nobody
 // has searched for a while.
-type directory struct {
+type Directory struct {
 	nc   *nats.Conn
 	mode entitlement.Mode
 
@@ -40,22 +41,25 @@ const (
 	openWithin = 10 * time.Minute
 )
 
-// errReading says that the bucket is not read yet.
-var errReading = errors.New("the console is still reading the names of all customers, as before every first search")
+// ErrReading says that the bucket is not read yet.
+var ErrReading = errors.New("the console is still reading the names of all customers, as before every first search")
 
-// open returns the client when it has read the bucket, and errReading if ctx ends before.
-func (d *directory) open(ctx context.Context) (*entitlement.Client, error) {
+// New makes a directory, which asks NATS nothing before the first search.
+func New(nc *nats.Conn, mode entitlement.Mode) *Directory { return &Directory{nc: nc, mode: mode} }
+
+// Open returns the client when it has read the bucket, and [ErrReading] if ctx ends before.
+func (d *Directory) Open(ctx context.Context) (*entitlement.Client, error) {
 	if !d.nc.IsConnected() {
-		return nil, errAway
+		return nil, nats.ErrDisconnected
 	}
 	o := d.begin()
 	if o == nil {
-		return nil, errAway
+		return nil, nats.ErrDisconnected
 	}
 	select {
 	case <-o.done:
 	case <-ctx.Done():
-		return nil, errReading
+		return nil, ErrReading
 	}
 	if o.err != nil {
 		d.forget(o) // the next search tries again
@@ -64,7 +68,7 @@ func (d *directory) open(ctx context.Context) (*entitlement.Client, error) {
 }
 
 // begin returns the current opening, a new one if there is none; nil when the directory is closed.
-func (d *directory) begin() *opening {
+func (d *Directory) begin() *opening {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if o := d.current; o != nil {
@@ -78,7 +82,7 @@ func (d *directory) begin() *opening {
 	o := &opening{cancel: cancel, done: make(chan struct{})}
 	o.idle = time.AfterFunc(forgetAfter, func() { d.forget(o) })
 	d.current = o
-	d.work.Go(func() { // close waits for it
+	d.work.Go(func() { // Close waits for it
 		defer close(o.done)
 		o.client, o.err = entitlement.Open(ctx, d.nc, d.mode, &entitlement.Options{DecisionsOnly: true})
 	})
@@ -86,7 +90,7 @@ func (d *directory) begin() *opening {
 }
 
 // forget ends an opening and its client.
-func (d *directory) forget(o *opening) {
+func (d *Directory) forget(o *opening) {
 	d.mu.Lock()
 	if d.current == o {
 		d.current = nil
@@ -100,8 +104,8 @@ func (d *directory) forget(o *opening) {
 	}
 }
 
-// close ends the directory; searches find that NATS is away.
-func (d *directory) close() {
+// Close ends the directory; searches find that NATS is away.
+func (d *Directory) Close() {
 	d.mu.Lock()
 	o := d.current
 	d.closed = true

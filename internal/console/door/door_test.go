@@ -1,4 +1,4 @@
-package console
+package door
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ func doorOf(at, password string, now *time.Time, names ...string) http.Handler {
 	if err != nil {
 		panic(err)
 	}
-	d := door{hosts: allowed(addr, names), password: password, guesses: newGuesses(func() time.Time { return *now })}
-	return d.handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "inside") }))
+	inside := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "inside") })
+	return New(inside, addr, names, password, func() time.Time { return *now })
 }
 
 func ask(h http.Handler, method string, with ...func(*http.Request)) *httptest.ResponseRecorder {
