@@ -283,7 +283,7 @@ func (w *world) portalView(p portal, problem string) pages.Portal {
 		out.Subscriptions = append(out.Subscriptions, row)
 	}
 	if m := w.methods[method]; m != nil {
-		out.Card = m.get().Brand + " " + m.get().Last4
+		out.Card = m.get().Brand + " ending in " + m.get().Last4
 	}
 	return out
 }

@@ -97,7 +97,7 @@ func describe(d decision, periodEnd int64) account {
 	case "canceled", "incomplete_expired":
 		say("Your subscription has ended.")
 	default:
-		say("You have no subscription.")
+		say("Choose a plan for more.")
 	}
 	return a
 }

@@ -17,13 +17,16 @@ type Fault struct {
 	Targets          []string
 }
 
+// most bounds the elements of one fault that a message names.
+const most = 5
+
 // Axe fails the test for each fault of the page, as it is now, that axe-core finds: missing labels, contrast, order of
 // headings, and the like.
 func Axe(t testing.TB, p *Page) {
 	t.Helper()
 	for _, f := range Faults(p) {
 		t.Errorf("axe-core, at %s: %s (%s, %s): %s", Evaluate[string](p, "location.pathname"), f.Help, f.ID, f.Impact,
-			strings.Join(f.Targets, ", "))
+			strings.Join(f.Targets[:min(len(f.Targets), most)], ", "))
 	}
 }
 

@@ -88,7 +88,8 @@ func open(t testing.TB, look Look, parent context.Context, options ...chromedp.C
 	return p
 }
 
-// Show changes size and colours of the page.
+// Show changes size and colours of the page. The user prefers that nothing moves: pictures and axe-core would see a
+// change half made.
 func (p *Page) Show(look Look) {
 	p.t.Helper()
 	scheme := "light"
@@ -98,7 +99,8 @@ func (p *Page) Show(look Look) {
 	p.Do(chromedp.EmulateViewport(look.Width, look.Height), chromedp.Func(
 		func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme},
+					{Name: "prefers-reduced-motion", Value: "reduce"}},
 			})
 			return err
 		}))

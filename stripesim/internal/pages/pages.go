@@ -37,7 +37,7 @@ type Payment struct {
 // A Portal is the customer portal.
 type Portal struct {
 	Name, ReturnURL string
-	Card            string // brand and last four digits, or empty
+	Card            string // such as "visa ending in 4242", or empty
 	Subscriptions   []Subscription
 	Now             string // the date by the customer's clock
 	// Problem is what the last action failed with.
