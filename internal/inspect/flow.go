@@ -11,7 +11,7 @@ import (
 	"entitled/internal/repair"
 	"entitled/internal/store"
 	"entitled/internal/streams"
-	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
 )
@@ -83,8 +83,8 @@ func (i *Inspector) Unchecked(ctx context.Context) (time.Time, error) {
 
 // Budget returns the fleet's budget of requests to Stripe at a time of the server, and false if no
 // syncer has used it yet.
-func (i *Inspector) Budget(ctx context.Context, now time.Time) (stripeapi.Standing, bool, error) {
-	return stripeapi.ReadStanding(ctx, i.State, i.mode, now)
+func (i *Inspector) Budget(ctx context.Context, now time.Time) (budget.Standing, bool, error) {
+	return budget.ReadStanding(ctx, i.State, i.mode, now)
 }
 
 // Swept is the result of a nightly sweep.

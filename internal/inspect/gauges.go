@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 )
 
 const (
@@ -31,8 +32,8 @@ type Gauges struct {
 
 	// mu is locked while NATS is asked, so that concurrent scrapes ask once.
 	mu        sync.Mutex
-	inspector *Inspector        // nil until the syncer is open
-	budget    *stripeapi.Budget // nil until the syncer is open
+	inspector *Inspector     // nil until the syncer is open
+	budget    *budget.Budget // nil until the syncer is open
 	last      standings
 	lastErr   error
 	asked     time.Time
@@ -78,7 +79,7 @@ func NewGauges(log *slog.Logger) *Gauges {
 }
 
 // Open gives the gauges their sources; before, backlog_up is 0 and the others are absent.
-func (g *Gauges) Open(i *Inspector, b *stripeapi.Budget) {
+func (g *Gauges) Open(i *Inspector, b *budget.Budget) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inspector, g.budget = i, b
@@ -137,7 +138,7 @@ func age(t, now time.Time) float64 {
 	return max(0, now.Sub(t).Seconds())
 }
 
-func (g *Gauges) read() (standings, *stripeapi.Budget, error) {
+func (g *Gauges) read() (standings, *budget.Budget, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inspector == nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"entitled/internal/inspect"
-	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 	"entitled/internal/stripeevent"
 )
 
@@ -83,7 +83,7 @@ type Sample struct {
 	Median, Slow time.Duration
 	// Budget is that of the fleet; nil before a syncer has used it. Used are the requests/s since the
 	// sample before, negative if they are not known.
-	Budget *stripeapi.Standing
+	Budget *budget.Standing
 	Used   float64
 	// Unchecked is when the oldest event was stored that the coverage check has not passed, zero if it
 	// has passed all.

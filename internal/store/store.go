@@ -16,6 +16,7 @@ import (
 	"entitled/internal/record"
 	"entitled/internal/streams"
 	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 	"entitled/internal/stripeevent"
 	"entitled/internal/timing"
 	"entitled/internal/topology"
@@ -32,7 +33,7 @@ type Store struct {
 	State      *KV
 	Plans      *KV
 	Stripe     *stripeapi.Client
-	Budget     *stripeapi.Budget
+	Budget     *budget.Budget
 	OnThrottle func()
 	Timing     timing.Timing
 	// OnUnreadable is called with the sequence of a record that does not decode; unreadable is the

@@ -1,9 +1,9 @@
-// Package stripeapi reads Stripe: the full current state of one customer ([Client.Fetch]), pages of
-// the whole account for sweeps and recovery ([Client.ListSubscriptions], [Client.ListEvents]), and
-// the allowance of requests that the fleet shares ([Budget]).
+// Package stripeapi reads Stripe: the full current state of one customer ([Client.Fetch]), and pages
+// of the whole account for sweeps and recovery ([Client.ListSubscriptions], [Client.ListEvents]).
 //
-// A caller takes the permit of the first request from [Budget.Take], then calls [Client.Fetch] with
-// a function that takes the permits of the requests after the first:
+// Each request needs a permit. Package budget gives them, within the allowance that the fleet
+// shares. A caller takes the permit of the first request, then calls [Client.Fetch] with a function
+// that takes the permits of the requests after the first:
 //
 //	permit := func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Webhooks) }
 //	if err := permit(ctx); err != nil { … }

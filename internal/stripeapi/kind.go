@@ -1,6 +1,6 @@
 package stripeapi
 
-// A Kind is the purpose of a request to Stripe. No kind can starve another: see [Budget].
+// A Kind is the purpose of a request to Stripe. No kind can starve another: see package budget.
 type Kind int
 
 const (
@@ -11,8 +11,6 @@ const (
 	// Bulk is all other work, which can wait: wakes, replays, sweeps, the recovery of lost events.
 	Bulk
 )
-
-var kinds = [...]Kind{Webhooks, Requests, Bulk}
 
 // String returns the kind's name in metrics. Webhooks and bulk work have the names of their lanes.
 func (k Kind) String() string { return [...]string{"now", "request", "bulk"}[k] }

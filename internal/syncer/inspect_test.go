@@ -22,6 +22,7 @@ import (
 	"entitled/internal/protocol"
 	"entitled/internal/record"
 	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 	"entitled/internal/stripeevent"
 )
 
@@ -156,7 +157,7 @@ func TestGauges(t *testing.T) {
 		entitled_syncer_backlog_up 0
 	`, up, dirty)
 
-	g.Open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.State, Mode: entitlement.Test, Rate: 10}))
+	g.Open(i, budget.New(budget.Config{KV: i.State, Mode: entitlement.Test, Rate: 10}))
 	const one = `
 		# HELP entitled_syncer_dirty_customers Customers with a pending marker, by lane.
 		# TYPE entitled_syncer_dirty_customers gauge
@@ -197,7 +198,7 @@ func TestMetricNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.gauges.Open(i, stripeapi.NewBudget(stripeapi.BudgetConfig{KV: i.State, Mode: entitlement.Test, Rate: 10}))
+	s.gauges.Open(i, budget.New(budget.Config{KV: i.State, Mode: entitlement.Test, Rate: 10}))
 	// So that the vectors have something to show.
 	s.metrics.synced(protocol.Task{}, record.Record{Trigger: "webhook", Outcome: record.Changed})
 	s.metrics.failed(protocol.Retry)

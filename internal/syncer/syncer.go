@@ -35,6 +35,7 @@ import (
 	"entitled/internal/repair"
 	"entitled/internal/store"
 	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 	"entitled/internal/stripeevent"
 	"entitled/internal/timing"
 	"entitled/internal/topology"
@@ -251,7 +252,7 @@ func (s *Syncer) open(ctx context.Context) error {
 		s.log.Warn("record in "+topology.SyncedStream+" does not decode, its customer counts as not synced",
 			"customer", c, "stream_seq", seq)
 	}
-	store.Budget = stripeapi.NewBudget(stripeapi.BudgetConfig{
+	store.Budget = budget.New(budget.Config{
 		KV:   store.State,
 		Mode: s.mode,
 		Rate: s.cfg.Rate,

@@ -14,6 +14,7 @@ import (
 	"entitled/internal/plans"
 	"entitled/internal/store"
 	"entitled/internal/stripeapi"
+	"entitled/internal/stripeapi/budget"
 	"entitled/internal/tell"
 	"entitled/internal/topology"
 )
@@ -46,8 +47,8 @@ func Compare(ctx context.Context, js jetstream.JetStream, story *audit.Story, st
 		return err
 	}
 	defer client.Close()
-	budget := stripeapi.NewBudget(stripeapi.BudgetConfig{KV: kv, Mode: mode, Rate: rate})
-	place := func(ctx context.Context) error { return budget.Take(ctx, stripeapi.Requests) }
+	fleet := budget.New(budget.Config{KV: kv, Mode: mode, Rate: rate})
+	place := func(ctx context.Context) error { return fleet.Take(ctx, stripeapi.Requests) }
 	if err := place(ctx); err != nil {
 		return fmt.Errorf("--check: wait for the Stripe budget: %w", err)
 	}

@@ -1,4 +1,4 @@
-package stripeapi
+package budget
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entitled/entitlement/snapshot"
+	"entitled/internal/stripeapi"
 )
 
 func TestBudgetStartsEmpty(t *testing.T) {
@@ -34,7 +35,7 @@ func TestBudgetStartsEmpty(t *testing.T) {
 				}
 				pass(time.Hour)
 				f := newFleet(t, kv, rate, 0, 0, 0)
-				f.saturate(8, Webhooks)
+				f.saturate(8, stripeapi.Webhooks)
 				pass(10 * time.Second)
 				f.checkUsed(0, 10*time.Second, rate, 0.9)
 				if n := f.between(0, 500*time.Millisecond); n > rate/2+1 {
@@ -70,7 +71,7 @@ func TestBudgetFaults(t *testing.T) {
 						return none
 					}}
 					f := newFleet(t, kv, rate, 0, 0, 0)
-					f.saturate(8, Webhooks)
+					f.saturate(8, stripeapi.Webhooks)
 					pass(d)
 					f.close()
 					f.checkBudget(rate)
@@ -94,7 +95,7 @@ func TestBudgetOutOfReach(t *testing.T) {
 		b := newFleet(t, kv, 20, 0).budgets[0]
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		err := b.Take(ctx, Webhooks)
+		err := b.Take(ctx, stripeapi.Webhooks)
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errFake) ||
 			!strings.Contains(err.Error(), "get budget.live") {
 			t.Errorf("Take without NATS: %v, want the deadline and what was out of reach", err)
@@ -106,7 +107,7 @@ func TestBudgetOutOfReach(t *testing.T) {
 			t.Errorf("still waiting: %d", u.Waiting)
 		}
 		back := make(chan error)
-		go func() { back <- b.Take(t.Context(), Webhooks) }() // waited for below
+		go func() { back <- b.Take(t.Context(), stripeapi.Webhooks) }() // waited for below
 		pass(10 * time.Second)
 		kv.set(func() { down = false })
 		before := time.Now()
@@ -125,7 +126,7 @@ func TestBudgetWaiterCancelled(t *testing.T) {
 		const rate, d = 20, 30 * time.Second
 		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0)
 		b := f.budgets[0]
-		f.saturate(8, Webhooks)
+		f.saturate(8, stripeapi.Webhooks)
 		// Others join and give up all the time, before and after they got a permit that is not due
 		// yet.
 		for i := range 200 {
@@ -163,9 +164,9 @@ func TestBudgetPermitGoesOn(t *testing.T) {
 		b := newFleet(t, &fakeKV{t: t, fault: func(string) fault { return failNotApplied }}, 20, 0).budgets[0]
 		ctx, cancel := context.WithCancel(t.Context())
 		first, second := make(chan error, 1), make(chan error, 1)
-		go func() { first <- b.Take(ctx, Webhooks) }() // waited for below, both
+		go func() { first <- b.Take(ctx, stripeapi.Webhooks) }() // waited for below, both
 		synctest.Wait()
-		go func() { second <- b.Take(t.Context(), Bulk) }()
+		go func() { second <- b.Take(t.Context(), stripeapi.Bulk) }()
 		synctest.Wait()
 		start := time.Now()
 		b.queue.grant(permit{due: start.Add(time.Second)})
@@ -179,10 +180,10 @@ func TestBudgetPermitGoesOn(t *testing.T) {
 		}
 
 		// A waiter gives up just as its permit arrives.
-		w := b.queue.enter(Webhooks)
+		w := b.queue.enter(stripeapi.Webhooks)
 		b.queue.grant(permit{due: time.Now()})
 		b.queue.leave(w)
-		if err := b.Take(t.Context(), Webhooks); err != nil || time.Since(start) != time.Second {
+		if err := b.Take(t.Context(), stripeapi.Webhooks); err != nil || time.Since(start) != time.Second {
 			t.Errorf("Take after that: %v after %v", err, time.Since(start))
 		}
 	})
@@ -195,7 +196,7 @@ func TestBudgetReturn(t *testing.T) {
 		b := newFleet(t, kv, 20, 0).budgets[0]
 		take := func() {
 			t.Helper()
-			if err := b.Take(t.Context(), Webhooks); err != nil {
+			if err := b.Take(t.Context(), stripeapi.Webhooks); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -217,7 +218,7 @@ func TestBudgetReturn(t *testing.T) {
 		// A waiter gets it at once.
 		kv.set(func() { kv.fault = func(string) fault { return failNotApplied } })
 		got := make(chan error)
-		go func() { got <- b.Take(t.Context(), Bulk) }() // waited for below
+		go func() { got <- b.Take(t.Context(), stripeapi.Bulk) }() // waited for below
 		synctest.Wait()
 		b.Return()
 		before := time.Now()
@@ -233,7 +234,7 @@ func TestBudgetReturn(t *testing.T) {
 func TestBudgetDefaultRate(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[snapshot.Mode]float64{snapshot.Live: 20, snapshot.Test: 10} {
-		if got := NewBudget(BudgetConfig{Mode: mode}).Usage().Full; got != want {
+		if got := New(Config{Mode: mode}).Usage().Full; got != want {
 			t.Errorf("%s: %v requests/s, want %v", mode, got, want)
 		}
 	}
@@ -252,10 +253,10 @@ func TestBudgetOfAnotherRate(t *testing.T) {
 				kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
 				kv.put([]byte(value))
 				var log strings.Builder
-				b := NewBudget(BudgetConfig{KV: kv, Mode: snapshot.Test, Rate: 10,
+				b := New(Config{KV: kv, Mode: snapshot.Test, Rate: 10,
 					Log: slog.New(slog.NewTextHandler(&log, nil))})
 				start := time.Now()
-				if err := b.Take(t.Context(), Webhooks); err != nil {
+				if err := b.Take(t.Context(), stripeapi.Webhooks); err != nil {
 					t.Fatal(err)
 				}
 				// It pays back at most ten seconds' worth, and asks again a little later.

@@ -1,9 +1,11 @@
-package stripeapi
+package budget
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"entitled/internal/stripeapi"
 )
 
 // After Prefetch, the next Take needs no operation if it comes soon. Only a bucket that is nearly
@@ -12,7 +14,7 @@ func TestBudgetPrefetch(t *testing.T) {
 	t.Parallel()
 	take := func(t *testing.T, b *Budget) {
 		t.Helper()
-		if err := b.Take(t.Context(), Webhooks); err != nil {
+		if err := b.Take(t.Context(), stripeapi.Webhooks); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +86,7 @@ func TestBudgetPrefetchCostsNothing(t *testing.T) {
 			kv := &fakeKV{t: t, latency: 100 * time.Microsecond}
 			f := newFleet(t, kv, c.rate, 0, 0)
 			for range 2 { // the first makes the key, the second learns the server's time
-				if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
+				if err := f.budgets[0].Take(t.Context(), stripeapi.Webhooks); err != nil {
 					t.Fatal(err)
 				}
 				pass(20 * time.Second)
@@ -116,8 +118,8 @@ func TestBudgetHoldsWithPrefetch(t *testing.T) {
 				f.wg.Go(func() {
 					for f.ctx.Err() == nil {
 						b.Prefetch(f.ctx)
-						if b.Take(f.ctx, Webhooks) == nil {
-							f.granted(Webhooks)
+						if b.Take(f.ctx, stripeapi.Webhooks) == nil {
+							f.granted(stripeapi.Webhooks)
 						}
 					}
 				})

@@ -1,4 +1,4 @@
-package stripeapi
+package budget
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"entitled/entitlement/snapshot"
+	"entitled/internal/stripeapi"
 )
 
 // An observer sees the rate, the permits that are left and how many were taken, and takes none.
@@ -24,9 +25,9 @@ func TestStanding(t *testing.T) {
 		if s, ok := seen(); ok {
 			t.Errorf("before the first permit: %+v", s)
 		}
-		b := NewBudget(BudgetConfig{KV: kv, Mode: snapshot.Test, Rate: 20})
+		b := New(Config{KV: kv, Mode: snapshot.Test, Rate: 20})
 		for range 12 {
-			if err := b.Take(t.Context(), Webhooks); err != nil {
+			if err := b.Take(t.Context(), stripeapi.Webhooks); err != nil {
 				t.Fatal(err)
 			}
 		}

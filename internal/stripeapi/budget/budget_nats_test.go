@@ -1,4 +1,4 @@
-package stripeapi
+package budget
 
 import (
 	"context"
@@ -32,7 +32,7 @@ func TestBudgetOnNATS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		budgets = append(budgets, NewBudget(BudgetConfig{KV: kv, Mode: snapshot.Test, Rate: rate}))
+		budgets = append(budgets, New(Config{KV: kv, Mode: snapshot.Test, Rate: rate}))
 	}
 	start := time.Now()
 	var wg sync.WaitGroup

@@ -1,4 +1,4 @@
-package stripeapi
+package budget
 
 import (
 	"time"

@@ -1,4 +1,4 @@
-package stripeapi
+package budget
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entitled/entitlement/snapshot"
+	"entitled/internal/stripeapi"
 )
 
 // fleet is some replicas' budgets over one KV, and the requests they were allowed.
@@ -24,14 +25,14 @@ type fleet struct {
 	wg      sync.WaitGroup
 
 	mu     sync.Mutex
-	grants map[Kind][]time.Duration // since start
+	grants map[stripeapi.Kind][]time.Duration // since start
 }
 
 func newFleet(t *testing.T, kv *fakeKV, rate float64, skews ...time.Duration) *fleet {
 	ctx, stop := context.WithCancel(t.Context())
-	f := &fleet{t: t, kv: kv, start: time.Now(), ctx: ctx, stop: stop, grants: map[Kind][]time.Duration{}}
+	f := &fleet{t: t, kv: kv, start: time.Now(), ctx: ctx, stop: stop, grants: map[stripeapi.Kind][]time.Duration{}}
 	for _, skew := range skews {
-		f.budgets = append(f.budgets, NewBudget(BudgetConfig{
+		f.budgets = append(f.budgets, New(Config{
 			KV: kv, Mode: snapshot.Live, Rate: rate,
 			Now: func() time.Time { return time.Now().Add(skew) },
 		}))
@@ -40,13 +41,13 @@ func newFleet(t *testing.T, kv *fakeKV, rate float64, skews ...time.Duration) *f
 }
 
 // saturate has n workers a replica take all they can get until the fleet is closed.
-func (f *fleet) saturate(n int, kind Kind) {
+func (f *fleet) saturate(n int, kind stripeapi.Kind) {
 	for _, b := range f.budgets {
 		f.saturateOne(b, n, kind)
 	}
 }
 
-func (f *fleet) saturateOne(b *Budget, n int, kind Kind) {
+func (f *fleet) saturateOne(b *Budget, n int, kind stripeapi.Kind) {
 	for range n {
 		f.wg.Go(func() {
 			for b.Take(f.ctx, kind) == nil {
@@ -56,7 +57,7 @@ func (f *fleet) saturateOne(b *Budget, n int, kind Kind) {
 	}
 }
 
-func (f *fleet) granted(kind Kind) {
+func (f *fleet) granted(kind stripeapi.Kind) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.grants[kind] = append(f.grants[kind], time.Since(f.start))
@@ -70,7 +71,7 @@ func (f *fleet) close() {
 func (f *fleet) all() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	all := slices.Concat(f.grants[Webhooks], f.grants[Requests], f.grants[Bulk])
+	all := slices.Concat(f.grants[stripeapi.Webhooks], f.grants[stripeapi.Requests], f.grants[stripeapi.Bulk])
 	slices.Sort(all)
 	return all
 }
@@ -120,7 +121,7 @@ func TestBudgetHoldsAcrossFleet(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							const d = time.Minute
 							f := newFleet(t, &fakeKV{t: t, latency: latency}, rate, make([]time.Duration, replicas)...)
-							f.saturate(16, Webhooks)
+							f.saturate(16, stripeapi.Webhooks)
 							pass(d)
 							synctest.Wait()
 							f.close()
@@ -145,7 +146,7 @@ func TestBudgetBurstAfterPause(t *testing.T) {
 			const rate = 20
 			f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
 			for range 3 {
-				if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
+				if err := f.budgets[0].Take(t.Context(), stripeapi.Webhooks); err != nil {
 					t.Fatal(err)
 				}
 				pass(10 * time.Second)
@@ -153,13 +154,13 @@ func TestBudgetBurstAfterPause(t *testing.T) {
 			f.start = time.Now()
 			for range first {
 				f.wg.Go(func() {
-					if f.budgets[0].Take(f.ctx, Webhooks) == nil {
-						f.granted(Webhooks)
+					if f.budgets[0].Take(f.ctx, stripeapi.Webhooks) == nil {
+						f.granted(stripeapi.Webhooks)
 					}
 				})
 			}
 			pass(10 * time.Millisecond)
-			f.saturate(16, Webhooks)
+			f.saturate(16, stripeapi.Webhooks)
 			pass(10 * time.Millisecond)
 			if n := len(f.all()); n < rate/2 || n > rate {
 				t.Errorf("after %d: %d permits at once, want between %d and %d", first, n, rate/2, rate)
@@ -181,7 +182,7 @@ func TestBudgetFirstTakeIsQuick(t *testing.T) {
 			pass(time.Minute)
 			kv.set(func() { kv.gets, kv.puts = 0, 0 })
 			before := time.Now()
-			if err := f.budgets[i%2].Take(t.Context(), Webhooks); err != nil {
+			if err := f.budgets[i%2].Take(t.Context(), stripeapi.Webhooks); err != nil {
 				t.Fatal(err)
 			}
 			if i < 2 {
@@ -202,17 +203,17 @@ func TestBudgetWebhooksBeforeBulk(t *testing.T) {
 	for _, rate := range []float64{10, 20} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
-			f.saturate(8, Bulk)
+			f.saturate(8, stripeapi.Bulk)
 			pass(30 * time.Second)
 			f.checkUsed(0, 30*time.Second, rate, 0.9)
 			// A webhook now and then never waits.
 			for range 20 {
 				pass(613 * time.Millisecond)
 				before := time.Now()
-				if err := f.budgets[1].Take(t.Context(), Webhooks); err != nil {
+				if err := f.budgets[1].Take(t.Context(), stripeapi.Webhooks); err != nil {
 					t.Fatal(err)
 				}
-				f.granted(Webhooks)
+				f.granted(stripeapi.Webhooks)
 				if d := time.Since(before); d > 10*time.Millisecond {
 					t.Errorf("a webhook waited %v behind bulk work", d)
 				}
@@ -220,11 +221,11 @@ func TestBudgetWebhooksBeforeBulk(t *testing.T) {
 			// Webhooks in plenty take everything.
 			pass(time.Second)
 			from := time.Since(f.start)
-			f.saturate(8, Webhooks)
+			f.saturate(8, stripeapi.Webhooks)
 			pass(20 * time.Second)
 			f.mu.Lock()
 			late := 0
-			for _, g := range f.grants[Bulk] {
+			for _, g := range f.grants[stripeapi.Bulk] {
 				if g > from+time.Second {
 					late++
 				}
@@ -244,7 +245,7 @@ func TestBudgetHalvesAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 20
 		f := newFleet(t, &fakeKV{t: t, latency: 300 * time.Microsecond}, rate, 0, 0, 0)
-		f.saturate(16, Webhooks)
+		f.saturate(16, stripeapi.Webhooks)
 		pass(10 * time.Second)
 		throttle := func() {
 			var wg sync.WaitGroup
@@ -286,7 +287,7 @@ func TestBudgetHalvesAndRecovers(t *testing.T) {
 		throttle()
 		near("at the floor", f.budgets[0].Usage().Rate, 2, 0.1)
 		pass(20 * time.Second)
-		if err := f.budgets[0].Take(t.Context(), Webhooks); err != nil {
+		if err := f.budgets[0].Take(t.Context(), stripeapi.Webhooks); err != nil {
 			t.Fatal(err)
 		}
 		near("recovered from the floor", f.budgets[0].Usage().Rate, rate, 0.1)
@@ -309,7 +310,7 @@ func TestBudgetSkewedClocks(t *testing.T) {
 		const rate, d = 20, time.Minute
 		kv := &fakeKV{t: t, latency: 300 * time.Microsecond, skew: -37 * time.Minute}
 		f := newFleet(t, kv, rate, 0, 5*time.Minute, -5*time.Minute, 90*time.Minute)
-		f.saturate(8, Webhooks)
+		f.saturate(8, stripeapi.Webhooks)
 		pass(d)
 		f.checkUsed(0, d, rate, 0.9)
 		for i, b := range f.budgets {
@@ -331,7 +332,7 @@ func TestBudgetServerClockSet(t *testing.T) {
 			const rate = 20
 			kv := &fakeKV{t: t, latency: 300 * time.Microsecond}
 			f := newFleet(t, kv, rate, make([]time.Duration, 10)...)
-			f.saturate(8, Webhooks)
+			f.saturate(8, stripeapi.Webhooks)
 			pass(30 * time.Second)
 			kv.set(func() { kv.skew += by })
 			pass(30 * time.Second)

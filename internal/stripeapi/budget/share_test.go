@@ -1,10 +1,12 @@
-package stripeapi
+package budget
 
 import (
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"entitled/internal/stripeapi"
 )
 
 // Shares of the rate, wherever in the fleet the waiters of each kind are: webhooks have half and
@@ -65,8 +67,12 @@ func TestBudgetShares(t *testing.T) {
 // A waiter of one kind, now and then, does not wait behind many of another kind.
 func TestBudgetOneKindDoesNotWaitForAnother(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ few, many Kind }{{Webhooks, Requests}, {Requests, Webhooks}, {Webhooks, Bulk},
-		{Requests, Bulk}} {
+	for _, c := range []struct{ few, many stripeapi.Kind }{
+		{stripeapi.Webhooks, stripeapi.Requests},
+		{stripeapi.Requests, stripeapi.Webhooks},
+		{stripeapi.Webhooks, stripeapi.Bulk},
+		{stripeapi.Requests, stripeapi.Bulk},
+	} {
 		for _, rate := range []float64{10, 20, 100} {
 			t.Run(fmt.Sprintf("%s behind %s, %v per second", c.few, c.many, rate), func(t *testing.T) {
 				t.Parallel()

@@ -1,4 +1,4 @@
-package stripeapi
+package budget
 
 import (
 	"cmp"
@@ -11,7 +11,11 @@ import (
 	"time"
 
 	"entitled/entitlement/snapshot"
+	"entitled/internal/stripeapi"
 )
+
+// The kinds of waiters, in the order of their numbers.
+var kinds = [...]stripeapi.Kind{stripeapi.Webhooks, stripeapi.Requests, stripeapi.Bulk}
 
 // Rates of a whole fleet in requests/s, where none is configured. Stripe allows 100 in live mode
 // and 25 in test mode, and 25 per endpoint, all of it shared with the user's own programs.
@@ -20,8 +24,8 @@ const (
 	DefaultTestRate = 10
 )
 
-// BudgetConfig configures a [Budget].
-type BudgetConfig struct {
+// Config configures a [Budget].
+type Config struct {
 	// KV is the bucket stripe_state.
 	KV KV
 	// Mode names the key, budget.<mode>.
@@ -42,10 +46,10 @@ type BudgetConfig struct {
 // Waiters of one kind, of all replicas, are served about in the order in which they ask. One write
 // serves all waiters of one kind of a replica.
 //
-// Half of the rate is for [Requests], the other half for [Webhooks] and [Bulk], webhooks first:
-// bulk work takes a permit only if one is left for the next webhook. Each half may use
-// the permits that the other leaves. Time is the NATS server's: a replica whose clock is wrong by minutes takes
-// no more and no less than others. A key that is missing or damaged starts as an empty bucket,
+// Half of the rate is for [stripeapi.Requests], the other half for [stripeapi.Webhooks] and
+// [stripeapi.Bulk], webhooks first: bulk work takes a permit only if one is left for the next webhook.
+// Each half may use the permits that the other leaves. Time is the NATS server's: a replica whose
+// clock is wrong by minutes takes no more and no less than others. A key that is missing or damaged starts as an empty bucket,
 // never as a burst.
 //
 // Without NATS there are no permits: the other replicas' requests are unknown then, and a snapshot
@@ -69,15 +73,15 @@ type Usage struct {
 	// Permits are the permits left in the bucket when it was last seen. Below 0, permits were taken
 	// that are not due yet.
 	Permits float64
-	// Waiting are this replica's waiters, by [Kind].
+	// Waiting are this replica's waiters, by [stripeapi.Kind].
 	Waiting [len(kinds)]int
 	// Taken counts permits given to a caller, Returned those handed back, Halved this replica's
 	// halvings, Writes and Conflicts its compare-and-sets that won and lost.
 	Taken, Returned, Halved, Writes, Conflicts uint64
 }
 
-// NewBudget returns the budget of a mode. It does not read the KV bucket yet.
-func NewBudget(cfg BudgetConfig) *Budget {
+// New returns the budget of a mode. It does not read the KV bucket yet.
+func New(cfg Config) *Budget {
 	rate := float64(DefaultTestRate)
 	if cfg.Mode == snapshot.Live {
 		rate = DefaultLiveRate
@@ -106,7 +110,7 @@ func NewBudget(cfg BudgetConfig) *Budget {
 // Take waits for a permit. Its error is the context's, joined with that of the KV bucket if it was
 // out of reach. The caller has no permit then: one that was on its way goes to another waiter, or
 // expires.
-func (b *Budget) Take(ctx context.Context, kind Kind) error {
+func (b *Budget) Take(ctx context.Context, kind stripeapi.Kind) error {
 	if err := ctx.Err(); err != nil {
 		return b.noPermit(err)
 	}
@@ -166,7 +170,7 @@ func (b *Budget) Prefetch(ctx context.Context) {
 		if !b.ledger.rule.overflows(now, permitTTL) {
 			return change{}, false
 		}
-		return change{take: 1, kind: Webhooks}, false
+		return change{take: 1, kind: stripeapi.Webhooks}, false
 	})
 	if err != nil || c.take == 0 {
 		return // Take asks again, and returns the error
@@ -223,7 +227,7 @@ func (b *Budget) ask(ctx context.Context, w *waiter) (permit, error) {
 
 // reserve takes a permit for each waiter of a kind, as far as the bucket allows, or returns how
 // long to wait before asking again.
-func (b *Budget) reserve(ctx context.Context, kind Kind) (pause time.Duration, err error) {
+func (b *Budget) reserve(ctx context.Context, kind stripeapi.Kind) (pause time.Duration, err error) {
 	rule := b.ledger.rule
 	before, c, err := b.ledger.edit(ctx, func(now bucket) (change, bool) {
 		wanted := b.queue.waiting(kind)

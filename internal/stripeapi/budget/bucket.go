@@ -1,9 +1,11 @@
-package stripeapi
+package budget
 
 import (
 	"encoding/json"
 	"math"
 	"time"
+
+	"entitled/internal/stripeapi"
 )
 
 const (
@@ -51,17 +53,17 @@ type bucket struct {
 // second one, each reader knows both.
 type entry struct {
 	bucket
-	Prev  int64   `json:"prev"`  // unix nanoseconds; 0: there was no revision before
-	Taken int     `json:"taken"` // permits that the write took
-	For   Kind    `json:"for,omitempty"`
-	Halve bool    `json:"halve,omitempty"`
-	Full  float64 `json:"full,omitempty"` // the writer's configured rate, for those who only look
+	Prev  int64          `json:"prev"`  // unix nanoseconds; 0: there was no revision before
+	Taken int            `json:"taken"` // permits that the write took
+	For   stripeapi.Kind `json:"for,omitempty"`
+	Halve bool           `json:"halve,omitempty"`
+	Full  float64        `json:"full,omitempty"` // the writer's configured rate, for those who only look
 }
 
 // A change is the effect of one write on the bucket.
 type change struct {
 	take  int
-	kind  Kind // of the permits taken
+	kind  stripeapi.Kind // of the permits taken
 	halve bool
 }
 
@@ -69,8 +71,8 @@ type change struct {
 func (b bucket) left() float64 { return b.Shared + b.Requests }
 
 // half returns the half of a kind, and the other one.
-func (b *bucket) half(k Kind) (own, other *float64) {
-	if k == Requests {
+func (b *bucket) half(k stripeapi.Kind) (own, other *float64) {
+	if k == stripeapi.Requests {
 		return &b.Requests, &b.Shared
 	}
 	return &b.Shared, &b.Requests
@@ -132,7 +134,7 @@ func (r rule) apply(b bucket, c change) bucket {
 func (r rule) decode(value []byte, stored time.Time) (bucket, bool) {
 	var v entry
 	if json.Unmarshal(value, &v) != nil ||
-		v.Low <= 0 || v.Since < 0 || v.Taken < 0 || v.For < Webhooks || v.For > Bulk {
+		v.Low <= 0 || v.Since < 0 || v.Taken < 0 || v.For < stripeapi.Webhooks || v.For > stripeapi.Bulk {
 		return bucket{}, false
 	}
 	// A bucket beyond mostPermits was not written by this package. The replica's own rate is no
@@ -165,13 +167,13 @@ func (r rule) encode(prev time.Time, b bucket, c change) []byte {
 const tiny = 1e-6
 
 // allot returns how many of the wanted permits to take, or how long to wait before asking again.
-func (r rule) allot(b bucket, wanted int, kind Kind) (n int, wait time.Duration) {
+func (r rule) allot(b bucket, wanted int, kind stripeapi.Kind) (n int, wait time.Duration) {
 	// Permits may be taken before they are due, but only when all taken before in this half are
 	// due. So a replica that asks early gains little, and one that asks late asks for more waiters
 	// at once.
 	need, least := 0.0, -r.promise(b)
 	again := need
-	if kind == Bulk {
+	if kind == stripeapi.Bulk {
 		// Bulk work takes while the half that it shares with webhooks is at least half full, so
 		// that a webhook finds a permit there. It can wait until there are several.
 		full := r.capacity(b) / 2
@@ -187,7 +189,7 @@ func (r rule) allot(b bucket, wanted int, kind Kind) (n int, wait time.Duration)
 
 // until returns how long the half of a kind takes to hold so many permits, if none are taken. It
 // fills at half of the rate, and at the whole rate once the other half is full.
-func (r rule) until(b bucket, kind Kind, permits float64) time.Duration {
+func (r rule) until(b bucket, kind stripeapi.Kind, permits float64) time.Duration {
 	own, other := b.half(kind)
 	rate := r.rate(b) / 2
 	missing := permits - *own

@@ -1,9 +1,11 @@
-package stripeapi
+package budget
 
 import (
 	"math"
 	"testing"
 	"time"
+
+	"entitled/internal/stripeapi"
 )
 
 func TestRate(t *testing.T) {
@@ -69,19 +71,19 @@ func TestAllot(t *testing.T) {
 	for name, c := range map[string]struct {
 		shared, requests float64
 		wanted           int
-		kind             Kind
+		kind             stripeapi.Kind
 		n                int
 		wait             time.Duration
 	}{
-		"as many as wanted":                        {7.5, 7.5, 3, Webhooks, 3, 0},
-		"as many as there are, and the promise":    {7.5, 7.5, 50, Webhooks, 12, 0},
-		"those before are not due":                 {-1, 0, 1, Webhooks, 0, 100 * time.Millisecond},
-		"another half in debt is no matter":        {0, -5, 1, Webhooks, 1, 0},
-		"requests have their half":                 {-5, 7.5, 50, Requests, 12, 0},
-		"requests in debt":                         {7.5, -1, 1, Requests, 0, 50 * time.Millisecond},
-		"bulk leaves something for webhooks":       {7.5, 7.5, 50, Bulk, 4, 0},
-		"bulk takes nothing from a half half full": {3.7, 7.5, 1, Bulk, 0, 127500 * time.Microsecond},
-		"bulk takes nothing of requests' half":     {0, 7.5, 1, Bulk, 0, 312500 * time.Microsecond},
+		"as many as wanted":                        {7.5, 7.5, 3, stripeapi.Webhooks, 3, 0},
+		"as many as there are, and the promise":    {7.5, 7.5, 50, stripeapi.Webhooks, 12, 0},
+		"those before are not due":                 {-1, 0, 1, stripeapi.Webhooks, 0, 100 * time.Millisecond},
+		"another half in debt is no matter":        {0, -5, 1, stripeapi.Webhooks, 1, 0},
+		"requests have their half":                 {-5, 7.5, 50, stripeapi.Requests, 12, 0},
+		"requests in debt":                         {7.5, -1, 1, stripeapi.Requests, 0, 50 * time.Millisecond},
+		"bulk leaves something for webhooks":       {7.5, 7.5, 50, stripeapi.Bulk, 4, 0},
+		"bulk takes nothing from a half half full": {3.7, 7.5, 1, stripeapi.Bulk, 0, 127500 * time.Microsecond},
+		"bulk takes nothing of requests' half":     {0, 7.5, 1, stripeapi.Bulk, 0, 312500 * time.Microsecond},
 	} {
 		b := r.empty()
 		b.Shared, b.Requests = c.shared, c.requests
@@ -152,7 +154,7 @@ func FuzzBucket(f *testing.F) {
 
 // allotsAgain reports whether a waiter that waits as allot says gets a permit at last. While the
 // rate rises after a halving, so does the level that bulk work leaves: one wait may not be enough.
-func allotsAgain(r rule, b bucket, kind Kind) bool {
+func allotsAgain(r rule, b bucket, kind stripeapi.Kind) bool {
 	for range 50 {
 		n, wait := r.allot(b, 1, kind)
 		if n > 0 {

@@ -1,9 +1,11 @@
-package stripeapi
+package budget
 
 import (
 	"slices"
 	"sync"
 	"time"
+
+	"entitled/internal/stripeapi"
 )
 
 // permitTTL is how long a spare permit can be used.
@@ -13,7 +15,7 @@ const permitTTL = 250 * time.Millisecond
 // several kinds wait, a waiter of its own kind gets it.
 type permit struct {
 	due, until time.Time
-	kind       Kind
+	kind       stripeapi.Kind
 }
 
 // A queue has the waiters of one replica, by kind and first come first, and its spare permits:
@@ -29,12 +31,12 @@ type queue struct {
 
 // A waiter gets its permit, one, on a channel with room for it.
 type waiter struct {
-	kind Kind
+	kind stripeapi.Kind
 	got  chan permit
 }
 
 // enter adds a waiter. If there is a spare permit, the waiter has it at once and is not queued.
-func (q *queue) enter(kind Kind) *waiter {
+func (q *queue) enter(kind stripeapi.Kind) *waiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	w := &waiter{kind: kind, got: make(chan permit, 1)}
@@ -78,7 +80,7 @@ func (q *queue) grant(permits ...permit) {
 
 // grantOne is grant, with mu held.
 func (q *queue) grantOne(p permit) {
-	for _, k := range [...]Kind{p.kind, Webhooks, Requests, Bulk} {
+	for _, k := range [...]stripeapi.Kind{p.kind, stripeapi.Webhooks, stripeapi.Requests, stripeapi.Bulk} {
 		if waiting := q.waiters[k]; len(waiting) > 0 {
 			waiting[0].got <- p
 			q.waiters[k] = waiting[1:]
@@ -125,7 +127,7 @@ func (q *queue) idle() bool {
 }
 
 // waiting returns the number of waiters of a kind.
-func (q *queue) waiting(kind Kind) int {
+func (q *queue) waiting(kind stripeapi.Kind) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiters[kind])
