@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"sync"
 
-	"entitled/internal/byhand"
+	"entitled/entitlement/internal/byhand"
 
 	"entitled/entitlement/internal/view"
 )

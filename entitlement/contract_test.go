@@ -14,12 +14,12 @@ import (
 )
 
 // The package imports only the standard library, nats.go and what is below it, so that a user's program
-// does not get more; packages snapshot and view import the standard library only. internal/byhand has
+// does not get more; packages snapshot and view import the standard library only. entitlement/internal/byhand has
 // three variables and imports nothing.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	for dir, allowed := range map[string][]string{
-		".":             {"github.com/nats-io/nats.go", "entitled/entitlement", "entitled/internal/byhand"},
+		".":             {"github.com/nats-io/nats.go", "entitled/entitlement", "entitled/entitlement/internal/byhand"},
 		"internal/view": {"entitled/entitlement/snapshot"},
 		"snapshot":      nil,
 	} {

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"entitled/entitlement"
-	"entitled/internal/byhand"
+	"entitled/entitlement/internal/byhand"
 )
 
 // New returns a client that knows the customers. It is closed when the test ends.
