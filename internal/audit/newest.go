@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"entitled/entitlement"
 	"entitled/internal/streams"
 	"entitled/internal/topology"
 )
@@ -127,4 +128,17 @@ func (s Slice) Has(e *Event) bool {
 	return err == nil && types.Marks(e.Type) && s.Mode == e.Customer.Mode &&
 		(s.Account == "" || accountFilter(s.Account) == accountFilter(cmp.Or(e.Customer.Account, Own))) &&
 		(len(s.Customers) == 0 || slices.Contains(s.Customers, e.Customer.ID))
+}
+
+// After returns the newest events of a mode behind a sequence, the newest first, and at most limit of
+// them. more reports that there are others in between.
+func (l *Log) After(ctx context.Context, m entitlement.Mode, seq uint64, limit int) (list []Event, more bool, err error) {
+	messages, next, err := streams.Newest(ctx, l.js, streams.Backwards{Stream: topology.EventsStream,
+		Subjects: Slice{Mode: m}.filters(), Floor: seq + 1, Limit: limit, HeadersOnly: true})
+	for _, msg := range messages {
+		if e, err := eventOf(msg); err == nil {
+			list = append(list, e)
+		}
+	}
+	return list, next != 0, err
 }

@@ -76,6 +76,7 @@ func paths() map[string]string {
 		"customer": "/customers/cus_NffrFeUfNV2Hib", "lost": "/customers/cus_Ben7mQx2LcVw0",
 		"long": "/customers/" + longName, "unknown": "/customers/cus_Nobody",
 		"compare": "/customers/cus_NffrFeUfNV2Hib/compare", "parked": "/parked",
+		"events": "/events", "event": "/events/1", "noevents": "/events?type=x.*", "following": "/events?follow=1",
 	}
 }
 

@@ -48,6 +48,8 @@ type Console struct {
 	directory *directory.Directory
 	pulse     *pulse.Pulse
 	live      *hub.Hub
+	follower  *follower
+	following *hub.Hub
 	assets    *assets
 	templates map[string]*template.Template
 	now       func() time.Time
@@ -62,6 +64,8 @@ func New(cfg Config) (*Console, error) {
 	c.directory = directory.New(cfg.NATS, cfg.Mode)
 	c.pulse = pulse.New(pulse.Config{Open: c.source.openInspector, Fresh: fresh, Now: func() time.Time { return c.now() }})
 	c.live = hub.New(sampleEvery, c.frame)
+	c.follower = &follower{console: c}
+	c.following = hub.New(followEvery, c.follower.look)
 	var err error
 	if c.assets, err = loadAssets(); err != nil {
 		return nil, err
@@ -103,6 +107,7 @@ func (c *Console) Run(ctx context.Context, ln net.Listener) error {
 	w.Go(func() error {
 		<-ctx.Done()
 		c.live.Stop()
+		c.following.Stop()
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := srv.Shutdown(deadline); err != nil {
@@ -117,6 +122,7 @@ func (c *Console) Run(ctx context.Context, ln net.Listener) error {
 // close ends what the pages have started.
 func (c *Console) close() {
 	c.live.Stop()
+	c.following.Stop()
 	c.directory.Close()
 }
 
@@ -126,7 +132,8 @@ func (c *Console) Handler(at net.Addr) http.Handler {
 	for _, p := range pages() {
 		mux.HandleFunc(p.pattern, c.serve(p))
 	}
-	mux.HandleFunc("GET /live", c.stream(c.live))
+	mux.HandleFunc("GET /live", c.stream(c.live, func(frame []byte) []byte { return frame }))
+	mux.HandleFunc("GET /events/live", c.followEvents)
 	mux.Handle("GET /assets/{name}", c.assets)
 	mux.HandleFunc("/", c.serve(page{answer: noPage}))
 	return door.New(mux, at, c.cfg.Hosts, c.cfg.Password, func() time.Time { return c.now() })

@@ -36,6 +36,8 @@ func pages() []page {
 		{pattern: "GET /customers/{ref}", within: storyWithin, answer: showCustomer},
 		{pattern: "GET /customers/{ref}/compare", within: storyWithin, answer: compare},
 		{pattern: "POST /customers/{ref}/read", within: audit.ReadNowWithin, answer: readAgain},
+		{pattern: "GET /events", nav: "Events", within: eventsWithin, answer: showEvents},
+		{pattern: "GET /events/{seq}", answer: showEvent},
 		{pattern: "GET /parked", nav: "Parked", within: parkedWithin, answer: showParked},
 		{pattern: "POST /parked/redrive", within: parkedWithin, answer: redrive},
 	}

@@ -11,8 +11,8 @@ import (
 // sendWithin bounds one write to a browser. One that does not read is cut off, and connects again.
 const sendWithin = 10 * time.Second
 
-// stream sends the frames of a hub as server-sent events.
-func (c *Console) stream(h *hub.Hub) http.HandlerFunc {
+// stream sends what render makes of the frames of a hub, as server-sent events.
+func (c *Console) stream(h *hub.Hub, render func(frame []byte) []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		out := http.NewResponseController(w)
 		send := func(frame []byte) error {
@@ -27,7 +27,8 @@ func (c *Console) stream(h *hub.Hub) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold the frames back
 		if send([]byte(":\n\n")) == nil {
-			_ = h.Watch(r.Context(), send) // the browser has gone, and comes back by itself
+			// An error is that the browser has gone; it comes back by itself.
+			_ = h.Watch(r.Context(), func(frame []byte) error { return send(render(frame)) })
 		}
 	}
 }
