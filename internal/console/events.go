@@ -105,7 +105,7 @@ func (v *visit) narrow(s *audit.Slice, text string) error {
 		}
 		return nil
 	}
-	client, err := v.directory.open(v.ctx)
+	client, err := v.directory.Open(v.ctx)
 	if err != nil {
 		return err
 	}

@@ -109,9 +109,7 @@ func TestFollow(t *testing.T) {
 	p.Click(`.bar a[href^="/events"]`)
 	p.Until("document.querySelector('#rows')?.dataset.keep === undefined")
 	natstest.Eventually(t, soon, func() error {
-		r.console.following.mu.Lock()
-		defer r.console.following.mu.Unlock()
-		if r.console.following.run != nil {
+		if r.console.following.Running() {
 			return errors.New("the console goes on looking without a page that follows")
 		}
 		return nil
