@@ -49,7 +49,6 @@ type whole struct {
 	js       jetstream.JetStream
 	sim      *stripesim.Sim
 	webhooks string // URL of ingest
-	api      string // URL of the simulated Stripe
 }
 
 func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
@@ -101,8 +100,7 @@ func startWhole(t *testing.T, traces trace.TracerProvider) *whole {
 	if err := ready.Wait(waiting); err != nil {
 		t.Fatal(err)
 	}
-	return &whole{js: srv.JetStream(t), sim: sim, api: api.URL,
-		webhooks: "http://" + public.Addr().String() + ingest.Path}
+	return &whole{js: srv.JetStream(t), sim: sim, webhooks: "http://" + public.Addr().String() + ingest.Path}
 }
 
 // subscribed creates a customer with a subscription that grants a feature.
