@@ -28,16 +28,14 @@ func TestJourney(t *testing.T) {
 	if got := export(app); got != "403 text/html; charset=utf-8" {
 		t.Errorf("an export without a plan that has it: %s", got)
 	}
-	if got := app.Problems(); len(got) != 1 || !strings.Contains(got[0], "403") {
-		t.Errorf("errors of the page: %q", got)
-	}
+	refused(t, app, "403")
 
 	p.Fill(`#team input[name="seats"]`, "3")
 	p.Submit("#team button")
 	p.Click(`input[value="0002"]`)
 	p.Submit(`button[value="pay"]`)
 	p.See(`[role="alert"]`)
-	p.Problems() // 402 is an error for the browser
+	refused(t, p, "402")
 	app.Until(says("The first payment did not go through"))
 	pay(p)
 	app.Until(has("sso", true))
@@ -114,7 +112,7 @@ func TestOnePurchase(t *testing.T) {
 	if got := tab.Text("#problem"); !strings.Contains(got, "subscription") {
 		t.Errorf("a second purchase: %q", got)
 	}
-	tab.Problems() // 409 is an error for the browser
+	refused(t, tab, "409")
 	tab.Submit("#manage")
 	tab.See(`button[value="quantity"]`)
 }

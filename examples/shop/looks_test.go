@@ -29,7 +29,7 @@ func looks(t *testing.T, p *browsertest.Page, shop string, look func(name string
 	look("payment")
 	p.Click(`input[value="0002"]`)
 	p.Submit(`button[value="pay"]`)
-	p.Problems() // 402 is an error for the browser
+	refused(t, p, "402")
 	look("payment declined")
 	pay(p)
 	p.Until(has("sso", true))
@@ -37,7 +37,7 @@ func looks(t *testing.T, p *browsertest.Page, shop string, look func(name string
 	p.Visit(shop + "/pricing")
 	look("pricing with a plan")
 	p.Submit("#pro button")
-	p.Problems() // and so is 409
+	refused(t, p, "409")
 	look("problem")
 	p.Submit("#manage")
 	look("portal")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -103,6 +104,14 @@ func pay(p *browsertest.Page) {
 	p.Click(`input[value="4242"]`)
 	p.Submit(`button[value="pay"]`)
 	p.See("#thanks")
+}
+
+// refused forgets the one error of the page that an answer with this status is, and fails if there were others.
+func refused(t *testing.T, p *browsertest.Page, status string) {
+	t.Helper()
+	if got := p.Problems(); len(got) != 1 || !strings.Contains(got[0], "status of "+status) {
+		t.Errorf("errors of the page: %q, want one of the status %s", got, status)
+	}
 }
 
 // has is an expression of JavaScript: the app shows a feature as included, or not.
