@@ -46,9 +46,9 @@ type customersView struct {
 	// Next is the address of the page behind this one; "" for none. First says that it is not the first.
 	Next    string
 	Further bool
-	// Waiting says that only the customer of that key was looked for yet.
-	Waiting string
-	Now     time.Time
+	// Exact says that the query is the whole key of the one row.
+	Exact bool
+	Now   time.Time
 }
 
 // showCustomers answers GET /customers.
@@ -113,25 +113,23 @@ func (v *visit) row(key string, data []byte) customerRow {
 	return rowOf(key, &s, v.now)
 }
 
-// find lists the customers with names that begin with the query. That of a whole key comes first, and
-// needs no directory.
+// find lists the customers with names that begin with the query. A whole key is found without the
+// directory, and alone.
 func (v *visit) find(view *customersView) error {
-	after := v.FormValue("after")
-	exact, err := v.exact(view.Query, after == "")
+	exact, err := v.exact(view.Query)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(v.ctx, readingWithin)
-	defer cancel()
-	client, err := v.directory.Open(ctx)
-	if errors.Is(err, directory.ErrReading) && exact != nil {
-		view.Rows, view.Waiting = []customerRow{*exact}, err.Error()
+	if exact != nil {
+		view.Rows, view.Exact = []customerRow{*exact}, true
 		return nil
 	}
+	waiting, cancel := context.WithTimeout(v.ctx, readingWithin)
+	defer cancel()
+	client, err := v.directory.Open(waiting)
 	if err != nil {
 		return err
 	}
-	text := strings.TrimPrefix(strings.TrimPrefix(view.Query, "key:"), "id:")
 	if name, isID := entitlement.ParseRef(view.Query); isID && name != "" {
 		if all := client.Customers("id:" + name); len(all.Snapshots) > 0 {
 			view.Together, view.Tone = tell.Together(all, v.now), term.Denies
@@ -140,26 +138,22 @@ func (v *visit) find(view *customersView) error {
 			}
 		}
 	}
-	list, more := directory.Search(client, text, after, rowsAtOnce)
-	if exact != nil {
-		view.Rows = append(view.Rows, *exact)
-	}
+	text, after := strings.TrimPrefix(strings.TrimPrefix(view.Query, "key:"), "id:"), v.FormValue("after")
+	list, more := directory.Search(v.ctx, client, text, after, rowsAtOnce)
 	for _, e := range list {
-		if exact == nil || e.Key != exact.Key {
-			view.Rows = append(view.Rows, rowOf(e.Key, &e.Snapshot, v.now))
-		}
+		view.Rows = append(view.Rows, rowOf(e.Key, &e.Snapshot, v.now))
 	}
 	view.Further = after != ""
 	if more {
 		view.Next = "/customers?" + url.Values{"q": {view.Query}, "after": {list[len(list)-1].Key}}.Encode()
 	}
-	return nil
+	return v.ctx.Err()
 }
 
 // exact is the customer with the key, nil if there is none.
-func (v *visit) exact(query string, wanted bool) (*customerRow, error) {
+func (v *visit) exact(query string) (*customerRow, error) {
 	name, err := named.Parse(query, "")
-	if err != nil || name.ID != "" || !wanted {
+	if err != nil || name.ID != "" {
 		return nil, nil
 	}
 	js, err := v.source.jetStream()

@@ -6,14 +6,23 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"entitled/entitlement"
+	"entitled/internal/natstest"
+	"entitled/internal/wiring"
 )
 
 // The pages of the list, one after the other, show every customer once, the one that was read last first.
 func TestListIsPaged(t *testing.T) {
 	t.Parallel()
-	r := pipeline(t)
+	r := &rig{Server: natstest.Run(t), t: t} // without a syncer, which would write the customers again
 	js := r.JetStream(t)
+	_, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: entitlement.Bucket(entitlement.Test)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.open(wiring.Shared{})
 	put := func(i int) {
 		t.Helper()
 		s := entitlement.Snapshot{Schema: 1, Customer: fmt.Sprintf("cus_%03d", i), ID: fmt.Sprintf("user-%d", i), Status: "active",

@@ -52,7 +52,7 @@ func TestSearch(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := func(text, after string, limit int) (string, bool) {
-		list, more := directory.Search(client, text, after, limit)
+		list, more := directory.Search(t.Context(), client, text, after, limit)
 		var keys []string
 		for _, e := range list {
 			keys = append(keys, e.Key)
@@ -80,7 +80,7 @@ func TestSearch(t *testing.T) {
 	}
 	seen, after := 0, ""
 	for {
-		list, more := directory.Search(client, "cus_", after, 50)
+		list, more := directory.Search(t.Context(), client, "cus_", after, 50)
 		for _, e := range list {
 			if seen++; e.Key <= after {
 				t.Fatalf("%s comes after %s", e.Key, after)
@@ -90,6 +90,11 @@ func TestSearch(t *testing.T) {
 		if !more {
 			break
 		}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if list, _ := directory.Search(gone, client, "cus_", "", 50); len(list) > 0 {
+		t.Errorf("a search that nobody waits for any more goes on to the end, %d found", len(list))
 	}
 	if seen != 1002 {
 		t.Errorf("all pages have %d customers, want 1002", seen)

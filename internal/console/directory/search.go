@@ -2,6 +2,7 @@ package directory
 
 import (
 	"container/heap"
+	"context"
 	"slices"
 	"strings"
 
@@ -10,11 +11,15 @@ import (
 
 // Search returns the first customers in the order of their keys, behind a key, that have a name which
 // begins with the text: their key, their id in Stripe or your own id. more reports that there are others
-// behind them. It holds no more than these in memory.
-func Search(client *entitlement.Client, text, after string, limit int) (list []entitlement.Entry, more bool) {
+// behind them. It holds no more than these in memory, and ends early with ctx.
+func Search(ctx context.Context, client *entitlement.Client, text, after string, limit int) (list []entitlement.Entry, more bool) {
 	dotted := strings.Replace(text, "/", ".", 1) // acct_…/cus_…, as the commands print it
 	first := &smallest{}
+	n := 0
 	for e := range client.All() {
+		if n++; n%1000 == 0 && ctx.Err() != nil {
+			return nil, false
+		}
 		s := &e.Snapshot
 		found := strings.HasPrefix(e.Key, text) || strings.HasPrefix(e.Key, dotted) ||
 			strings.HasPrefix(s.Customer, text) || s.ID != "" && strings.HasPrefix(s.ID, text)
