@@ -131,7 +131,7 @@ func TestSearchAsYouType(t *testing.T) {
 	p.Until("document.querySelector('#results .empty')?.innerText.includes('begins with nobody')")
 	search("cus_B")
 	p.Until("document.querySelector('tbody')?.innerText.includes('user-7')")
-	p.Click("tbody a")
+	p.Submit("tbody a")
 	p.See("h1.id")
 	p.Until("location.pathname === '/customers/cus_Ben' && document.title.startsWith('cus_Ben')")
 }
@@ -151,7 +151,7 @@ func TestButtons(t *testing.T) {
 	if text := p.Text(".answer"); !strings.HasPrefix(text, "✓ access, active") {
 		t.Errorf("before, the page says %q", text)
 	}
-	p.Click("form.act button")
+	p.Submit("form.act button")
 	p.See(".notice[role=status]") // of the page that follows
 	p.Until("document.querySelector('.answer').innerText.startsWith('✗ no access: canceled')")
 
@@ -160,7 +160,7 @@ func TestButtons(t *testing.T) {
 	}
 	r.park(stripeevent.Customer{Mode: entitlement.Test, ID: "cus_Boris"}, "no whole state")
 	p.Visit(r.url + "/parked")
-	p.Click(".cards button")
+	p.Submit(".cards button")
 	p.See(".notice[role=status]")
 	if text := p.Text(".notice[role=status]"); !strings.HasPrefix(text, "1 customer will be tried again") {
 		t.Errorf("after the redrive: %q", text)
