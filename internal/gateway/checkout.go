@@ -62,7 +62,10 @@ func (g *Gateway) postSession(begin sessionMaker) func(*request) *problem {
 // unknownID has a customer read that the bucket does not have yet, and Stripe's search finds.
 func (g *Gateway) unknownID(q *request, id string) ([]entitlement.Snapshot, *problem) {
 	ix, p := g.index(q)
-	if p != nil {
+	switch {
+	case p != nil && p.status == http.StatusServiceUnavailable:
+		return nil, p // not known yet
+	case p != nil:
 		return nil, noCustomer
 	}
 	read, err := g.cfg.Checkout.Fresh(q.Context(), ix, id)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -72,5 +73,11 @@ func TestCheckoutRoutes(t *testing.T) {
 	r.source.set(func() { r.source.doc.HasIDs = false })
 	if w := r.ask("POST", route+"user_1/checkout", serverKey, purchase); !strings.Contains(w.Body.String(), "no_ids") {
 		t.Errorf("without ids: %s", w.Body)
+	}
+	// A gateway that has just started does not know yet whether it could look for the customer.
+	r.source.set(func() { r.source.docErr = errors.New("not read yet") })
+	if w := r.ask("POST", route+"nobody/sync", serverKey, ""); w.Code != 503 ||
+		!strings.Contains(w.Body.String(), "no_document") {
+		t.Errorf("before the document is read: %d %s", w.Code, w.Body)
 	}
 }
