@@ -143,13 +143,20 @@ func (c *Checkout) check(in *Request) error {
 		return badRequest("trial_days is from 0 to 730")
 	case in.Email != "" && !strings.Contains(in.Email, "@"):
 		return badRequest("email is not an e-mail address")
-	case in.Customer != "" && !strings.HasPrefix(in.Customer, "cus_"):
+	case in.Customer != "" && !customerID(in.Customer):
 		return badRequest("customer is not the id of a customer in Stripe")
 	}
 	if err := c.checkURL("success_url", in.SuccessURL); err != nil {
 		return err
 	}
 	return c.checkURL("cancel_url", in.CancelURL)
+}
+
+// customerID reports whether a text can be the id of a customer. It becomes part of a path of Stripe's API.
+func customerID(s string) bool {
+	return strings.HasPrefix(s, "cus_") && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	})
 }
 
 // checkURL refuses an URL that leads elsewhere than to the pages of GATEWAY_ORIGINS.

@@ -82,6 +82,10 @@ func TestRefusals(t *testing.T) {
 		"foreign":         {"42", strings.Replace(buy, origin+"/ok", "https://evil.example/ok", 1), "bad_request"},
 		"userinfo":        {"42", strings.Replace(buy, origin+"/ok", "https://x@app.example/ok", 1), "bad_request"},
 		"look-alike":      {"42", strings.Replace(buy, origin+"/ok", origin+".evil.example/ok", 1), "bad_request"},
+		"a port":          {"42", strings.Replace(buy, origin+"/ok", origin+":8443/ok", 1), "bad_request"},
+		"a backslash":     {"42", strings.Replace(buy, origin+"/ok", origin+`\\@evil.example`, 1), "bad_request"},
+		"no scheme":       {"42", strings.Replace(buy, origin+"/ok", "//app.example/ok", 1), "bad_request"},
+		"not encrypted":   {"42", strings.Replace(buy, origin+"/ok", "http://app.example/ok", 1), "bad_request"},
 		"script":          {"42", strings.Replace(buy, origin+"/ok", "javascript:alert(1)", 1), "bad_request"},
 		"no cancel_url":   {"42", strings.Replace(buy, origin+"/no", "", 1), "bad_request"},
 		"no such price":   {"42", strings.Replace(buy, "price_pro_monthly", "price_x", 1), "stripe_refused"},
@@ -89,6 +93,8 @@ func TestRefusals(t *testing.T) {
 			"no_price"},
 		"no such customer": {"45", with(`"customer":"cus_none"`), "no_such_customer"},
 		"not a customer":   {"42", with(`"customer":"sub_1"`), "bad_request"},
+		"a path":           {"42", with(`"customer":"cus_1/../../events/evt_1"`), "bad_request"},
+		"a query":          {"42", with(`"customer":"cus_1?expand[]=x"`), "bad_request"},
 	} {
 		if a, err := r.begin(tc.id, tc.body); code(err) != tc.code {
 			t.Errorf("%s: %v, %v; want %s", name, a, err, tc.code)
