@@ -58,6 +58,7 @@ func rules() []rule {
 		only("internal/probe", "internal/doctor"),
 		// The console shows; what it has done is done by syncers.
 		only("internal/console", "internal/wiring/consoled"),
+		within("internal/console/beside"),
 		within("internal/console/door"),
 		within("internal/console/hub"),
 		knows("internal/console/directory", "entitlement", "github.com/nats-io/nats.go"),

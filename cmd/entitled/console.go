@@ -18,6 +18,7 @@ type consoleCmd struct {
 	Settings consoled.Settings   `embed:""`
 	Coverage string              `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it: the interval of the coverage check."`
 	Marks    wiring.MarkSettings `embed:""`
+	Asked    doctorSettings      `embed:""`
 	command.ModeFlag
 	command.NATSFlags
 }
@@ -25,9 +26,10 @@ type consoleCmd struct {
 // Help is shown below the usage.
 func (consoleCmd) Help() string {
 	return `Serves pages for whoever operates the pipeline: how the work stands, live; customers, by key or by
-your own id; one customer, with access or not and the reasons first; and those whose syncs fail.
-The pages say what the commands say. They can have a customer read again from Stripe, and redrive
-parked customers; they change nothing else.
+your own id; one customer, with access or not and the reasons first; the log of events; the plans and
+their versions; what the doctor finds; and the customers whose syncs fail. The pages say what the
+commands say. They can have a customer read again from Stripe, and redrive parked customers; they
+change nothing else.
 
 	NATS_USER=ops NATS_PASSWORD=… entitled console --mode live
 
@@ -49,6 +51,8 @@ func (c consoleCmd) Run(ctx context.Context, s *command.Session) error {
 	checked := c.Settings.Check(&check)
 	p := consoled.Pipeline{Mode: mode, Marks: c.Marks.Check(&check), Self: s.Self,
 		CoverageEvery: check.Duration("COVERAGE_EVERY", c.Coverage, daemon.Between(time.Second, 24*time.Hour))}
+	d := c.Asked.check(&check)
+	p.Topology, p.MaxBody, p.Monitor, p.Gateways = d.Topology, d.MaxBody, d.Monitor, d.Gateways
 	if err := check.Err(); err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -22,17 +20,38 @@ import (
 )
 
 type doctorCmd struct {
-	JSON     bool                    `name:"json" help:"Print JSON."`
-	Mode     string                  `placeholder:"MODE" help:"Check one mode only: test or live. Default: that of STRIPE_API_KEY, or the modes that have a bucket."`
+	JSON     bool                `name:"json" help:"Print JSON."`
+	Mode     string              `placeholder:"MODE" help:"Check one mode only: test or live. Default: that of STRIPE_API_KEY, or the modes that have a bucket."`
+	Asked    doctorSettings      `embed:""`
+	Coverage string              `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncers have it." group:"daemons"`
+	Base     string              `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is." group:"daemons"`
+	Replaced syncerd.Replaced    `embed:""`
+	Marks    wiring.MarkSettings `embed:"" group:"daemons"`
+	command.NATSFlags
+}
+
+// doctorSettings are the settings of the doctor's checks, here and in the console.
+type doctorSettings struct {
 	Monitor  string                  `name:"nats-monitor" env:"NATS_MONITOR" placeholder:"URL" help:"Monitoring port of the NATS server, for servers that do not answer over the connection; none if others operate the servers. Default: port 8222 of the server connected to."`
 	Gateways string                  `name:"gateway-admin" env:"GATEWAY_ADMIN" placeholder:"URL,…" help:"Admin addresses of the gateways, separated by commas, to check them too: http://127.0.0.1:8083."`
 	MaxBody  string                  `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"As ingest has it." group:"daemons"`
-	Coverage string                  `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncers have it." group:"daemons"`
-	Base     string                  `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is." group:"daemons"`
-	Replaced syncerd.Replaced        `embed:""`
-	Marks    wiring.MarkSettings     `embed:"" group:"daemons"`
 	Topology wiring.TopologySettings `embed:"" group:"daemons"`
-	command.NATSFlags
+}
+
+// check turns the settings into values.
+func (d doctorSettings) check(c *daemon.Checker) doctor.Config {
+	cfg := doctor.Config{
+		Topology: d.Topology.Check(c), MaxBody: c.Bytes("MAX_BODY_BYTES", d.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
+		Monitor: d.Monitor,
+	}
+	if d.Monitor != "" && d.Monitor != doctor.NoMonitor {
+		c.URL("NATS_MONITOR", d.Monitor, "http", "https")
+	}
+	for _, admin := range strings.FieldsFunc(d.Gateways, func(c rune) bool { return c == ',' || c == ' ' }) {
+		c.URL("GATEWAY_ADMIN", admin, "http", "https")
+		cfg.Gateways = append(cfg.Gateways, admin)
+	}
+	return cfg
 }
 
 // Help is shown below the usage.
@@ -82,24 +101,11 @@ func (d doctorCmd) Run(ctx context.Context, s *command.Session) error {
 // check turns the settings into values; the connection and the modes come later.
 func (d doctorCmd) check(s *command.Session) (doctor.Config, error) {
 	check := daemon.Checker{Program: s.Name}
-	cfg := doctor.Config{
-		Topology:      d.Topology.Check(&check),
-		MaxBody:       check.Bytes("MAX_BODY_BYTES", d.MaxBody, daemon.Between[int64](1<<10, 32<<20)),
-		Marks:         d.Marks.Check(&check),
-		CoverageEvery: check.Duration("COVERAGE_EVERY", d.Coverage, daemon.Between(time.Second, 24*time.Hour)),
-		Version:       daemon.Version(),
-		Now:           s.Now,
-	}
+	cfg := d.Asked.check(&check)
+	cfg.Marks, cfg.Version, cfg.Now = d.Marks.Check(&check), daemon.Version(), s.Now
+	cfg.CoverageEvery = check.Duration("COVERAGE_EVERY", d.Coverage, daemon.Between(time.Second, 24*time.Hour))
 	d.Replaced.Check(&check)
 	check.URL("STRIPE_API_BASE", d.Base, "https", "http")
-	if d.Monitor != "" && d.Monitor != doctor.NoMonitor {
-		check.URL("NATS_MONITOR", d.Monitor, "http", "https")
-	}
-	cfg.Monitor = d.Monitor
-	for _, admin := range strings.FieldsFunc(d.Gateways, func(c rune) bool { return c == ',' || c == ' ' }) {
-		check.URL("GATEWAY_ADMIN", admin, "http", "https")
-		cfg.Gateways = append(cfg.Gateways, admin)
-	}
 	if key := s.Getenv("STRIPE_API_KEY"); key != "" {
 		_, err := stripeapi.ModeOf(key)
 		check.Error("STRIPE_API_KEY", err, syncerd.KeyHint)
@@ -125,20 +131,8 @@ func (d doctorCmd) examine(ctx context.Context, s *command.Session, cfg doctor.C
 	}
 	defer nc.Close()
 	cfg.NATS = nc
-	if cfg.Monitor == "" {
-		cfg.Monitor = monitorOf(nc.ConnectedUrl())
-	}
 	cfg.Modes = d.modes(ctx, nc, cfg)
 	return doctor.Examine(ctx, cfg), nil
-}
-
-// monitorOf is where the monitoring port of a server usually is.
-func monitorOf(server string) string {
-	host := "127.0.0.1"
-	if u, err := url.Parse(server); err == nil && u.Hostname() != "" {
-		host = u.Hostname()
-	}
-	return "http://" + net.JoinHostPort(host, "8222")
 }
 
 // modes are the one asked for, that of the key, or those in use; test if that is unknown.

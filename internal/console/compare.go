@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"entitled/internal/audit"
+	"entitled/internal/console/beside"
 	"entitled/internal/stories"
 	"entitled/internal/stripeevent"
 	"entitled/internal/tell"
@@ -24,7 +25,7 @@ type compareView struct {
 	Choices       []*audit.Sync // the newest first
 	Before, After *audit.Sync
 	Differences   []stories.Difference
-	Lines         []pair
+	Lines         []beside.Line
 }
 
 // written are the syncs whose records have a snapshot, the oldest first.
@@ -61,7 +62,7 @@ func compare(v *visit) (answer, error) {
 	}
 	from, to := view.Before.Record.Snapshot, view.After.Record.Snapshot
 	view.Differences = stories.Differences(audit.Changes(from, to))
-	view.Lines = sideBySide(strings.Split(indented(from), "\n"), strings.Split(indented(to), "\n"))
+	view.Lines = beside.Lines(strings.Split(indented(from), "\n"), strings.Split(indented(to), "\n"))
 	return answer{template: "compare", title: "Revisions of " + c.String(), data: view}, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"entitled/internal/console/hub"
 	"entitled/internal/pulse"
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 )
 
 // A Config configures a [Console].
@@ -35,6 +36,11 @@ type Config struct {
 	// check, both as the syncers have them.
 	Marks         stripeevent.Types
 	CoverageEvery time.Duration
+	// Topology and MaxBody (bytes) are the daemons' settings, Monitor and Gateways those of the doctor.
+	Topology topology.Options
+	MaxBody  int64
+	Monitor  string
+	Gateways []string
 	// Self is the name of the program, in commands to copy; Version its version.
 	Self, Version string
 	// Log takes the failures whose details a page does not show. Defaults to no logging.
@@ -50,6 +56,7 @@ type Console struct {
 	live      *hub.Hub
 	follower  *follower
 	following *hub.Hub
+	examiner  *examiner
 	assets    *assets
 	templates map[string]*template.Template
 	now       func() time.Time
@@ -65,6 +72,7 @@ func New(cfg Config) (*Console, error) {
 	c.pulse = pulse.New(pulse.Config{Open: c.source.openInspector, Fresh: fresh, Now: func() time.Time { return c.now() }})
 	c.live = hub.New(sampleEvery, c.frame)
 	c.follower = &follower{console: c}
+	c.examiner = &examiner{}
 	c.following = hub.New(followEvery, c.follower.look)
 	var err error
 	if c.assets, err = loadAssets(); err != nil {

@@ -40,6 +40,10 @@ func pages() []page {
 		{pattern: "GET /events/{seq}", answer: showEvent},
 		{pattern: "GET /parked", nav: "Parked", within: parkedWithin, answer: showParked},
 		{pattern: "POST /parked/redrive", within: parkedWithin, answer: redrive},
+		{pattern: "GET /plans", nav: "Plans", within: plansWithin, answer: showPlans},
+		{pattern: "GET /plans/{number}", within: plansWithin, answer: showVersion},
+		{pattern: "GET /doctor", nav: "Doctor", answer: showDoctor},
+		{pattern: "POST /doctor", within: doctorWithin, answer: examine},
 	}
 }
 

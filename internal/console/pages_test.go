@@ -174,7 +174,8 @@ func TestNATSAway(t *testing.T) {
 	r := pipeline(t)
 	r.subscribed("cus_Ann", "user-42")
 	paths := []string{"/", "/customers", "/customers?q=cus_Ann", "/customers?q=user-42", "/customers/cus_Ann",
-		"/customers/user-42", "/customers/cus_Ann/compare", "/parked"}
+		"/customers/user-42", "/customers/cus_Ann/compare", "/parked", "/events", "/events/1", "/plans",
+		"/plans/1"}
 	for _, path := range paths {
 		r.shows(path, map[bool]int{true: 404, false: 200}[strings.HasSuffix(path, "compare")])
 	}

@@ -68,7 +68,8 @@ func (p *pipeline) start(ctx context.Context) error {
 			g.Go(func() error { return named("gateway", p.gateway.Run(ctx, host("gateway"), p.asked)) })
 			g.Go(func() error {
 				return named("console", p.console.Run(ctx, host("console"), consoled.Pipeline{Mode: p.syncer.Mode,
-					Marks: p.syncer.Shared.Marks, CoverageEvery: p.syncer.CoverageEvery, Self: p.self}, p.shown))
+					Marks: p.syncer.Shared.Marks, CoverageEvery: p.syncer.CoverageEvery, Self: p.self,
+					Topology: p.syncer.Shared.Topology, MaxBody: p.ingest.MaxBody()}, p.shown))
 			})
 			return g.Wait()
 		})

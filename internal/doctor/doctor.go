@@ -107,7 +107,7 @@ type Config struct {
 	Marks         stripeevent.Types
 	CoverageEvery time.Duration
 	// Monitor is the URL of the monitoring port of the connected server, for servers that do not
-	// answer over the connection, or [NoMonitor].
+	// answer over the connection, or [NoMonitor]. Defaults to port 8222 of the server.
 	Monitor string
 	// Gateways are the URLs of the admin listeners of gateways, which should be of this Version.
 	Gateways []string
@@ -125,6 +125,9 @@ const within = 5 * time.Second
 func Examine(ctx context.Context, cfg Config) Report {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Monitor == "" {
+		cfg.Monitor = monitorOf(cfg.NATS.ConnectedUrl())
 	}
 	r := Report{State: OK}
 	r.add(connection(cfg.NATS))

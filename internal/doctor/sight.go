@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/url"
 	"time"
 
 	"entitled/internal/servers"
@@ -10,6 +12,15 @@ import (
 
 // NoMonitor as Config.Monitor means that others operate the NATS servers.
 const NoMonitor = "none"
+
+// monitorOf is where the monitoring port of a server usually is.
+func monitorOf(server string) string {
+	host := "127.0.0.1"
+	if u, err := url.Parse(server); err == nil && u.Hostname() != "" {
+		host = u.Hostname()
+	}
+	return "http://" + net.JoinHostPort(host, "8222")
+}
 
 // answersWithin bounds the wait for the NATS servers' answers. With a missing server each request
 // takes that long.

@@ -178,7 +178,8 @@ func (s *oneProcess) work(ctx context.Context, ingest, syncer, gateway, ops wiri
 	front.Go(func() error { return named(userGateway, opened.Follow(ctx)) })
 	front.Go(func() error {
 		return named("console", s.Console.Run(ctx, ops, consoled.Pipeline{Mode: s.Syncer.Mode, Marks: s.Syncer.Shared.Marks,
-			CoverageEvery: s.Syncer.CoverageEvery, Self: s.Self}, s.console))
+			CoverageEvery: s.Syncer.CoverageEvery, Self: s.Self, Topology: s.Syncer.Shared.Topology,
+			MaxBody: s.Ingest.MaxBody()}, s.console))
 	})
 	if s.Plans != nil {
 		front.Go(func() error { return s.applyPlans(ctx, ops.NATS) })

@@ -15,22 +15,12 @@ func Report(out term.Terminal, r doctor.Report) {
 		width, state = max(width, term.Columns(c.Name)), max(state, len(c.State))
 	}
 	heading := ""
-	counts := map[doctor.State]int{}
 	for _, c := range r.Checks {
 		if m := string(c.Mode); m != heading {
 			heading = m
 			fmt.Fprintf(out, "\n%s\n", out.Paint(term.Strong, "mode "+m))
 		}
-		counts[c.State]++
-		mark, t := "✓", term.Grants
-		switch c.State {
-		case doctor.Warn:
-			mark, t = "~", term.Ending
-		case doctor.Unseen:
-			mark, t = "?", term.Denies
-		case doctor.Fail:
-			mark, t = "✗", term.Denies
-		}
+		mark, t := CheckMark(c.State)
 		lead := out.Paint(t, mark) + " " + out.Paint(t, term.Pad(string(c.State), state)) + "  " +
 			term.Pad(c.Name, width)
 		indent := 2 + state + 2 + width + 2
@@ -48,11 +38,28 @@ func Report(out term.Terminal, r doctor.Report) {
 			arrow = "  "
 		}
 	}
-	fmt.Fprintf(out, "\n%s\n", tallyOf(counts))
+	fmt.Fprintf(out, "\n%s\n", Tally(r))
 }
 
-// tallyOf is the last line: it must not read as if all were well where something could not be seen.
-func tallyOf(counts map[doctor.State]int) string {
+// CheckMark returns the mark and the tone of a check's state.
+func CheckMark(s doctor.State) (mark string, tone term.Tone) {
+	switch s {
+	case doctor.Warn:
+		return "~", term.Ending
+	case doctor.Unseen:
+		return "?", term.Denies
+	case doctor.Fail:
+		return "✗", term.Denies
+	}
+	return "✓", term.Grants
+}
+
+// Tally sums up a report: it must not read as if all were well where something could not be seen.
+func Tally(r doctor.Report) string {
+	counts := map[doctor.State]int{}
+	for _, c := range r.Checks {
+		counts[c.State]++
+	}
 	text := fmt.Sprintf("%d ok, %d to look at, %d failing", counts[doctor.OK], counts[doctor.Warn], counts[doctor.Fail])
 	switch n := counts[doctor.Unseen]; {
 	case n == 0:

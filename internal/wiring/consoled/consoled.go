@@ -13,6 +13,7 @@ import (
 	"entitled/internal/console"
 	"entitled/internal/daemon"
 	"entitled/internal/stripeevent"
+	"entitled/internal/topology"
 	"entitled/internal/wiring"
 )
 
@@ -80,6 +81,12 @@ type Pipeline struct {
 	Mode          entitlement.Mode
 	Marks         stripeevent.Types
 	CoverageEvery time.Duration
+	// Topology and MaxBody (bytes) are the daemons' settings; Monitor and Gateways are where the doctor
+	// asks a NATS server that does not answer over the connection, and the gateways.
+	Topology topology.Options
+	MaxBody  int64
+	Monitor  string
+	Gateways []string
 	// Self is the name of the program, in commands to copy.
 	Self string
 }
@@ -89,6 +96,7 @@ type Pipeline struct {
 func (c Console) Run(ctx context.Context, h wiring.Host, p Pipeline, ln net.Listener) error {
 	c.config.NATS, c.config.Log, c.config.Version = h.NATS, h.Log, daemon.Version()
 	c.config.Mode, c.config.Marks, c.config.CoverageEvery, c.config.Self = p.Mode, p.Marks, p.CoverageEvery, p.Self
+	c.config.Topology, c.config.MaxBody, c.config.Monitor, c.config.Gateways = p.Topology, p.MaxBody, p.Monitor, p.Gateways
 	opened, err := console.New(c.config)
 	if err != nil {
 		return err

@@ -58,6 +58,9 @@ func (s Settings) Check(c *daemon.Checker) Ingest {
 	return i
 }
 
+// MaxBody returns the size of the largest webhook taken, in bytes.
+func (i Ingest) MaxBody() int64 { return i.maxBody }
+
 // Run answers webhooks on public from the start, with 503 until the streams exist. When ctx ends it
 // accepts no more, and returns when those in progress are answered, so that no PubAck is
 // outstanding.

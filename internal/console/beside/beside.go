@@ -1,7 +1,8 @@
-package console
+// Package beside puts two texts beside each other, line by line.
+package beside
 
-// A pair is a line of two texts beside each other. Of a line that only one has, the other is empty.
-type pair struct {
+// A Line is a line of two texts beside each other. Of a line that only one has, the other is empty.
+type Line struct {
 	Left, Right     string
 	OnLeft, OnRight bool
 	// Same says that both have the line.
@@ -12,9 +13,9 @@ type pair struct {
 // difference count as different.
 const mostCells = 4_000_000
 
-// sideBySide aligns the lines of two texts, by the longest common subsequence.
-func sideBySide(a, b []string) (lines []pair) {
-	same := func(line string) { lines = append(lines, pair{line, line, true, true, true}) }
+// Lines aligns the lines of two texts, by the longest common subsequence.
+func Lines(a, b []string) (lines []Line) {
+	same := func(line string) { lines = append(lines, Line{line, line, true, true, true}) }
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
 		same(a[0])
 		a, b = a[1:], b[1:]
@@ -32,10 +33,10 @@ func sideBySide(a, b []string) (lines []pair) {
 			same(a[i])
 			i, j = i+1, j+1
 		case j == len(b) || i < len(a) && (common == nil || common[i+1][j] >= common[i][j+1]):
-			lines = append(lines, pair{Left: a[i], OnLeft: true})
+			lines = append(lines, Line{Left: a[i], OnLeft: true})
 			i++
 		default:
-			lines = append(lines, pair{Right: b[j], OnRight: true})
+			lines = append(lines, Line{Right: b[j], OnRight: true})
 			j++
 		}
 	}
@@ -68,14 +69,14 @@ func longest(a, b []string) [][]uint16 {
 }
 
 // joined puts lines of the left and of the right that stand one below the other beside each other.
-func joined(lines []pair) (out []pair) {
+func joined(lines []Line) (out []Line) {
 	for i := 0; i < len(lines); {
 		if lines[i].Same {
 			out = append(out, lines[i])
 			i++
 			continue
 		}
-		var left, right []pair
+		var left, right []Line
 		for ; i < len(lines) && !lines[i].Same; i++ {
 			if lines[i].OnLeft {
 				left = append(left, lines[i])
@@ -84,7 +85,7 @@ func joined(lines []pair) (out []pair) {
 			}
 		}
 		for k := range max(len(left), len(right)) {
-			var p pair
+			var p Line
 			if k < len(left) {
 				p.Left, p.OnLeft = left[k].Left, true
 			}
