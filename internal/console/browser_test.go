@@ -3,6 +3,7 @@ package console
 import (
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 )
 
 var (
+	update   = flag.Bool("update", false, "write the pictures of the documents again")
 	pictures = flag.String("console.pictures", "", "write a picture of each page in each look into this directory")
 )
 
@@ -220,4 +222,36 @@ func TestLongStory(t *testing.T) {
 	p.Click("nav.pages a")
 	p.Until("document.querySelector('nav.pages').innerText.includes('26 to') && window.kept === 1")
 	p.Until("[...document.querySelectorAll('nav.pages a')].some(a => a.innerText === 'Newer')")
+}
+
+// biggest is the size of a picture in the documents, in bytes.
+const biggest = 150 << 10
+
+// The pictures of the documents show what an operator sees. -update writes them.
+func TestPictures(t *testing.T) {
+	t.Parallel()
+	r := pipeline(t)
+	dir := t.TempDir()
+	if *update {
+		dir = filepath.Join("..", "..", "docs")
+	}
+	p := browsertest.Open(t, browsertest.Look{Width: 1200, Height: 960})
+	p.Visit(r.url + "/") // its charts begin now
+	furnish(r)
+	p.Until("document.querySelector('#figures a[href=\"/parked\"]').innerText === '2'")
+	picture := func(name string) {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		p.Window(file)
+		if info, err := os.Stat(file); err != nil || info.Size() > biggest {
+			t.Errorf("%s: %v, %v; want at most %d bytes", name, info, err, biggest)
+		}
+	}
+	picture("console-overview.png")
+	p.Show(browsertest.Look{Width: 1000, Height: 720})
+	p.Visit(r.url + "/customers/cus_NffrFeUfNV2Hib")
+	picture("console-customer.png")
+	p.Visit(r.url + "/customers/cus_NffrFeUfNV2Hib/compare")
+	p.Show(browsertest.Look{Width: 1000, Height: 720, Dark: true})
+	picture("console-compare.png")
 }

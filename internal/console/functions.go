@@ -24,6 +24,7 @@ func functions(a *assets) template.FuncMap {
 		"count":  tell.Count,
 		"number": number,
 		"prose":  prose,
+		"path":   breakable,
 		"rate":   rate,
 		"tone":   tone,
 		"ref":    customerPath,
@@ -50,6 +51,11 @@ func prose(text string) template.HTML {
 		b.WriteString(part)
 	}
 	return template.HTML(b.String()) //nolint:gosec // every part is escaped
+}
+
+// breakable is a path of fields that a line may end in behind each dot.
+func breakable(path string) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(path), ".", ".<wbr>")) //nolint:gosec // escaped
 }
 
 // tone is the class of a tone.
