@@ -112,6 +112,58 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A return URL leads to one of the origins, however it is written; the rest is refused.
+func TestReturnURLs(t *testing.T) {
+	t.Parallel()
+	c := New(Config{Mode: entitlement.Test, Key: "rk_test_x",
+		Origins: []string{"https://app.example", "http://localhost:3000", "http://[::1]:3000"}})
+	for text, want := range map[string]bool{
+		"https://app.example":  true,
+		"https://app.example/": true,
+		"https://app.example/ok?session={CHECKOUT_SESSION_ID}#top": true,
+		"HTTPS://App.Example/ok":                                   true,
+		"http://localhost:3000/ok":                                 true,
+		"http://[::1]:3000/ok":                                     true,
+		"https://app.example/?next=https://evil.example":           true, // the app's own page
+		"":                         false,
+		"/ok":                      false,
+		"//app.example/ok":         false,
+		"https:app.example/ok":     false,
+		"https:///app.example/ok":  false,
+		"https:\\\\app.example/ok": false,
+		"http://app.example/ok":    false,
+		"ftp://app.example/ok":     false,
+		"javascript:alert(1)//https://app.example":         false,
+		"javascript://app.example/%0aalert(1)":             false,
+		"data:text/html,https://app.example":               false,
+		"https://app.example:8443/ok":                      false,
+		"https://app.example:/ok":                          false,
+		"http://localhost:3001/ok":                         false,
+		"http://localhost/ok":                              false,
+		"http://[::1]/ok":                                  false,
+		"http://[::2]:3000/ok":                             false,
+		"http://127.0.0.1:3000/ok":                         false,
+		"https://app.example.evil.example/ok":              false,
+		"https://evil.example/https://app.example":         false,
+		"https://app.example@evil.example/ok":              false,
+		"https://evil.example@app.example/ok":              false,
+		"https://@app.example/ok":                          false,
+		"https://app.example\\@evil.example/ok":            false,
+		"https://app.example%2eevil.example/ok":            false,
+		"https://app.example./ok":                          false,
+		"https://ａpp.example/ok":                           false,
+		" https://app.example/ok":                          false,
+		"https://app.example\t.evil.example/ok":            false,
+		"https://app.example/\n":                           false,
+		"https://app.example/\x00":                         false,
+		"https://app.example/" + strings.Repeat("x", 5000): false,
+	} {
+		if err := c.checkURL("success_url", text); (err == nil) != want {
+			t.Errorf("%.80q: %v, want %t", text, err, want)
+		}
+	}
+}
+
 // An id that looks like a query finds nobody but its own customer.
 func TestIDsAreEscaped(t *testing.T) {
 	t.Parallel()

@@ -132,19 +132,21 @@ func (f *fleet) storm(id string, tabs int) map[string]int {
 
 // insist asks both gateways in turn until one answers with a customer.
 func (f *fleet) insist(id string, tab int) (customer string, err error) {
-	for try := range 200 {
+	last := ""
+	for try, until := 0, time.Now().Add(soon); time.Now().Before(until); try++ {
 		g := f.at[(tab+try)%2].Load()
 		status, body, err := f.ask(g.url, "POST", checkoutPath(id), buy)
 		var a struct{ Customer, URL string }
 		switch {
 		case err != nil, status >= 500, status == http.StatusTooManyRequests:
+			last = fmt.Sprint(status, " ", body, err)
 			continue
 		case status != http.StatusOK || json.Unmarshal([]byte(body), &a) != nil || a.Customer == "" || a.URL == "":
 			return "", fmt.Errorf("%d %s", status, body)
 		}
 		return a.Customer, nil
 	}
-	return "", fmt.Errorf("no answer in 200 tries")
+	return "", fmt.Errorf("no customer; the last answer was %s", last)
 }
 
 // Two hundred first checkouts of one user over two gateways, of which those that create the customer are
@@ -170,6 +172,57 @@ func TestManyTabsOverTwoGateways(t *testing.T) {
 	got := f.living("42")
 	if len(got) != 1 || second[got[0]] != tabs || first[got[0]] != 0 {
 		t.Fatalf("a day later: customers %v; the tabs have %v", got, second)
+	}
+	for _, r := range f.roads {
+		r.calm.Store(true)
+	}
+	f.pays("42", got[0])
+}
+
+// NATS goes away as the first customer is created, whose answer is lost, and comes back: there is one
+// customer, and every tab has it.
+func TestNATSDiesDuringCheckouts(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("the processes that it starts are tested with the race detector in internal/checkout")
+	}
+	const tabs = 20
+	f := newFleet(newPipeline(t))
+	dead, back := make(chan struct{}), make(chan struct{})
+	for _, r := range f.roads {
+		r.kill = sync.OnceFunc(func() {
+			select {
+			case dead <- struct{}{}:
+				<-back
+			case <-back: // it was the other gateway
+			}
+		})
+		r.deadly.Store(true)
+	}
+	customers := make(chan string, tabs)
+	for tab := range tabs {
+		go func() {
+			customer, err := f.insist("42", tab)
+			if err != nil {
+				t.Errorf("tab %d: %v", tab, err)
+			}
+			customers <- customer
+		}()
+	}
+	<-dead
+	f.srv.Shutdown()
+	if status, body, err := f.ask(f.at[0].Load().url, "GET", "/v1/customers/id:42", ""); status != http.StatusOK {
+		t.Errorf("without NATS a gateway answers %d %s %v", status, body, err)
+	}
+	f.srv.Restart()
+	close(back)
+	has := map[string]int{}
+	for range tabs {
+		has[<-customers]++
+	}
+	got := f.living("42")
+	if len(got) != 1 || has[got[0]] != tabs {
+		t.Fatalf("customers %v; the tabs have %v", got, has)
 	}
 	for _, r := range f.roads {
 		r.calm.Store(true)
