@@ -10,6 +10,7 @@ import (
 	"entitled/cmd/entitled/internal/command"
 	"entitled/internal/audit"
 	"entitled/internal/follow"
+	"entitled/internal/repeats"
 	"entitled/internal/tell"
 )
 
@@ -36,7 +37,7 @@ it marked a customer.
 
 One customer, account or type is looked up by subject. In --json, "body" is base64 of the bytes
 that Stripe signed; their CRC-32C as recorded on arrival is "digest". A repeat is detected among
-the %d events before it.`, audit.Remembered)
+the %d events before it.`, repeats.Remembered)
 }
 
 // untilSlack is how long behind --until events are waited for that were stored before it, by a

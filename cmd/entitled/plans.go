@@ -71,7 +71,7 @@ func (c plansCheckCmd) Run(s *command.Session) error {
 		}
 		return c.failure(invalid)
 	}
-	fmt.Fprintf(s.Out, "%s: %s\n", c.File, contents(doc))
+	fmt.Fprintf(s.Out, "%s: %s\n", c.File, tell.Contents(doc))
 	return nil
 }
 
@@ -96,15 +96,6 @@ func readDocument(name string) ([]byte, error) {
 func (c plansCheckCmd) failure(e *plans.InvalidError) error {
 	return command.Misuse(fmt.Errorf("%s in %s", tell.Count(len(e.Mistakes), "mistake"), c.File),
 		"examples/plans.yaml in the repository shows every key; `entitled plans schema` is for editors")
-}
-
-// contents says how much a document holds.
-func contents(d *plans.Document) string {
-	text := tell.Count(len(d.Plans), "plan")
-	if d.Default != nil {
-		text += " and a default"
-	}
-	return text + ", no mistakes"
 }
 
 func (c plansCheckCmd) printJSON(s *command.Session, d *plans.Document, e *plans.InvalidError,

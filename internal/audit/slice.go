@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"entitled/entitlement"
+	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
 )
 
@@ -56,7 +57,7 @@ func (s Slice) filters() []string {
 	var list []string
 	for _, customer := range customers {
 		for _, typ := range types {
-			list = merge(list, "stripe.event."+string(s.Mode)+"."+accountFilter(s.Account)+"."+customer+"."+typ)
+			list = streams.MergeFilters(list, "stripe.event."+string(s.Mode)+"."+accountFilter(s.Account)+"."+customer+"."+typ)
 		}
 	}
 	return list
@@ -80,23 +81,4 @@ func typeFilter(glob string) string {
 		return head + ">"
 	}
 	return ">"
-}
-
-// merge adds a filter to others. The server refuses overlapping filters.
-func merge(list []string, filter string) []string {
-	out := list[:0:0]
-	for _, f := range list {
-		switch {
-		case covers(f, filter):
-			return list
-		case !covers(filter, f):
-			out = append(out, f)
-		}
-	}
-	return append(out, filter)
-}
-
-func covers(wide, narrow string) bool {
-	head, open := strings.CutSuffix(wide, ">")
-	return wide == narrow || open && strings.HasPrefix(narrow, head)
 }

@@ -8,6 +8,7 @@ import (
 
 	"entitled/entitlement"
 	"entitled/internal/record"
+	"entitled/internal/repeats"
 	"entitled/internal/streams"
 	"entitled/internal/stripeevent"
 	"entitled/internal/topology"
@@ -205,11 +206,11 @@ func (l *Log) heard(ctx context.Context, c stripeevent.Customer, marks *stripeev
 		account = Own
 	}
 	var list []*Heard
-	var repeats Repeats
+	var stored repeats.Events
 	slice := Slice{Mode: c.Mode, Account: account, Customers: []string{c.ID}}
 	err := l.Events(ctx, slice, EventsOptions{Bodies: true}, func(e *Event) error {
 		h := &Heard{
-			Seq: e.Seq, StoredAt: e.StoredAt, Type: e.Type, ID: e.ID, Repeat: repeats.Seen(e),
+			Seq: e.Seq, StoredAt: e.StoredAt, Type: e.Type, ID: e.ID, Repeat: stored.Seen(e.Customer, e.ID),
 			Damaged: e.Digest != "" && !e.Intact(),
 		}
 		if envelope, err := stripeevent.Parse(e.Body); err == nil && envelope.Created > 0 {

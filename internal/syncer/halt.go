@@ -45,7 +45,7 @@ func unknownKey(err error) bool {
 // haltUntil stops the taking of work until again succeeds, or fails for another reason than the
 // key.
 func (s *Syncer) haltUntil(err error, again func(context.Context) error) {
-	if !s.gate.close() {
+	if !s.gate.Shut() {
 		return
 	}
 	s.ready(conditionStripe,
@@ -77,7 +77,7 @@ func (s *Syncer) probe(ctx context.Context) {
 			}
 		}
 		s.ready(conditionStripe, nil)
-		s.gate.reopen()
+		s.gate.Reopen()
 	}
 }
 

@@ -304,7 +304,7 @@ func TestRecoverWithoutPermission(t *testing.T) {
 	if err := o.s.runRecover(t.Context(), false); err != nil {
 		t.Errorf("the job fails: %v", err)
 	}
-	if o.s.gate.isShut() {
+	if o.s.gate.IsShut() {
 		t.Error("the syncer is halted")
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"entitled/entitlement"
+	"entitled/internal/gate"
 	"entitled/internal/inspect"
 	"entitled/internal/protocol"
 	"entitled/internal/repair"
@@ -88,7 +89,7 @@ type Syncer struct {
 	fill    *inspect.Fill
 	tracer  tracer
 
-	gate      *gate
+	gate      *gate.Gate
 	refused   chan func(context.Context) error // the request that was refused
 	look      chan struct{}
 	running   *sync.Map // names of the jobs that run here
@@ -141,7 +142,7 @@ func New(cfg Config) (*Syncer, error) {
 		gauges:    inspect.NewGauges(cfg.Log),
 		fill:      inspect.NewFill(cfg.Log, cfg.NATS),
 		tracer:    tr,
-		gate:      newGate(),
+		gate:      gate.New(),
 		refused:   make(chan func(context.Context) error, 1),
 		look:      make(chan struct{}, 1),
 		running:   &sync.Map{},

@@ -58,7 +58,7 @@ func (s *Syncer) consume(ctx context.Context, name string, slots chan struct{}, 
 			// The schedules may be lost too.
 			s.lookAgain()
 		}
-		for err == nil && s.gate.wait(ctx) == nil {
+		for err == nil && s.gate.Wait(ctx) == nil {
 			s.ready(conditionWork+" "+name, nil)
 			err = pull(ctx, cons, slots, start)
 		}
@@ -134,7 +134,7 @@ func (s *Syncer) handle(ctx, hard context.Context, lane stripeevent.Lane, msg je
 		s.settled(msg.TermWithReason("its subject names no customer"), t)
 		return
 	}
-	if s.gate.isShut() {
+	if s.gate.IsShut() {
 		s.settled(msg.NakWithDelay(s.cfg.Timing.Probe), t)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"entitled/internal/audit"
+	"entitled/internal/repeats"
 	"entitled/internal/term"
 )
 
@@ -33,7 +34,7 @@ type Events struct {
 	// NameWidth is the width of a customer's name, in columns.
 	NameWidth int
 
-	seen                    audit.Repeats
+	seen                    repeats.Events
 	shown, repeats, damaged uint64
 	unrecorded, foreign     uint64
 	day                     string
@@ -52,7 +53,7 @@ func (l *Events) Print(e *audit.Event) error {
 			l.damaged++
 		}
 	}
-	if l.seen.Seen(e) {
+	if l.seen.Seen(e.Customer, e.ID) {
 		l.repeats++
 		if !l.Repeats && intact {
 			return nil

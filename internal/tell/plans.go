@@ -152,3 +152,12 @@ func Log(out term.Terminal, rows []PlansVersion) {
 		}
 	}
 }
+
+// Contents says how much a document holds.
+func Contents(d *plans.Document) string {
+	text := Count(len(d.Plans), "plan")
+	if d.Default != nil {
+		text += " and a default"
+	}
+	return text + ", no mistakes"
+}
