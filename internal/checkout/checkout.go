@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -104,7 +105,8 @@ type Answer struct {
 func decode(body []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil || d.More() {
+	err := d.Decode(v)
+	if _, rest := d.Token(); err != nil || rest != io.EOF { // More would not see a closing brace too many
 		return badRequest("the body is not the JSON that this route takes")
 	}
 	return nil
