@@ -77,7 +77,7 @@ func (l *Log) Newest(ctx context.Context, s Slice, before uint64, limit int) (fo
 			found.Next, found.SearchedTo = next, list[len(list)-1].Stored.UTC()
 			return found, nil
 		}
-		b.Limit = 1000 // the globs leave out most
+		b.Limit = 5000 // the globs leave out most
 	}
 }
 

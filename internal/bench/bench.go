@@ -61,6 +61,7 @@ func Groups() []Group {
 		{"plans", "a plans document for many customers, with webhooks meanwhile", runPlans},
 		{"gateway", "answers against Gin alone, memory and delay of open streams", runGateway},
 		{"serve", "everything in one process: its start and its memory", runServe},
+		{"console", "each page of the console with many customers", runConsole},
 		{"backfill", "a whole account into an empty bucket", runBackfill},
 		{"outage", "syncers that come back to many dirty customers", runOutage},
 	}
