@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -355,6 +356,11 @@ func TestDocumentOfSomebodyElseStays(t *testing.T) {
 		if number, err := d.applyPlans(t.Context(), secondPlans, "pro may use sso"); err != nil || number != 0 {
 			t.Errorf("dev applied document %d over somebody's, %v", number, err)
 		}
+		// It has none of the shop's features.
+		natstest.Eventually(t, patience, func() error {
+			_, page := newVisitor(t).post(t, d.at.shop+"/login", url.Values{"user": {"ada"}})
+			return shows("The plans document in force is not this shop")(page)
+		})
 		return nil
 	})
 	if err := errors.Join(err, d.close()); err != nil {
