@@ -10,12 +10,12 @@
     return {
       width: box.clientWidth, height: 130, pxAlign: false,
       cursor: { show: false }, legend: { show: false }, select: { show: false },
-      scales: { x: { time: true, range: (u) => [u.data[0].at(-1) - 300, u.data[0].at(-1)] }, y: { range: (_, low, high) => [0, Math.max(1, high ?? 1) * 1.1] } },
+      scales: { x: { time: true, range: (u) => { const last = u.data[0].at(-1); return [Math.max(last - 300, Math.min(u.data[0][0], last - 60)), last]; } }, y: { range: (_, low, high) => [0, Math.max(1, high ?? 1) * 1.1] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 24, incrs: [60, 120], space: 50, values: (_, times) => times.map((t) => new Date(t * 1000).toISOString().slice(11, 16)) },
+        { ...axis, grid: { show: false }, size: 24, incrs: [10, 30, 60, 120], space: 60, values: (_, times) => times.map((t) => new Date(t * 1000).toISOString().slice(11, t % 60 ? 19 : 16)) },
         { ...axis, size: 44, space: 36, incrs: [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000, 1000000] },
       ],
-      series: [{}, { stroke: colour("--grants"), fill: colour("--grants-bg"), width: 2, spanGaps: true, points: { show: (u) => u.data[0].length < 3, size: 5 } }],
+      series: [{}, { stroke: colour("--grants"), fill: colour("--grants-bg"), width: 2, spanGaps: true, points: { show: (u) => u.data[1].filter((v) => v !== null).length < 3, size: 5 } }],
     };
   }
 
