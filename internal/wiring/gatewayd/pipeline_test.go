@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	soon   = 60 * time.Second
+	soon   = 5 * time.Minute
 	origin = "https://app.example"
 )
 
