@@ -99,6 +99,9 @@ func TestLooks(t *testing.T) {
 				if wide := browsertest.Evaluate[int64](p, "document.documentElement.scrollWidth"); wide > look.Width {
 					t.Errorf("%s is %d wide", path, wide)
 				}
+				if injected := browsertest.Evaluate[int](p, "document.adoptedStyleSheets.length"); injected > 0 {
+					t.Errorf("%s: a script has injected %d stylesheets", path, injected)
+				}
 				browsertest.Axe(t, p)
 				problems := p.Problems()
 				if name == "unknown" && len(problems) == 1 && strings.Contains(problems[0], "404") {
