@@ -132,7 +132,8 @@ func (s Slice) Has(e *Event) bool {
 
 // After returns the newest events of a mode behind a sequence, the newest first, and at most limit of
 // them. more reports that there are others in between.
-func (l *Log) After(ctx context.Context, m entitlement.Mode, seq uint64, limit int) (list []Event, more bool, err error) {
+func (l *Log) After(ctx context.Context, m entitlement.Mode, seq uint64, limit int) (
+	list []Event, more bool, err error) {
 	messages, next, err := streams.Newest(ctx, l.js, streams.Backwards{Stream: topology.EventsStream,
 		Subjects: Slice{Mode: m}.filters(), Floor: seq + 1, Limit: limit, HeadersOnly: true})
 	for _, msg := range messages {

@@ -49,8 +49,9 @@ func TestNewest(t *testing.T) {
 	r.post("evt_4", "", "", "product.updated")
 	r.post("evt_5", "", "cus_a", "customer.subscription.deleted")
 	for name, s := range map[string]audit.Slice{
-		"all": {}, "customer": {Customers: []string{"cus_a"}}, "own customer": {Customers: []string{"cus_a"}, Account: audit.Own},
-		"account": {Account: "acct_1"}, "type": {Types: []string{"invoice.paid"}},
+		"all": {}, "customer": {Customers: []string{"cus_a"}},
+		"own customer": {Customers: []string{"cus_a"}, Account: audit.Own},
+		"account":      {Account: "acct_1"}, "type": {Types: []string{"invoice.paid"}},
 		"types that overlap": {Types: []string{"customer.*", "customer.subscription.*", "invoice.paid"}},
 		"glob inside":        {Types: []string{"*.updated", "invoice.paid"}},
 		"since":              {Since: between}, "until": {Until: between}, "between": {Since: between, Until: between},
@@ -64,7 +65,8 @@ func TestNewest(t *testing.T) {
 			}
 		}
 	}
-	if _, err := r.log.Newest(t.Context(), audit.Slice{Mode: entitlement.Test, Types: []string{"Invoice"}}, 0, 1); err == nil {
+	bad := audit.Slice{Mode: entitlement.Test, Types: []string{"Invoice"}}
+	if _, err := r.log.Newest(t.Context(), bad, 0, 1); err == nil {
 		t.Error("a bad glob is taken")
 	}
 	e, err := r.log.Event(t.Context(), 3)
@@ -102,7 +104,8 @@ func TestNewestOfRareType(t *testing.T) {
 	if err != nil || len(found.Events) != 0 || found.Next == 0 || found.Next > 6000 || found.SearchedTo.IsZero() {
 		t.Fatalf("the first page: %+v, %v", found, err)
 	}
-	if found, err = r.log.Newest(t.Context(), s, found.Next, 50); err != nil || len(found.Events) != 1 || found.Next != 0 {
+	found, err = r.log.Newest(t.Context(), s, found.Next, 50)
+	if err != nil || len(found.Events) != 1 || found.Next != 0 {
 		t.Errorf("the second page: %+v, %v", found, err)
 	}
 	s.Types = []string{"x.rare"} // a subject of its own

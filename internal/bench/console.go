@@ -65,7 +65,8 @@ func runConsole(ctx context.Context, b *bench) (results []Result, err error) {
 		{"overview", "/"}, {"customers", "/customers"}, {"search by own id", "/customers?q=own-1"},
 		{"customer", "/customers/" + customerID(1)}, {"customer with 10,000 events", "/customers/" + customerID(0)},
 		{"events", "/events"}, {"events of a customer", "/events?customer=" + customerID(0)},
-		{"events of a type", "/events?type=" + url.QueryEscape("*.deleted")}, {"event", fmt.Sprintf("/events/%d", events/2)},
+		{"events of a type", "/events?type=" + url.QueryEscape("*.deleted")},
+		{"event", fmt.Sprintf("/events/%d", events/2)},
 		{"parked", "/parked"}, {"plans", "/plans"}, {"doctor's last report", "/doctor"},
 	} {
 		b.Progress("console: " + page.name)
@@ -102,13 +103,15 @@ func (b *bench) populateLog(ctx context.Context, nc *nats.Conn) (events int, err
 	}
 	if err := fill(ctx, nc, customers, func(i int) *nats.Msg {
 		r := record.Record{Trigger: stripeevent.TriggerWebhook, EventsSeq: uint64(3*customers + many), MarkerSeq: 1,
-			ReceivedAt: &at, StartedAt: at, AsOf: at, Outcome: record.Created, Revision: uint64(i + 1), Snapshot: aSnapshot(i, at)}
+			ReceivedAt: &at, StartedAt: at, AsOf: at, Outcome: record.Created, Revision: uint64(i + 1),
+			Snapshot: aSnapshot(i, at)}
 		return &nats.Msg{Subject: "stripe.synced.live.self." + customerID(i), Data: r.Encode()}
 	}); err != nil {
 		return 0, err
 	}
 	types := []string{"customer.subscription.created", "invoice.paid", "customer.subscription.deleted"}
-	body := []byte(`{"id":"evt_1","object":"event","data":{"object":{` + strings.Repeat(`"padding":"0123456789",`, 100) + `"a":1}}}`)
+	padding := strings.Repeat(`"padding":"0123456789",`, 100)
+	body := []byte(`{"id":"evt_1","object":"event","data":{"object":{` + padding + `"a":1}}}`)
 	events = 3*customers + many
 	if err := fill(ctx, nc, events, func(i int) *nats.Msg {
 		customer, typ := customerID(i/3), types[i%3]
@@ -119,7 +122,8 @@ func (b *bench) populateLog(ctx context.Context, nc *nats.Conn) (events int, err
 	}); err != nil {
 		return 0, err
 	}
-	failure := record.JSON(record.Failure{Failures: 20, Attempts: 20, FirstAt: at, LastAt: at, Error: "no", ParkedAt: &at})
+	failure := record.JSON(record.Failure{Failures: 20, Attempts: 20, FirstAt: at, LastAt: at, Error: "no",
+		ParkedAt: &at})
 	if err := fill(ctx, nc, 100, func(i int) *nats.Msg {
 		return &nats.Msg{Subject: "$KV.stripe_state.parked.live.self." + customerID(i+2), Data: failure}
 	}); err != nil {

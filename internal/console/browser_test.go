@@ -54,7 +54,8 @@ func furnish(r *rig) {
 	for _, name := range []string{"cus_NffrFeUfNV2Hib", "cus_Ben7mQx2LcVw0"} {
 		r.comes("/customers/"+name, "Every event that marks this customer is covered by a sync.")
 	}
-	r.apply(strings.Replace(document, "[export, sso]", "[export, sso, audit]", 1), "ann@example.com", "The audit log is part of Pro.")
+	more := strings.Replace(document, "[export, sso]", "[export, sso, audit]", 1)
+	r.apply(more, "ann@example.com", "The audit log is part of Pro.")
 	r.comes("/plans", "every snapshot is decided under it")
 	r.sim.RemoveWebhookEndpoint(r.hook)
 	r.park(stripeevent.Customer{Mode: entitlement.Test, ID: "cus_Boris"}, "sync cus_Boris: list subscriptions: answers do "+
@@ -80,7 +81,8 @@ func paths() map[string]string {
 		"customer": "/customers/cus_NffrFeUfNV2Hib", "lost": "/customers/cus_Ben7mQx2LcVw0",
 		"long": "/customers/" + longName, "unknown": "/customers/cus_Nobody",
 		"compare": "/customers/cus_NffrFeUfNV2Hib/compare", "parked": "/parked",
-		"events": "/events", "event": "/events/1", "noevents": "/events?type=x.*", "following": "/events?follow=1", "plans": "/plans", "version": "/plans/2", "doctor": "/doctor",
+		"events": "/events", "event": "/events/1", "noevents": "/events?type=x.*", "following": "/events?follow=1",
+		"plans": "/plans", "version": "/plans/2", "doctor": "/doctor",
 	}
 }
 

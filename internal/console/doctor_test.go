@@ -32,7 +32,8 @@ func TestDoctor(t *testing.T) {
 	if code != 200 {
 		t.Fatalf("%d\n%s", code, body)
 	}
-	for _, text := range []string{"Mode test", "topology", "streams, buckets and consumers are as they must be", "syncers",
+	for _, text := range []string{"Mode test", "topology", "streams, buckets and consumers are as they must be",
+		"syncers",
 		"1 answering", "Examine again", " failing", "Next step: "} {
 		if !strings.Contains(body, text) {
 			t.Errorf("the report does not say %q:\n%s", text, body)

@@ -123,7 +123,8 @@ func TestFollowAgain(t *testing.T) {
 	r.sim.RemoveWebhookEndpoint(r.hook)
 	read := func(after uint64, last string, until string) string {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("%s/events/live?after=%d", r.url, after), nil)
+		address := fmt.Sprintf("%s/events/live?after=%d", r.url, after)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,13 +153,16 @@ func TestFollowAgain(t *testing.T) {
 	}
 	r.event("cus_Ann", "x.one", "{}")
 	r.event("cus_Ann", "x.two", "{}")
-	if text := read(end, "", "x.one"); !strings.Contains(text, "x.two") || !strings.Contains(text, fmt.Sprintf("id: %d\n", end+2)) {
+	id := fmt.Sprintf("id: %d\n", end+2)
+	if text := read(end, "", "x.one"); !strings.Contains(text, "x.two") || !strings.Contains(text, id) {
 		t.Errorf("after the first connection:\n%s", text)
 	}
-	if text := read(end, fmt.Sprint(end+1), "live-problem"); strings.Contains(text, "x.one") || !strings.Contains(text, "x.two") {
+	text := read(end, fmt.Sprint(end+1), "live-problem")
+	if strings.Contains(text, "x.one") || !strings.Contains(text, "x.two") {
 		t.Errorf("what the browser had comes again:\n%s", text)
 	}
-	if code, body := r.get("/events/live?type=" + url.QueryEscape("<b>")); code != 400 || !strings.Contains(body, "No such type") {
+	wrong := "/events/live?type=" + url.QueryEscape("<b>")
+	if code, body := r.get(wrong); code != 400 || !strings.Contains(body, "No such type") {
 		t.Errorf("a wrong type: %d %s", code, body)
 	}
 	for range followedAtOnce + 10 {

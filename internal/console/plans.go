@@ -91,20 +91,18 @@ func showPlans(v *visit) (answer, error) {
 }
 
 // progress says how far the snapshots are decided under a document.
-func progress(ctx context.Context, b *applied.Bucket, number uint64) (string, error) {
+func progress(ctx context.Context, b *applied.Bucket, document uint64) (string, error) {
 	p, err := b.ReadProgress(ctx)
 	switch {
 	case err != nil:
 		return "", err
-	case p.Deciding == number && p.Total > 0:
-		return fmt.Sprintf("%s of %s snapshots are decided under it", numbered(p.Done), numbered(p.Total)), nil
-	case p.Number >= number:
+	case p.Deciding == document && p.Total > 0:
+		return fmt.Sprintf("%s of %s snapshots are decided under it", number(p.Done), number(p.Total)), nil
+	case p.Number >= document:
 		return "every snapshot is decided under it", nil
 	}
 	return "the syncers decide the snapshots under it next", nil
 }
-
-func numbered(n int64) string { return number(n) }
 
 // A versionView is one version, beside the one before.
 type versionView struct {
@@ -147,7 +145,8 @@ func showVersion(v *visit) (answer, error) {
 		return answer{template: "version", title: fmt.Sprintf("Document %d", number), data: view}, nil
 	}
 	return answer{}, problem{http.StatusNotFound, "No such document", tell.Hinted{
-		Err: fmt.Errorf("there is no document %s in %s mode", v.PathValue("number"), v.cfg.Mode), Hint: "the page Plans lists them"}}
+		Err:  fmt.Errorf("there is no document %s in %s mode", v.PathValue("number"), v.cfg.Mode),
+		Hint: "the page Plans lists them"}}
 }
 
 func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }

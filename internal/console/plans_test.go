@@ -31,11 +31,15 @@ func (r *rig) apply(text, by, why string) {
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	r := pipeline(t)
-	r.shows("/plans", 200, "Document 1 is in force", "by tests", "prod_pro", "entitled plans apply plans.yaml --mode test")
-	r.apply(strings.Replace(document, "[export, sso]", "[export, sso, audit]", 1), "<ann>", "audit & logs for <b>Pro</b>")
-	body := r.shows("/plans", 200, "Document 2 is in force", "by &lt;ann&gt;", "audit &amp; logs for &lt;b&gt;Pro&lt;/b&gt;",
+	r.shows("/plans", 200, "Document 1 is in force", "by tests", "prod_pro",
+		"entitled plans apply plans.yaml --mode test")
+	more := strings.Replace(document, "[export, sso]", "[export, sso, audit]", 1)
+	r.apply(more, "<ann>", "audit & logs for <b>Pro</b>")
+	body := r.shows("/plans", 200, "Document 2 is in force", "by &lt;ann&gt;",
+		"audit &amp; logs for &lt;b&gt;Pro&lt;/b&gt;",
 		"plans ~pro", `href="/plans/1"`, `href="/plans/2"`)
-	if strings.Index(body, `href="/plans/2"`) > strings.Index(body, `href="/plans/1"`) || strings.Count(body, "✓") != 1 {
+	if strings.Index(body, `href="/plans/2"`) > strings.Index(body, `href="/plans/1"`) ||
+		strings.Count(body, "✓") != 1 {
 		t.Errorf("the newest version is not first, or not the only one in force:\n%s", body)
 	}
 	r.comes("/plans", "every snapshot is decided under it")

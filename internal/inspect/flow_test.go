@@ -37,7 +37,8 @@ func TestFlow(t *testing.T) {
 	if waits, next, err := i.Waits(t.Context(), 0, 100); err != nil || len(waits) != 0 || next != 1 {
 		t.Errorf("before the first record: %v, %d, %v", waits, next, err)
 	}
-	for _, subject := range []string{"live.self.cus_1.x", "test.self.cus_1.x", "test.acct_1.none.y.z", "live.self.cus_1.x"} {
+	for _, subject := range []string{"live.self.cus_1.x", "test.self.cus_1.x", "test.acct_1.none.y.z",
+		"live.self.cus_1.x"} {
 		if _, err := js.Publish(t.Context(), "stripe.event."+subject, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +76,8 @@ func TestFlow(t *testing.T) {
 	if waits, next, err = i.Waits(t.Context(), 99, 100); err != nil || len(waits) != 1 || next != 4 {
 		t.Errorf("of a stream that was recreated: %v, %d, %v", waits, next, err)
 	}
-	if err := i.AppendRecord(t.Context(), stripeevent.Customer{Mode: entitlement.Test, ID: "cus_4"}, record.Record{}); err != nil {
+	last := stripeevent.Customer{Mode: entitlement.Test, ID: "cus_4"}
+	if err := i.AppendRecord(t.Context(), last, record.Record{}); err != nil {
 		t.Fatal(err)
 	}
 	if waits, next, err = i.Waits(t.Context(), 0, 1); err != nil || len(waits) != 0 || next != 5 {

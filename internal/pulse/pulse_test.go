@@ -70,7 +70,8 @@ func TestTake(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	s := r.take()
-	if s.Waits != 0 || s.Budget != nil || s.Used >= 0 || !s.Newest.IsZero() || !s.Unchecked.IsZero() || len(s.Points) != 1 {
+	if s.Waits != 0 || s.Budget != nil || s.Used >= 0 || !s.Newest.IsZero() || !s.Unchecked.IsZero() ||
+		len(s.Points) != 1 {
 		t.Errorf("of an empty pipeline: %+v", s)
 	}
 	r.now = r.now.Add(900 * time.Millisecond)
@@ -85,7 +86,8 @@ func TestTake(t *testing.T) {
 	r.synced(time.Hour)
 	r.synced(2 * time.Hour)
 	r.now = r.now.Add(time.Second)
-	if s = r.take(); s.PerSecond != 1 || s.Waits != 2 || s.Median < 2*time.Hour || len(s.Points) != 2 || s.Points[1].Median == nil {
+	if s = r.take(); s.PerSecond != 1 || s.Waits != 2 || s.Median < 2*time.Hour || len(s.Points) != 2 ||
+		s.Points[1].Median == nil {
 		t.Errorf("ten events and two syncs later: %+v", s)
 	}
 	if !s.Newest.IsZero() {

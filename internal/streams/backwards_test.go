@@ -85,7 +85,8 @@ func TestNewestReadsLittle(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Run(t)
 	js := srv.JetStream(t)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 6000 {
@@ -107,7 +108,8 @@ func TestNewestReadsLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := nc.Stats().InMsgs
-		list, next, err := streams.Newest(t.Context(), own, streams.Backwards{Stream: "S", Subjects: []string{subject}, Limit: 20})
+		list, next, err := streams.Newest(t.Context(), own,
+			streams.Backwards{Stream: "S", Subjects: []string{subject}, Limit: 20})
 		if err != nil || len(list) != 20 || next == 0 {
 			t.Fatalf("%s: %d messages, next %d, %v", subject, len(list), next, err)
 		}
