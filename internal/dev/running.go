@@ -149,7 +149,9 @@ func (d *dev) start(ctx context.Context) error {
 		return err
 	}
 	if d.shop != nil {
-		d.startShop()
+		if err := d.startShop(); err != nil {
+			return err
+		}
 	}
 	if d.nc, err = p.connect(); err != nil {
 		return err

@@ -24,8 +24,12 @@ func (d *dev) openShop() error {
 // local is the address of a listener, for programs on this machine.
 func local(l net.Listener) string { return "http://" + tell.LocalAddr(l.Addr()) }
 
-// startShop serves the shop, which asks the gateway over HTTP as an app does.
-func (d *dev) startShop() {
+// startShop serves the shop, which asks the gateway over HTTP as an app does. What it sells is there before its address
+// is printed.
+func (d *dev) startShop() error {
+	if err := d.stripe.DemoCatalog(); err != nil {
+		return err
+	}
 	s := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: shop.New(shop.Config{
 		URL: local(d.shop), Gateway: local(d.pipeline.asked), Key: d.key, Log: d.pipeline.log,
 	})}
@@ -41,4 +45,5 @@ func (d *dev) startShop() {
 		}
 		return nil
 	})
+	return nil
 }

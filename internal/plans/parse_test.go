@@ -262,7 +262,7 @@ func TestExample(t *testing.T) {
 	t.Parallel()
 	text := readFile(t, "../../examples/plans.yaml")
 	d, warnings, err := Parse([]byte(text))
-	if err != nil || len(warnings) > 0 || len(d.Plans) != 4 {
+	if err != nil || len(warnings) > 0 || len(d.Plans) != 5 {
 		t.Fatalf("%v %v", err, warnings)
 	}
 	for _, key := range append(append(append([]string{}, documentKeys...), planKeys...), statuses...) {
