@@ -107,8 +107,9 @@ func (v *visit) row(key string, data []byte) customerRow {
 		if kerr != nil {
 			id = key
 		}
-		return customerRow{Customer: stripeevent.Customer{Mode: v.cfg.Mode, Account: account, ID: id}, Key: key, Mark: "?",
-			Tone: term.Ending, Access: "the entry cannot be read: " + err.Error()}
+		c := stripeevent.Customer{Mode: v.cfg.Mode, Account: account, ID: id}
+		return customerRow{Customer: c, Key: key, Mark: "?", Tone: term.Ending,
+			Access: "the entry cannot be read: " + err.Error()}
 	}
 	return rowOf(key, &s, v.now)
 }

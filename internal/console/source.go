@@ -79,7 +79,8 @@ func keep[T any](v *T, err error) (*T, error) {
 // The sentences of a page that cannot be shown because of NATS.
 const (
 	awayTitle = "NATS is away"
-	awayHint  = "this page shows itself again when NATS is back; check that NATS runs, and the console's NATS_URL and user"
+	awayHint  = "this page shows itself again when NATS is back; check that NATS runs, and the console's " +
+		"NATS_URL and user"
 )
 
 // problemOf says what an error means for a page.
@@ -93,14 +94,15 @@ func (c *Console) problemOf(err error) problem {
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, directory.ErrReading):
-		return unavailable("Still reading", err, "this page shows the result by itself in a moment; the key of a customer, "+
-			"cus_…, is found at once")
+		return unavailable("Still reading", err, "this page shows the result by itself in a moment; the key of a "+
+			"customer, cus_…, is found at once")
 	case errors.Is(err, errAway), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected),
 		errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return unavailable(awayTitle, errors.New("the console has no connection to NATS"), awayHint)
-	case errors.Is(err, named.ErrNoBucket), errors.Is(err, entitlement.ErrNoBucket), errors.Is(err, topology.ErrNoPipeline):
-		return unavailable("No pipeline here yet", err, "ingest and the syncer create the streams and buckets when they "+
-			"start; `entitled topology` shows those of this NATS")
+	case errors.Is(err, named.ErrNoBucket), errors.Is(err, entitlement.ErrNoBucket),
+		errors.Is(err, topology.ErrNoPipeline):
+		return unavailable("No pipeline here yet", err, "ingest and the syncer create the streams and buckets when "+
+			"they start; `entitled topology` shows those of this NATS")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders),
 		errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		return unavailable("NATS does not answer", err, "this page tries again by itself; the servers may be electing a "+

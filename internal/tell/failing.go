@@ -44,7 +44,8 @@ type FailingState struct {
 func StateOf(f audit.Failing, now time.Time) FailingState {
 	switch {
 	case f.ParkedAt != nil:
-		return FailingState{"✗", "parked " + Since(*f.ParkedAt, now) + " after " + Count(f.Attempts, "attempt"), term.Denies}
+		return FailingState{"✗", "parked " + Since(*f.ParkedAt, now) + " after " + Count(f.Attempts, "attempt"),
+			term.Denies}
 	case f.Unreadable:
 		return FailingState{"?", "the entry cannot be read: the customer's next sync replaces it", term.Ending}
 	}

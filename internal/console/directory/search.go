@@ -12,7 +12,8 @@ import (
 // Search returns the first customers in the order of their keys, behind a key, that have a name which
 // begins with the text: their key, their id in Stripe or your own id. more reports that there are others
 // behind them. It holds no more than these in memory, and ends early with ctx.
-func Search(ctx context.Context, client *entitlement.Client, text, after string, limit int) (list []entitlement.Entry, more bool) {
+func Search(ctx context.Context, client *entitlement.Client, text, after string,
+	limit int) (list []entitlement.Entry, more bool) {
 	dotted := strings.Replace(text, "/", ".", 1) // acct_…/cus_…, as the commands print it
 	first := &smallest{}
 	n := 0

@@ -46,8 +46,8 @@ func (d door) handler(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store") // assets set their own
 		if !d.hosts.allow(r.Host) {
-			refuse(w, http.StatusMisdirectedRequest, "The console does not answer to this name. Call it by its address, "+
-				"or add the name to CONSOLE_HOSTS.")
+			refuse(w, http.StatusMisdirectedRequest, "The console does not answer to this name. Call it by its "+
+				"address, or add the name to CONSOLE_HOSTS.")
 			return
 		}
 		if d.password == "" || d.admit(w, r) {
@@ -71,7 +71,8 @@ func (d door) admit(w http.ResponseWriter, r *http.Request) bool {
 			d.guesses.wrong(from)
 		}
 		w.Header().Set("WWW-Authenticate", `Basic realm="entitled console", charset="UTF-8"`)
-		refuse(w, http.StatusUnauthorized, "The console asks for its password, CONSOLE_PASSWORD. The user name does not matter.")
+		refuse(w, http.StatusUnauthorized, "The console asks for its password, CONSOLE_PASSWORD. "+
+			"The user name does not matter.")
 	}
 	return false
 }
