@@ -56,7 +56,9 @@ func (s *shop) withUser(p page) http.HandlerFunc {
 			status := http.StatusBadGateway
 			if e, ok := errors.AsType[*refusal](err); ok && e.Message != "" {
 				status, v.Problem = e.status, strings.ToUpper(e.Message[:1])+e.Message[1:]+"."
-				v.Manage = e.Code == "already_subscribed"
+				if v.Manage = e.Code == "already_subscribed"; v.Manage {
+					v.Problem = "You have a subscription. Change its seats, or cancel it before you buy another plan."
+				}
 			}
 			_ = show(w, status, "problem", v) // its template needs nothing else
 		}

@@ -145,7 +145,9 @@ func TestRefusals(t *testing.T) {
 		want   []string
 	}{
 		{409, `{"error":"no_ids","message":"the plans document has no ids"}`, []string{"The plans document has no ids."}},
-		{409, `{"error":"already_subscribed","message":"a <b>"}`, []string{"A &lt;b&gt;.", `id="manage"`}},
+		{409, `{"error":"already_subscribed","message":"for developers"}`, []string{
+			"You have a subscription. Change its seats, or cancel it", `id="manage"`}},
+		{422, `{"error":"stripe_refused","message":"no <b>"}`, []string{"No &lt;b&gt;."}},
 		{502, "<html>a proxy</html>", []string{"The shop cannot reach its gateway."}},
 	} {
 		f := newFixture(t, refuse(test.status, test.body))
