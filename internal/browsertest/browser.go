@@ -43,6 +43,9 @@ func browser(t testing.TB) context.Context {
 	if !shared.around {
 		t.Fatal("TestMain must run the tests by browsertest.Around, which stops the browser")
 	}
+	if testing.Short() {
+		t.Skip("a browser takes long, and adds nothing to what the race detector sees")
+	}
 	program, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("no chromium on PATH: apt-get install chromium, to run the tests in a browser")
