@@ -3,6 +3,7 @@ package entitlement_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,10 @@ func TestDecisionsOnly(t *testing.T) {
 		if e, err := c.Lookup(ref); err != nil || e.Revision != 0 || e.Snapshot.Customer != "" {
 			t.Errorf("%s: look up %+v, %v", ref, e, err)
 		}
+	}
+	// A NATS server ends the connection that names a subject so long.
+	if e, err := c.Fetch(t.Context(), "cus_"+strings.Repeat("a", 5000)); err == nil || !strings.Contains(err.Error(), "2000") {
+		t.Errorf("Fetch of a long name = %+v, %v", e, err)
 	}
 	if e, err := c.Fetch(t.Context(), "key:a b"); err == nil {
 		t.Errorf("fetch of what is no key: %+v", e)

@@ -3,6 +3,7 @@ package entitlement_test
 import (
 	"bytes"
 	"regexp"
+	"strings"
 	"testing"
 
 	"entitled/entitlement"
@@ -45,12 +46,14 @@ func FuzzKey(f *testing.F) {
 	f.Add("", "cus_1")
 	f.Add("acct_1", "cus_1")
 	f.Add("a.b", "=41 *>\x00é")
+	f.Add("acct_"+strings.Repeat("é", 125), "cus_"+strings.Repeat("é", 125))
+	f.Add("", "cus_"+strings.Repeat("a", 1997))
 	f.Fuzz(func(t *testing.T, account, customer string) {
 		key := entitlement.Key(account, customer)
 		a, c, err := entitlement.ParseKey(key)
-		if customer == "" {
+		if customer == "" || len(key) > 2000 {
 			if err == nil {
-				t.Fatalf("key %q of no customer parses", key)
+				t.Fatalf("key %q, of no customer or too long, parses", key)
 			}
 			return
 		}

@@ -115,7 +115,7 @@ func SyncSubject(m Mode) string { return "entitled.sync." + string(m) }
 func Key(account, customer string) string { return snapshot.Key(account, customer) }
 
 // ParseKey is the inverse of [Key]. It returns an error that names the offending part of a key that
-// Key cannot have returned.
+// Key cannot have returned, and one for a key of more than 2,000 bytes, which no customer has.
 func ParseKey(key string) (account, customer string, err error) { return snapshot.ParseKey(key) }
 
 // ParseRef splits the argument of a reader, which names a customer by its bucket key (see [Key]) or by

@@ -42,9 +42,16 @@ func Key(account, customer string) string {
 	return token(account) + "." + token(customer)
 }
 
+// longestKey is the length in bytes of the longest key. No id of Stripe's has more than 255 bytes, and
+// escaping may triple both. A NATS server ends the connection that sends a subject of 4,096 bytes.
+const longestKey = 2000
+
 // ParseKey is the inverse of [Key]. It returns an error that names the offending part of a key that
-// Key cannot have returned.
+// Key cannot have returned, and one for a key of more than 2,000 bytes, which no customer has.
 func ParseKey(key string) (account, customer string, err error) {
+	if len(key) > longestKey {
+		return "", "", fmt.Errorf("key of %d bytes: none is longer than %d", len(key), longestKey)
+	}
 	head, tail, connected := strings.Cut(key, ".")
 	if !connected {
 		customer, err = untoken(head)

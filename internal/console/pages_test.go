@@ -42,6 +42,11 @@ func TestPages(t *testing.T) {
 		t.Error("the story comes before the verdict")
 	}
 	r.shows("/customers/cus_None", 404, "cus_None is unknown in test mode", "Read again now")
+	// A NATS server ends the connection that names a subject so long.
+	r.shows("/customers/cus_"+strings.Repeat("a", 5000), 400, "none of a customer is longer")
+	r.shows("/events?customer=cus_"+strings.Repeat("a", 5000), 422, "none of a customer is longer")
+	r.shows("/customers/cus_"+strings.Repeat("%C3%A9", 900), 400, "key of 5404 bytes")
+	r.shows("/customers/cus_Ann", 200)
 
 	if err := r.sim.Cancel(sub); err != nil {
 		t.Fatal(err)

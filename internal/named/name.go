@@ -9,6 +9,10 @@ import (
 	"entitled/internal/stripeevent"
 )
 
+// longest is the length in bytes of the longest name: Stripe's metadata values end at 500 characters, and
+// [entitlement.ParseKey] refuses longer keys.
+const longest = 2000
+
 // Own is the account of a name that can only be of your own account.
 const Own = "self"
 
@@ -27,6 +31,9 @@ type Name struct {
 func Parse(arg, account string) (Name, error) {
 	if err := CheckAccount(account); err != nil {
 		return Name{}, err
+	}
+	if len(arg) > longest {
+		return Name{}, fmt.Errorf("the name has %d bytes, and none of a customer is longer than %d", len(arg), longest)
 	}
 	connected := account != "" && account != Own
 	name, isID := entitlement.ParseRef(dotted(arg))
@@ -52,6 +59,9 @@ func Parse(arg, account string) (Name, error) {
 		return Name{}, fmt.Errorf("customer %q is not of --account %s: name the account once", arg, account)
 	case connected:
 		c.Account = account
+	}
+	if _, _, err := entitlement.ParseKey(c.Key()); err != nil { // too long when it is escaped
+		return Name{}, fmt.Errorf("customer %q: %w", arg, err)
 	}
 	return Name{Customer: c}, CheckAccount(c.Account)
 }

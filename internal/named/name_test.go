@@ -52,6 +52,9 @@ func TestParse(t *testing.T) {
 		{"id:42", "acct_A", "ids are of your own account's customers"},
 		{"acct_A/cus_1", "acct_B", "is not of --account acct_B"},
 		{"acct_A/cus_1", "self", "is not of --account self"},
+		{"cus_" + strings.Repeat("a", 5000), "", "none of a customer is longer"},
+		{strings.Repeat("a", 5000), "", "none of a customer is longer"},
+		{"cus_" + strings.Repeat("é", 900), "", "key of 5404 bytes"},
 	} {
 		if got, err := named.Parse(c.arg, c.account); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Parse(%q, %q) = %+v, %v; want an error with %q", c.arg, c.account, got, err, c.want)
@@ -66,7 +69,7 @@ func FuzzArgument(f *testing.F) {
 		f.Add(c[0], c[1])
 	}
 	f.Fuzz(func(t *testing.T, account, id string) {
-		if id == "" || account != "" && !strings.HasPrefix(account, "acct_") {
+		if id == "" || len(account)+len(id) > 600 || account != "" && !strings.HasPrefix(account, "acct_") {
 			return
 		}
 		c := stripeevent.Customer{Account: account, ID: id}

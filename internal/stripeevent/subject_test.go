@@ -96,6 +96,9 @@ func FuzzSubject(f *testing.F) {
 		f.Add(s[0], s[1], s[2], true)
 	}
 	f.Fuzz(func(t *testing.T, account, id, typ string, live bool) {
+		if max(len(account), len(id), len(typ)) > 600 { // a longer one may have no key
+			return
+		}
 		c := Customer{Mode: snapshot.ModeOf(live), Account: account, ID: id}
 		check := func(subject string, tokens int, back any, err error) {
 			t.Helper()
