@@ -35,6 +35,7 @@ var accountsTable = []struct {
 	{op: "put stripe_state parked", write: true},
 	{op: "put stripe_state relief", write: true},
 	{op: "put stripe_state sweep", write: true},
+	{op: "put stripe_state swept", write: true},
 	{op: "publish stripe.event", write: true},
 	{op: "publish stripe.sync", write: true},
 	{op: "publish stripe.synced", write: true},
