@@ -45,7 +45,8 @@ func TestDecisionsOnly(t *testing.T) {
 		}
 	}
 	// A NATS server ends the connection that names a subject so long.
-	if e, err := c.Fetch(t.Context(), "cus_"+strings.Repeat("a", 5000)); err == nil || !strings.Contains(err.Error(), "2000") {
+	long := "cus_" + strings.Repeat("a", 5000)
+	if e, err := c.Fetch(t.Context(), long); err == nil || !strings.Contains(err.Error(), "2000") {
 		t.Errorf("Fetch of a long name = %+v, %v", e, err)
 	}
 	if e, err := c.Fetch(t.Context(), "key:a b"); err == nil {

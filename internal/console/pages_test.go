@@ -46,6 +46,7 @@ func TestPages(t *testing.T) {
 	r.shows("/customers/cus_"+strings.Repeat("a", 5000), 400, "none of a customer is longer")
 	r.shows("/events?customer=cus_"+strings.Repeat("a", 5000), 422, "none of a customer is longer")
 	r.shows("/customers/cus_"+strings.Repeat("%C3%A9", 900), 400, "key of 5404 bytes")
+	r.shows("/events?type="+strings.Repeat("a", 5000), 400, "none is longer than 255")
 	r.shows("/customers/cus_Ann", 200)
 
 	if err := r.sim.Cancel(sub); err != nil {

@@ -121,6 +121,10 @@ func checkGlob(glob string) error {
 	if glob == "" {
 		return errors.New(`event type "": empty (hint: remove a stray comma, unset MARK_TYPES for the default, or use * for all)`)
 	}
+	if len(glob) > maxID { // a NATS server ends the connection that names a subject of 4,096 bytes
+		return fmt.Errorf("event type of %d bytes: none is longer than %d (hint: separate types with commas)", len(glob),
+			maxID)
+	}
 	for _, c := range glob {
 		switch {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_', c == '.', c == '*':

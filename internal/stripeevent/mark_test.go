@@ -87,15 +87,16 @@ func TestTypes(t *testing.T) {
 func TestParseTypesRefuses(t *testing.T) {
 	t.Parallel()
 	for list, hint := range map[string]string{
-		"":                    "stray comma",
-		"a.b,,c":              "stray comma",
-		"Invoice.paid":        `"invoice.paid"`,
-		"invoice.>":           "use *",
-		"invoice.pai?":        "use *",
-		"invoice.paid a.b":    "commas",
-		"invoice.":            "part",
-		"a..b":                "part",
-		"ok.*,Bad,invoice.>?": "lower case: \"bad\")\nevent type \"invoice.>?\"", // both at once
+		"":                       "stray comma",
+		"a.b,,c":                 "stray comma",
+		"Invoice.paid":           `"invoice.paid"`,
+		"invoice.>":              "use *",
+		"invoice.pai?":           "use *",
+		"invoice.paid a.b":       "commas",
+		"invoice.":               "part",
+		"a..b":                   "part",
+		strings.Repeat("a", 256): "none is longer than 255",
+		"ok.*,Bad,invoice.>?":    "lower case: \"bad\")\nevent type \"invoice.>?\"", // both at once
 	} {
 		_, err := ParseTypes(list)
 		if err == nil || !strings.Contains(err.Error(), hint) {
