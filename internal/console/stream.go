@@ -40,9 +40,10 @@ func message(name string, data []byte) []byte {
 	if name != "" {
 		b.WriteString("event: " + name + "\n")
 	}
-	for line := range bytes.Lines(data) {
+	// A browser ends a line at a carriage return too, so one in an event's type would begin a field.
+	for line := range bytes.Lines(bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))) {
 		b.WriteString("data: ")
-		b.Write(bytes.TrimRight(line, "\r\n"))
+		b.Write(bytes.TrimSuffix(line, []byte("\n")))
 		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')

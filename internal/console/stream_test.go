@@ -63,3 +63,13 @@ func TestOverviewAsksOnce(t *testing.T) {
 		return nil
 	})
 }
+
+// Whatever text is in a message, each of its lines is data.
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	got := string(message("", []byte("<li>a\revent: b\rid: 9</li>\n\n<li>\r\n")))
+	want := "data: <li>a\ndata: event: b\ndata: id: 9</li>\ndata: \ndata: <li>\ndata: \n\n"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
