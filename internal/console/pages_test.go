@@ -2,10 +2,13 @@ package console
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/entitlement"
 	"entitled/internal/natstest"
@@ -208,5 +211,15 @@ func TestNATSAway(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// A stream that was deleted under the console is made again by the daemons, so the page tries again.
+func TestDeletedStream(t *testing.T) {
+	t.Parallel()
+	c := &Console{cfg: Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
+	deleted := &jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeStreamNotFound, Description: "stream not found"}
+	if p := c.problemOf(fmt.Errorf("read STRIPE_EVENTS: %w", deleted)); p.status != 503 || p.Title != "No pipeline here yet" {
+		t.Errorf("%+v", p)
 	}
 }

@@ -100,7 +100,7 @@ func (c *Console) problemOf(err error) problem {
 		errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return unavailable(awayTitle, errors.New("the console has no connection to NATS"), awayHint)
 	case errors.Is(err, named.ErrNoBucket), errors.Is(err, entitlement.ErrNoBucket),
-		errors.Is(err, topology.ErrNoPipeline):
+		errors.Is(err, topology.ErrNoPipeline), errors.Is(err, jetstream.ErrStreamNotFound): // deleted since it was opened
 		return unavailable("No pipeline here yet", err, "ingest and the syncer create the streams and buckets when "+
 			"they start; `entitled topology` shows those of this NATS")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders),
