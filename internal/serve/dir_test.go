@@ -146,3 +146,16 @@ func TestDirectoryThatCannotBe(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A secret that was emptied is not taken for none: without it, the gateway would refuse every customer token.
+func TestEmptySecret(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	if err := os.WriteFile(d.file(secretFile), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := (&oneProcess{dir: d}).readKeys()
+	if bad, ok := errors.AsType[ConfError](err); !ok || bad.Hint == "" || bad.Error() != d.file(secretFile)+" is empty" {
+		t.Errorf("%v", err)
+	}
+}

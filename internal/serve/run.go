@@ -108,7 +108,10 @@ func (s *oneProcess) readKeys() error {
 		if err != nil {
 			return err
 		}
-		s.Gateway.TokenSecrets = strings.TrimSpace(string(b))
+		if s.Gateway.TokenSecrets = strings.TrimSpace(string(b)); s.Gateway.TokenSecrets == "" {
+			return confError("restore the secret, or remove the file: a new secret is made at the next start, and tokens "+
+				"of the former one are refused then", "%s is empty", s.dir.file(secretFile))
+		}
 	}
 	check := daemon.Checker{Program: s.Self}
 	s.gateway = s.Gateway.Check(&check, string(s.Syncer.Mode))

@@ -45,9 +45,9 @@ func serverKeys(c *daemon.Checker, setting, value string) (keys []gateway.Key) {
 				c.Problem(setting, where+": "+err.Error(), keyHint)
 				continue
 			}
-			lines = strings.Fields(string(data))
+			lines, where = strings.Fields(string(data)), "a key in "+name
 			if len(lines) == 0 {
-				c.Problem(setting, where+": the file has no key", keyHint)
+				c.Problem(setting, name+" has no key", keyHint)
 			}
 		}
 		for _, line := range lines {

@@ -2,6 +2,7 @@ package gatewayd
 
 import (
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,17 +21,25 @@ func TestServerKeys(t *testing.T) {
 	if err := os.WriteFile(file, []byte(long+"1\n"+long+"2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty, short := filepath.Join(t.TempDir(), "empty"), filepath.Join(t.TempDir(), "short")
+	if err := errors.Join(os.WriteFile(empty, nil, 0o600), os.WriteFile(short, []byte("topsecret\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	digest := gateway.Digest(long)
 	for value, want := range map[string]int{
 		"": 0, long: 1, " " + long + " , " + long + "2": 2, "sha256:" + hex.EncodeToString(digest[:]): 1, "file:" + file: 2,
 		"topsecret": -1, long + ",": -1, "sha256:topsecret": -1, "file:/does/not/exist": -1,
 		"sha256:" + strings.Repeat("ab", 31): -1,
+		"file:" + empty:                      -1, "file:" + short: -1,
 	} {
 		c := daemon.Checker{Program: "test"}
 		keys := serverKeys(&c, "GATEWAY_KEYS", value)
 		err := c.Err()
 		if want >= 0 && (len(keys) != want || err != nil) || want < 0 && err == nil {
 			t.Errorf("%s: %d keys, %v", value, len(keys), err)
+		}
+		if name, isFile := strings.CutPrefix(value, "file:"); isFile && err != nil && !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: the file is not named: %v", value, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("%s: a secret is printed: %v", value, err)
