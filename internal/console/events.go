@@ -24,6 +24,8 @@ const (
 	eventsWithin = 30 * time.Second
 	// bodyShown bounds the part of a body that a page shows, in bytes.
 	bodyShown = 64 << 10
+	// deepest is how many levels a body may have to be indented. Stripe's have fewer than 20.
+	deepest = 50
 )
 
 // A filter is the form of the log of events. The fields are as in the command's flags.
@@ -190,7 +192,7 @@ func showEvent(v *visit) (answer, error) {
 	view := eventView{Event: e, Marks: e.Customer.ID != "" && v.cfg.Marks.Marks(e.Type), Intact: e.Intact()}
 	body := e.Body
 	var pretty bytes.Buffer
-	if json.Indent(&pretty, body, "", "  ") == nil {
+	if !deep(body) && json.Indent(&pretty, body, "", "  ") == nil {
 		body = pretty.Bytes()
 	}
 	if len(body) > bodyShown {
@@ -198,4 +200,25 @@ func showEvent(v *visit) (answer, error) {
 	}
 	view.Body = strings.ToValidUTF8(string(body), "\ufffd")
 	return answer{template: "event", title: e.Type, data: view}, nil
+}
+
+// deep reports whether JSON is nested so deeply that indenting it takes thousands of times its size.
+func deep(body []byte) bool {
+	level, inString := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case inString && c == '\\':
+			i++ // and what it escapes
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[', c == '{':
+			if level++; level > deepest {
+				return true
+			}
+		case c == ']', c == '}':
+			level--
+		}
+	}
+	return false
 }

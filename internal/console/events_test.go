@@ -175,3 +175,30 @@ func TestFollowAgain(t *testing.T) {
 		return nil
 	})
 }
+
+// A body of a few kilobytes that is nested deeply would take a gigabyte indented. It is shown as it is.
+func TestDeepBody(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]bool{
+		`{"a":[{"b":"` + strings.Repeat("[", 100) + `\"[\\"}]}`:             false,
+		strings.Repeat("[", deepest) + strings.Repeat("]", deepest):         false,
+		strings.Repeat(`[{"]":1},`, 1000) + "1" + strings.Repeat("]", 1000): true,
+		strings.Repeat("[]", 1000):                                          false,
+	} {
+		if got := deep([]byte(body)); got != want {
+			t.Errorf("%.60s: %t", body, got)
+		}
+	}
+	r := pipeline(t)
+	r.sim.RemoveWebhookEndpoint(r.hook)
+	r.event("cus_Ann", "x.deep", strings.Repeat("[", 500)+strings.Repeat("]", 500))
+	r.event("cus_Ann", "x.flat", `{"a":[1]}`)
+	for typ, text := range map[string]string{"x.deep": strings.Repeat("[", 500), "x.flat": "{\n  &#34;a&#34;: ["} {
+		list := r.shows("/events?type="+typ, 200)
+		at := regexp.MustCompile(`href="(/events/\d+)"`).FindStringSubmatch(list)
+		if at == nil {
+			t.Fatalf("no event %s:\n%s", typ, list)
+		}
+		r.shows(at[1], 200, text)
+	}
+}

@@ -26,6 +26,9 @@ func (c *Console) stream(h *hub.Hub, render func(frame []byte) []byte) http.Hand
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold the frames back
+		if r.Method == http.MethodHead {
+			return // a connection that waits for nothing would never be free again
+		}
 		if send([]byte(":\n\n")) == nil {
 			// An error is that the browser has gone; it comes back by itself.
 			_ = h.Watch(r.Context(), func(frame []byte) error { return send(render(frame)) })

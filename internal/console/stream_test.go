@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -71,5 +72,29 @@ func TestMessage(t *testing.T) {
 	want := "data: <li>a\ndata: event: b\ndata: id: 9</li>\ndata: \ndata: <li>\ndata: \n\n"
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A HEAD request of a stream ends, so that its connection takes the next request.
+func TestHeadOfStream(t *testing.T) {
+	t.Parallel()
+	r := pipeline(t)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	c := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	for _, ask := range [][2]string{{http.MethodHead, "/live"}, {http.MethodGet, "/doctor"}} {
+		method, path := ask[0], ask[1]
+		req, err := http.NewRequestWithContext(ctx, method, r.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: %d %v", method, path, res.StatusCode, err)
+		}
+		res.Body.Close() //nolint:errcheck // read to the end
 	}
 }
