@@ -79,6 +79,7 @@ func TestEditedConf(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ from, to, want string }{
 		"not a configuration": {"max_payload: 2MB", "max_payload: {", "nats.conf"},
+		"no port":             {"127.0.0.1:4222", "127.0.0.1:abc", "nats.conf:8:1: could not parse port"},
 		"unknown field":       {"max_payload: 2MB", "max_payloda: 2MB", "max_payloda"},
 		"another store":       {"/nats\"", "/elsewhere\"", "elsewhere"},
 		"no JetStream":        {"jetstream {", "ignored {", "nats.conf"},
@@ -92,7 +93,8 @@ func TestEditedConf(t *testing.T) {
 		}
 		_, err := d.startNATS("127.0.0.1:0", slog.New(slog.DiscardHandler))
 		bad, ok := errors.AsType[ConfError](err)
-		if !ok || !strings.Contains(bad.Error(), tc.want) || bad.Hint == "" {
+		if !ok || !strings.Contains(bad.Error(), tc.want) || bad.Hint == "" || strings.Contains(bad.Error(), "\n") ||
+			strings.Count(bad.Error(), d.file(confFile)) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -38,8 +38,12 @@ func (d *directory) options(addr string) (*server.Options, error) {
 	file := d.file(confFile)
 	opts, err := server.ProcessConfigFile(file)
 	if err != nil {
+		reason := strings.TrimSpace(err.Error())
+		if !strings.HasPrefix(reason, file) { // some begin with the line in the file
+			reason = file + ": " + reason
+		}
 		return nil, confError("correct that line, or move the file away: a new one is made at the next start",
-			"%s: %w", file, err)
+			"%s", reason)
 	}
 	if store, want := filepath.Clean(opts.StoreDir), d.file(storeDir); !opts.JetStream || store != want {
 		return nil, confError(fmt.Sprintf("set store_dir: %q in the block jetstream; after moving the directory, change "+
