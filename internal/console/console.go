@@ -140,7 +140,7 @@ func (c *Console) Handler(at net.Addr) http.Handler {
 	for _, p := range pages() {
 		mux.HandleFunc(p.pattern, c.serve(p))
 	}
-	mux.HandleFunc("GET /live", c.stream(c.live, func(frame []byte) []byte { return frame }))
+	mux.HandleFunc("GET /live", c.live.Stream(func(frame []byte) []byte { return frame }))
 	mux.HandleFunc("GET /events/live", c.followEvents)
 	mux.Handle("GET /assets/{name}", c.assets)
 	mux.HandleFunc("/", c.serve(page{answer: noPage}))

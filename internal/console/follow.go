@@ -100,7 +100,7 @@ func (c *Console) followEvents(w http.ResponseWriter, r *http.Request) {
 	seq := uint64(atLeast(0, r.FormValue("after")))
 	seq = max(seq, uint64(atLeast(0, r.Header.Get("Last-Event-ID"))))
 	away := false
-	c.stream(c.following, func([]byte) []byte {
+	c.following.Stream(func([]byte) []byte {
 		news, newest := c.follower.behind(slice, seq)
 		seq = newest
 		if len(news.Events) == 0 && !news.Left && (news.Problem != nil) == away {

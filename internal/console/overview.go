@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"entitled/internal/console/hub"
 	"entitled/internal/pulse"
 	"entitled/internal/tell"
 )
@@ -48,7 +49,7 @@ func (c *Console) part(page, name string, data any) []byte {
 		c.cfg.Log.Error("could not render the live part of a page", "template", page, "err", err)
 		return nil
 	}
-	return message("", b.Bytes())
+	return hub.Message("", b.Bytes())
 }
 
 // Dirty is the number of customers that wait for a sync.

@@ -65,16 +65,6 @@ func TestOverviewAsksOnce(t *testing.T) {
 	})
 }
 
-// Whatever text is in a message, each of its lines is data.
-func TestMessage(t *testing.T) {
-	t.Parallel()
-	got := string(message("", []byte("<li>a\revent: b\rid: 9</li>\n\n<li>\r\n")))
-	want := "data: <li>a\ndata: event: b\ndata: id: 9</li>\ndata: \ndata: <li>\ndata: \n\n"
-	if got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 // A HEAD request of a stream ends, so that its connection takes the next request.
 func TestHeadOfStream(t *testing.T) {
 	t.Parallel()

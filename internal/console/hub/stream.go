@@ -1,18 +1,16 @@
-package console
+package hub
 
 import (
 	"bytes"
 	"net/http"
 	"time"
-
-	"entitled/internal/console/hub"
 )
 
 // sendWithin bounds one write to a browser. One that does not read is cut off, and connects again.
 const sendWithin = 10 * time.Second
 
-// stream sends what render makes of the frames of a hub, as server-sent events.
-func (c *Console) stream(h *hub.Hub, render func(frame []byte) []byte) http.HandlerFunc {
+// Stream sends what render makes of the frames, as server-sent events.
+func (h *Hub) Stream(render func(frame []byte) []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		out := http.NewResponseController(w)
 		send := func(frame []byte) error {
@@ -36,9 +34,9 @@ func (c *Console) stream(h *hub.Hub, render func(frame []byte) []byte) http.Hand
 	}
 }
 
-// message is a server-sent event. Without a name, htmx puts its HTML into the page; with one, a script
+// Message is a server-sent event. Without a name, htmx puts its HTML into the page; with one, a script
 // of the page takes it.
-func message(name string, data []byte) []byte {
+func Message(name string, data []byte) []byte {
 	var b bytes.Buffer
 	if name != "" {
 		b.WriteString("event: " + name + "\n")
