@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"entitled/internal/natstest"
+	"entitled/internal/topology"
 )
 
 const (
@@ -26,6 +27,8 @@ type cluster struct {
 	lost  int
 	taken bool
 	asked []string
+	// silent is how many questions about the stream get no answer.
+	silent int
 }
 
 func (c *cluster) answer(m *nats.Msg) {
@@ -33,6 +36,9 @@ func (c *cluster) answer(m *nats.Msg) {
 	c.asked = append(c.asked, call)
 	answer := c.info
 	switch {
+	case call == "INFO" && c.silent > 0:
+		c.silent--
+		return
 	case call == "DELETE" && c.taken:
 		answer, c.taken = `{"success":true}`, false
 	case call == "DELETE":
@@ -100,5 +106,27 @@ func TestNameTaken(t *testing.T) {
 	}
 	if got, want := strings.Join(c.asked, " "), "RESTORE"; got != want {
 		t.Errorf("requests %s, want %s", got, want)
+	}
+}
+
+// A stream that is electing a leader is asked again.
+func TestPresentAsksAgain(t *testing.T) {
+	t.Parallel()
+	const stream = topology.EventsStream
+	c := &cluster{info: `{"config":{"name":"` + stream + `","metadata":{"a":"b"}}}`, silent: 1}
+	r := c.restorer(t)
+	for subject, answer := range map[string]nats.MsgHandler{
+		"$JS.API.STREAM.NAMES": func(m *nats.Msg) {
+			m.Respond([]byte(`{"total":1,"limit":10,"streams":["` + stream + `"]}`)) //nolint:errcheck // the restore fails then
+		},
+		"$JS.API.STREAM.INFO." + stream: c.answer,
+	} {
+		if _, err := r.nc.Subscribe(subject, answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := r.present(t.Context())
+	if err != nil || found[stream]["a"] != "b" {
+		t.Errorf("present = %v, %v; want the stream with its metadata", found, err)
 	}
 }

@@ -167,11 +167,14 @@ func (r *restorer) clear(ctx context.Context) error {
 }
 
 // present returns the existing streams with their metadata. For some seconds after a restore was
-// killed, the server lists the stream that was being restored but does not find it.
+// killed, the server lists the stream that was being restored but does not find it; and a stream whose
+// servers elect a leader does not answer.
 func (r *restorer) present(ctx context.Context) (map[string]map[string]string, error) {
 	for until := time.Now().Add(goneWithin); ; {
 		found, err := r.streams(ctx)
-		if !errors.Is(err, jetstream.ErrStreamNotFound) || time.Now().After(until) {
+		unsettled := errors.Is(err, jetstream.ErrStreamNotFound) ||
+			errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		if !unsettled || time.Now().After(until) {
 			return found, err
 		}
 		if err := pause(ctx, lookAgain); err != nil {
