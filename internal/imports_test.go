@@ -37,7 +37,8 @@ func rules() []rule {
 		only("go.opentelemetry.io/otel/sdk", "internal/daemon"),
 		only("go.opentelemetry.io/otel/exporters", "internal/daemon"),
 		only("internal/tracing", "internal/ingest", "internal/syncer"),
-		only("testing", "internal/browsertest", "internal/natstest", "internal/daemon/daemontest", "entitlement/entitlementtest"),
+		only("testing", "internal/browsertest", "internal/natstest", "internal/daemon/daemontest",
+			"entitlement/entitlementtest"),
 		// Packages for tests must not be linked into a program.
 		only("github.com/compose-spec/compose-go"),
 		only("github.com/santhosh-tekuri/jsonschema"),
@@ -144,7 +145,8 @@ func rules() []rule {
 		only("internal/sweep", "internal/syncer", "internal/forget", "internal/chaos", "internal/bench",
 			"internal/tell", "cmd/entitled"),
 		only("internal/repair", "internal/inspect", "internal/syncer", "internal/backup", "cmd/entitled"),
-		only("internal/inspect", "internal/syncer", "internal/audit", "internal/doctor", "internal/pulse", "internal/console"),
+		only("internal/inspect", "internal/syncer", "internal/audit", "internal/doctor", "internal/pulse",
+			"internal/console"),
 		only("internal/pulse", "internal/console"),
 		knows("internal/pulse", "internal/inspect", "internal/stripeapi", "internal/stripeevent"),
 		knows("internal/servers", "github.com/nats-io/nats.go"),
@@ -207,7 +209,8 @@ func within(importer string) rule {
 func below(pkg, tree string) bool { return pkg == tree || strings.HasPrefix(pkg, tree+"/") }
 
 func own(pkg string) bool {
-	return below(pkg, "cmd") || below(pkg, "examples") || below(pkg, "internal") || below(pkg, "entitlement") || below(pkg, "stripesim")
+	return below(pkg, "cmd") || below(pkg, "examples") || below(pkg, "internal") ||
+		below(pkg, "entitlement") || below(pkg, "stripesim")
 }
 
 func standard(pkg string) bool {

@@ -25,7 +25,7 @@ func (s *Sim) NewClock() *Clock {
 }
 
 // On returns the same account, but it creates customers on a clock, and what it changes is changed at
-// that clock's time. A customer stays on its clock, whoever changes it.
+// that clock's time. A customer stays on its clock when another client changes it.
 func (a *Account) On(c *Clock) *Account { return &Account{w: a.w, silent: a.silent, clock: c} }
 
 // Now returns the time of the clock. It stands still until [Clock.Advance], [Clock.AdvanceTo],

@@ -152,7 +152,8 @@ func writeSession(t *tx, v view, q *api.Query) (any, *api.Error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.expires, err = number(q, "expires_at", t.listed+sessionLifeLeast, t.listed+sessionLife, t.listed+sessionLife); err != nil {
+	if s.expires, err = number(q, "expires_at", t.listed+sessionLifeLeast, t.listed+sessionLife,
+		t.listed+sessionLife); err != nil {
 		return nil, err
 	}
 	if s.metadata, err = q.MergedMetadata("metadata", nil); err != nil {

@@ -25,7 +25,7 @@ type consoleCmd struct {
 
 // Help is shown below the usage.
 func (consoleCmd) Help() string {
-	return `Serves pages for whoever operates the pipeline: how the work stands, live; customers, by key or by
+	return `Serves pages for the operators of the pipeline: how the work stands, live; customers, by key or by
 your own id; one customer, with access or not and the reasons first; the log of events; the plans and
 their versions; what the doctor finds; and the customers whose syncs fail. The pages say what the
 commands say. They can have a customer read again from Stripe, and redrive parked customers; they

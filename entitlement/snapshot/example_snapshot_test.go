@@ -56,7 +56,8 @@ func ExampleSnapshot_Encode() {
 }
 
 func ExampleDecode() {
-	s, err := snapshot.Decode([]byte(`{"schema":1,"customer":"cus_ada","access":true,"features":["sso","api"],"from_the_future":1}`))
+	s, err := snapshot.Decode([]byte(
+		`{"schema":1,"customer":"cus_ada","access":true,"features":["sso","api"],"from_the_future":1}`))
 	fmt.Println(s.Customer, s.Features, err)
 	_, err = snapshot.Decode([]byte(`{"schema":2,"customer":"cus_ada"}`))
 	fmt.Println(errors.Is(err, snapshot.ErrSchema))
@@ -191,7 +192,8 @@ func ExampleDecodeString() {
 
 // A program that gets the entry by other means than package entitlement asks the snapshot itself.
 func Example() {
-	s, err := snapshot.Decode([]byte(`{"schema":1,"customer":"cus_ada","status":"active","access":true,"features":["api"]}`))
+	s, err := snapshot.Decode([]byte(
+		`{"schema":1,"customer":"cus_ada","status":"active","access":true,"features":["api"]}`))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -84,8 +84,8 @@ func export(p *browsertest.Page) string {
 		r => r.status + " " + r.headers.get("content-type"))`)
 }
 
-// The same click again, after the back button or in another tab, leads to the same payment page, and a user who has a
-// plan is told how to change it.
+// The same click again, after the back button or in another tab, leads to the same payment page, and a user with a
+// plan reads how to change it.
 func TestOnePurchase(t *testing.T) {
 	shop := open(t)
 	p := enter(t, shop, browsertest.Desktop, "Ben")

@@ -122,7 +122,7 @@ func (l *Log) End(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// Has reports whether the slice selects an event, whatever its time.
+// Has reports whether the slice selects an event, at any time.
 func (s Slice) Has(e *Event) bool {
 	types, err := s.types()
 	return err == nil && types.Marks(e.Type) && s.Mode == e.Customer.Mode &&

@@ -112,7 +112,7 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// A page that was left is told from the one that follows, also if that has the same address, or was shown before.
+// A page and the one that follows it are two, also if both have one address, or the second was shown before.
 func TestLeave(t *testing.T) {
 	p := browsertest.Open(t, browsertest.Desktop)
 	p.Visit(serve(t, `<form action="/"><button name="n" value="1">go</button></form>`, ""))

@@ -134,7 +134,8 @@ func TestSearchAsYouType(t *testing.T) {
 		p.Fill("#q", text)
 	}
 	search("user-4")
-	p.Until("document.querySelectorAll('tbody tr').length === 1 && document.querySelector('tbody').innerText.includes('cus_Ann')")
+	p.Until("document.querySelectorAll('tbody tr').length === 1 && " +
+		"document.querySelector('tbody').innerText.includes('cus_Ann')")
 	p.Until("location.search === '?q=user-4' && document.activeElement.id === 'q'")
 	search("nobody")
 	p.Until("document.querySelector('#results .empty')?.innerText.includes('begins with nobody')")

@@ -1,4 +1,4 @@
-// Package console serves the pages of whoever operates a pipeline: how it stands, its customers, one
+// Package console serves pages for the operators of a pipeline: how it stands, its customers, one
 // customer's access with the reasons, the log of events, the plans, the doctor's findings, and the
 // customers whose syncs fail.
 //

@@ -25,7 +25,8 @@ func TestListIsPaged(t *testing.T) {
 	r.open(wiring.Shared{})
 	put := func(i int) {
 		t.Helper()
-		s := entitlement.Snapshot{Schema: 1, Customer: fmt.Sprintf("cus_%03d", i), ID: fmt.Sprintf("user-%d", i), Status: "active",
+		s := entitlement.Snapshot{Schema: 1, Customer: fmt.Sprintf("cus_%03d", i), ID: fmt.Sprintf("user-%d", i),
+			Status: "active",
 			Access: true}
 		if _, err := js.PublishAsync("$KV."+entitlement.Bucket(entitlement.Test)+"."+s.Customer, s.Encode()); err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"entitled/stripesim"
 )
 
-// Each page through a life: the customer is found, its verdict is first, its story is told, a change makes
+// Each page through a life: the customer is found, its verdict is first, its story follows, a change makes
 // two revisions to compare, and it is read again.
 func TestPages(t *testing.T) {
 	t.Parallel()
@@ -87,7 +87,8 @@ func TestRedrive(t *testing.T) {
 		}
 		r.park(stripeevent.Customer{Mode: entitlement.Test, ID: id}, "list subscriptions: <b>no whole state</b>")
 	}
-	r.shows("/parked", 200, "after 23 attempts", "&lt;b&gt;no whole state&lt;/b&gt;", "invoice.paid", "Redrive all 3", "1 to 3 of 3")
+	r.shows("/parked", 200, "after 23 attempts", "&lt;b&gt;no whole state&lt;/b&gt;", "invoice.paid",
+		"Redrive all 3", "1 to 3 of 3")
 	r.shows("/", 200, `href="/parked">3</a>`)
 	gone := func(want ...string) {
 		t.Helper()
@@ -162,7 +163,8 @@ func TestConnectedAccount(t *testing.T) {
 		_, err = at.CreateCustomer(stripesim.CustomerParams{ID: "cus_Far"})
 	}
 	if err == nil {
-		_, err = at.CreateSubscription(stripesim.SubscriptionParams{Customer: "cus_Far", Items: []stripesim.ItemParams{{Price: price}}})
+		_, err = at.CreateSubscription(stripesim.SubscriptionParams{Customer: "cus_Far",
+			Items: []stripesim.ItemParams{{Price: price}}})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -218,8 +220,10 @@ func TestNATSAway(t *testing.T) {
 func TestDeletedStream(t *testing.T) {
 	t.Parallel()
 	c := &Console{cfg: Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
-	deleted := &jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeStreamNotFound, Description: "stream not found"}
-	if p := c.problemOf(fmt.Errorf("read STRIPE_EVENTS: %w", deleted)); p.status != 503 || p.Title != "No pipeline here yet" {
+	deleted := &jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeStreamNotFound,
+		Description: "stream not found"}
+	if p := c.problemOf(fmt.Errorf("read STRIPE_EVENTS: %w", deleted)); p.status != 503 ||
+		p.Title != "No pipeline here yet" {
 		t.Errorf("%+v", p)
 	}
 }

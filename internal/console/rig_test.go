@@ -71,7 +71,8 @@ func pipeline(t testing.TB) *rig {
 	if err := c.Err(); err != nil {
 		t.Fatal(err)
 	}
-	ready := daemon.NewReadiness(slog.New(slog.DiscardHandler), "ingest "+wiring.ReadyTopology, "syncer "+wiring.ReadyTopology)
+	ready := daemon.NewReadiness(slog.New(slog.DiscardHandler), "ingest "+wiring.ReadyTopology,
+		"syncer "+wiring.ReadyTopology)
 	host := func(name string) wiring.Host {
 		return wiring.Host{NATS: r.Conn(t), Metrics: prometheus.NewRegistry(), Ready: ready.Set,
 			Log: slog.New(slog.DiscardHandler)}.Named(name)

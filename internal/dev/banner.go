@@ -15,8 +15,8 @@ import (
 // addresses are where the parts of a run listen, as URLs.
 type addresses struct{ webhooks, nats, gateway, console, shop, metrics string }
 
-// banner prints how to reach what runs, in at most eight lines of 80 columns, the empty one at the end included. The rest follows at
-// the end, or at once with verbose.
+// banner prints how to reach the parts, in at most eight lines of 80 columns with the empty one at the
+// end. The rest follows at the end, or at once with verbose.
 func (d *dev) banner() {
 	stripe := "your Stripe account (" + string(d.Syncer.Mode) + " mode)"
 	if d.stripe != nil {
@@ -63,7 +63,8 @@ func (d *dev) rest() {
 			"they read api.stripe.com.")
 		d.say.Row("time", "The customers of stories live through weeks in seconds, so their dates run ahead; the "+
 			"shop's live by the time of day. Webhooks arrive out of order, and some arrive twice. A duration in "+
-			"a line is from the webhook to the snapshot. A customer that changes often is read at intervals of up to a few seconds.")
+			"a line is from the webhook to the snapshot. A customer that changes often is read at "+
+			"intervals of up to a few seconds.")
 	} else {
 		d.say.Line("check it", d.command("doctor"))
 		d.say.Row("endpoint", "A webhook endpoint of your account works too, through a tunnel. "+

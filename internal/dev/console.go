@@ -12,6 +12,9 @@ func (d *dev) openConsole() error {
 	if p.shown, err = Listen("CONSOLE_ADDR", d.ConsoleAddr, ConsoleAddr); err != nil {
 		return err
 	}
-	d.onClose(func() error { p.shown.Close(); return nil }) //nolint:errcheck // the console closes it, unless something failed before
+	d.onClose(func() error {
+		p.shown.Close() //nolint:errcheck // the console closes it, unless something failed before
+		return nil
+	})
 	return nil
 }

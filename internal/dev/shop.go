@@ -17,7 +17,10 @@ func (d *dev) openShop() error {
 	if d.shop, err = Listen("SHOP_ADDR", d.Shop, "127.0.0.1:8095"); err != nil {
 		return err
 	}
-	d.onClose(func() error { d.shop.Close(); return nil }) //nolint:errcheck // the shop closes it, unless something failed before
+	d.onClose(func() error {
+		d.shop.Close() //nolint:errcheck // the shop closes it, unless something failed before
+		return nil
+	})
 	return nil
 }
 

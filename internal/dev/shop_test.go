@@ -40,7 +40,7 @@ func (v *visitor) post(t *testing.T, to string, form url.Values) (at, page strin
 	return resp.Request.URL.String(), string(text)
 }
 
-// Whoever buys in the shop has dates of today, however many weeks the customers of the stories have lived through, and
+// A customer of the shop has dates of today, however many weeks the customers of the stories have lived through, and
 // is in the check at the end.
 func TestShopBesideStories(t *testing.T) {
 	t.Parallel()

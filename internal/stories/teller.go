@@ -57,7 +57,7 @@ func NewTeller(story *audit.Story, shorten func(id string, width int) string) *T
 	return t
 }
 
-// Groups returns the steps as they are told: syncs in a row that fail with the same error are one.
+// Groups returns the steps as explain prints them: syncs in a row that fail with the same error are one.
 func Groups(steps []audit.Step) [][]audit.Step {
 	var groups [][]audit.Step
 	for len(steps) > 0 {

@@ -24,8 +24,8 @@ type Backwards struct {
 }
 
 // Newest returns the newest messages, the newest first, and the sequence before which others are, 0 if
-// there are none. It finds them by counting, and reads a few times Limit of them at most, whatever the
-// length of the stream.
+// there are none. It finds them by counting, and reads a few times Limit of them at most, in a
+// stream of any length.
 func Newest(ctx context.Context, js jetstream.JetStream, b Backwards) (list []Message, next uint64, err error) {
 	stream, err := js.Stream(ctx, b.Stream)
 	if err != nil {

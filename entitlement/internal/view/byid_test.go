@@ -17,7 +17,8 @@ func carrying(key, id string, revision uint64) arrival {
 	if err != nil {
 		panic(err)
 	}
-	s := snapshot.Snapshot{Schema: snapshot.Schema, Customer: customer, Account: account, ID: id, Livemode: true, Status: snapshot.StatusNone}
+	s := snapshot.Snapshot{Schema: snapshot.Schema, Customer: customer, Account: account, ID: id,
+		Livemode: true, Status: snapshot.StatusNone}
 	return arrival{key: key, value: string(s.Encode()), revision: revision}
 }
 

@@ -20,11 +20,13 @@ func TestDecisionOfASnapshot(t *testing.T) {
 	before, after, later := at.Unix(), at.Unix()+1, at.Unix()+9
 	pro := func(source string, until *int64, features ...string) snapshot.Grant {
 		return snapshot.Grant{Source: source, Plans: []string{"pro"}, Features: features, Until: until,
-			Limits: map[string]snapshot.Limit{"seats": 3}, Adds: map[string]snapshot.Limit{"seats": 2, "rooms": 1}, Note: "by hand"}
+			Limits: map[string]snapshot.Limit{"seats": 3}, Note: "by hand",
+			Adds: map[string]snapshot.Limit{"seats": 2, "rooms": 1}}
 	}
 	for name, s := range map[string]snapshot.Snapshot{
-		"nothing":  {Status: snapshot.StatusNone, Grants: []snapshot.Grant{}, Limits: map[string]snapshot.Limit{}},
-		"deleted":  {Deleted: true, Status: snapshot.StatusNone, Grants: []snapshot.Grant{}, Limits: map[string]snapshot.Limit{}},
+		"nothing": {Status: snapshot.StatusNone, Grants: []snapshot.Grant{}, Limits: map[string]snapshot.Limit{}},
+		"deleted": {Deleted: true, Status: snapshot.StatusNone, Grants: []snapshot.Grant{},
+			Limits: map[string]snapshot.Limit{}},
 		"earlier":  {Status: "active", Access: true, AccessUntil: &after, Features: []string{"api", "sso"}},
 		"no grant": {Status: "canceled"},
 		"open": {Status: "active", ID: "42", Access: true, Features: []string{"api", "sso"},
@@ -33,8 +35,10 @@ func TestDecisionOfASnapshot(t *testing.T) {
 		"ends": {Status: "active", Access: true, AccessUntil: &later, Features: []string{"api"},
 			Limits: map[string]snapshot.Limit{"seats": 7, "rooms": 2},
 			Grants: []snapshot.Grant{pro("sub_1", &after, "api"), pro("sub_2", &later, "api")}},
-		"the default": {Status: snapshot.StatusNone, Features: []string{"view"}, Limits: map[string]snapshot.Limit{"seats": snapshot.Unlimited},
-			Grants: []snapshot.Grant{{Source: snapshot.SourceDefault, Features: []string{"view"}, Limits: map[string]snapshot.Limit{"seats": snapshot.Unlimited}},
+		"the default": {Status: snapshot.StatusNone, Features: []string{"view"},
+			Limits: map[string]snapshot.Limit{"seats": snapshot.Unlimited},
+			Grants: []snapshot.Grant{{Source: snapshot.SourceDefault, Features: []string{"view"},
+				Limits: map[string]snapshot.Limit{"seats": snapshot.Unlimited}},
 				{Source: snapshot.SourceCustomer, Until: &before}}},
 	} {
 		s.Schema, s.Customer, s.Account, s.Livemode, s.AsOf = snapshot.Schema, "cus_1", "acct_1", true, at
@@ -61,9 +65,11 @@ func TestTermsAreShared(t *testing.T) {
 	t.Parallel()
 	c := compactor{DecisionsOnly: true}
 	entry := func(i, seats int) *Entry {
-		s := snapshot.Snapshot{Schema: snapshot.Schema, Customer: fmt.Sprint("cus_", i), Status: "active", Grants: []snapshot.Grant{{
-			Source: fmt.Sprint("sub_", i), Features: []string{"a", "b"}, Limits: map[string]snapshot.Limit{"x": 1, "seats": snapshot.Limit(seats)},
-		}}}
+		s := snapshot.Snapshot{Schema: snapshot.Schema, Customer: fmt.Sprint("cus_", i), Status: "active",
+			Grants: []snapshot.Grant{{
+				Source: fmt.Sprint("sub_", i), Features: []string{"a", "b"},
+				Limits: map[string]snapshot.Limit{"x": 1, "seats": snapshot.Limit(seats)},
+			}}}
 		s, err := snapshot.Decode(s.Encode())
 		if err != nil {
 			t.Fatal(err)
@@ -75,7 +81,8 @@ func TestTermsAreShared(t *testing.T) {
 		t.Error("equal terms are not shared, or different ones are")
 	}
 	for i := range 3 * shared {
-		if e := entry(i, i); e.grants[0].terms.Limits["seats"] != snapshot.Limit(i) || e.grants[0].source != fmt.Sprint("sub_", i) {
+		if e := entry(i, i); e.grants[0].terms.Limits["seats"] != snapshot.Limit(i) ||
+			e.grants[0].source != fmt.Sprint("sub_", i) {
 			t.Fatalf("%d: %+v", i, e.grants[0].grant())
 		}
 	}

@@ -22,7 +22,8 @@ func (v *View) apply(a arrival) error {
 
 func value(customer, feature string) string {
 	s := snapshot.Snapshot{
-		Schema: snapshot.Schema, Customer: customer, Livemode: true, Status: "active", Access: true, Features: []string{feature},
+		Schema: snapshot.Schema, Customer: customer, Livemode: true, Status: "active",
+		Access: true, Features: []string{feature},
 	}
 	return string(s.Encode())
 }

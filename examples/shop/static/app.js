@@ -1,4 +1,4 @@
-// The app's page follows the user's customer: whatever changes in Stripe shows here, without a reload.
+// The app's page follows the user's customer: a change in Stripe shows here, without a reload.
 import { Entitled } from "/static/entitled/index.js";
 
 const page = document.querySelector("#features");

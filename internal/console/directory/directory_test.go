@@ -101,7 +101,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// A search that cannot wait is told so, and the next one profits from its reading; without a bucket it fails
+// A search that cannot wait says so, and the next one profits from its reading; without a bucket it fails
 // and is tried again; a closed directory finds nothing.
 func TestOpen(t *testing.T) {
 	t.Parallel()

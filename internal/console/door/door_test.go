@@ -36,7 +36,7 @@ func header(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-// Whatever the answer is, its headers forbid everything inline and foreign, framing and sniffing.
+// The headers of every answer forbid everything inline and foreign, framing and sniffing.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -39,7 +39,10 @@ func TestHub(t *testing.T) {
 		}
 		var first string
 		gone := errors.New("gone")
-		if err := h.Watch(t.Context(), func(f []byte) error { first = string(f); return gone }); err != gone || first != "11" {
+		if err := h.Watch(t.Context(), func(f []byte) error {
+			first = string(f)
+			return gone
+		}); err != gone || first != "11" {
 			t.Errorf("one that comes back gets frame %q, %v", first, err)
 		}
 		h.Stop()

@@ -2,7 +2,7 @@ package hub
 
 import "testing"
 
-// Whatever text is in a message, each of its lines is data.
+// Each line of a message is data, with any text in it.
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	got := string(Message("", []byte("<li>a\revent: b\rid: 9</li>\n\n<li>\r\n")))

@@ -49,8 +49,8 @@ type Config struct {
 // Half of the rate is for [stripeapi.Requests], the other half for [stripeapi.Webhooks] and
 // [stripeapi.Bulk], webhooks first: bulk work takes a permit only if one is left for the next webhook.
 // Each half may use the permits that the other leaves. Time is the NATS server's: a replica whose
-// clock is wrong by minutes takes no more and no less than others. A key that is missing or damaged starts as an empty bucket,
-// never as a burst.
+// clock is wrong by minutes takes no more and no less than others. A key that is missing or damaged
+// starts as an empty bucket, never as a burst.
 //
 // Without NATS there are no permits: the other replicas' requests are unknown then, and a snapshot
 // could not be written. A Budget is safe for concurrent use and starts no goroutine: one waiter of
