@@ -3,7 +3,6 @@ package protocol
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"entitled/internal/record"
@@ -63,7 +62,7 @@ func (p *Protocol) Handle(ctx, waiting context.Context, t Task, m Message) {
 		p.settled(m.NakWithDelay(p.Timing.Again), t)
 		return
 	}
-	defer KeepAlive(ctx, m, p.AckWait/3)()
+	defer KeepAlive(m, p.AckWait/3)()
 	res, err := p.Sync(ctx, waiting, t)
 	switch {
 	case err == nil && res.Superseded:
@@ -122,16 +121,22 @@ func (p *Protocol) settled(err error, t Task) {
 }
 
 // KeepAlive sends a sign of life for the message at every interval, until the returned function is
-// called, which waits for its goroutine.
-func KeepAlive(ctx context.Context, m interface{ InProgress() error }, every time.Duration) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var alive sync.WaitGroup
-	alive.Go(func() {
-		for Sleep(ctx, every) == nil {
-			// One that does not arrive costs a redelivery, which the next one or the ack makes
-			// harmless.
-			_ = m.InProgress()
+// called, which waits for one that is being sent. It is a timer and not a goroutine, because a syncer
+// holds hundreds of markers.
+func KeepAlive(m interface{ InProgress() error }, every time.Duration) (stop func()) {
+	turn := make(chan *time.Timer, 1)
+	turn <- time.AfterFunc(every, func() {
+		beat, ok := <-turn
+		if !ok {
+			return // stopped when it was due
 		}
+		// One that does not arrive costs a redelivery, which the next one or the ack makes harmless.
+		_ = m.InProgress()
+		beat.Reset(every)
+		turn <- beat
 	})
-	return func() { cancel(); alive.Wait() }
+	return func() {
+		(<-turn).Stop()
+		close(turn)
+	}
 }

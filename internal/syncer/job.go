@@ -138,7 +138,7 @@ func (s *Syncer) runJob(ctx context.Context, msg jetstream.Msg) {
 			return
 		}
 		defer s.running.Delete(name)
-		defer protocol.KeepAlive(ctx, msg, topology.AckWait/3)()
+		defer protocol.KeepAlive(msg, topology.AckWait/3)()
 		ctx, end := s.tracer.job(ctx, name)
 		defer end()
 		started := time.Now()
