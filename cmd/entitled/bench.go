@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 
 	"entitled/cmd/entitled/internal/command"
@@ -34,6 +36,7 @@ them at the end. Takes some minutes; other work on the machine spoils the number
 	entitled bench --json > bench.json && entitled bench chart bench.json > bench.svg
 	entitled bench chaos --for 30m
 
+The row of the syncer's memory starts the program syncer, if it is in the directory of entitled.
 entitled bench run --help lists --rows, --rounds and its other flags; each command below has its
 own help.
 
@@ -67,7 +70,8 @@ func (c benchRunCmd) Run(ctx context.Context, s *command.Session) error {
 		}
 	}
 	report, err := bench.Run(ctx, bench.Config{
-		Command: []string{self, "bench", "child"}, Rows: c.Rows, Rounds: c.Rounds, Customers: c.Customers,
+		Command: []string{self, "bench", "child"}, Syncer: syncerBeside(self),
+		Rows: c.Rows, Rounds: c.Rounds, Customers: c.Customers,
 		Quick: c.Quick, Profiles: c.Profiles,
 		Progress: func(what string) { fmt.Fprintln(s.Err, s.Err.Paint(term.Faint, what)) },
 	})
@@ -84,6 +88,16 @@ func (c benchRunCmd) Run(ctx context.Context, s *command.Session) error {
 	}
 	_, err = fmt.Fprint(s.Out, report.Table())
 	return err
+}
+
+// syncerBeside returns the path of the program syncer in the directory of this one, or "" if there is none,
+// or if the system does not say how much memory another process has.
+func syncerBeside(self string) string {
+	path := filepath.Join(filepath.Dir(self), "syncer")
+	if _, err := os.Stat(path); err != nil || runtime.GOOS != "linux" {
+		return ""
+	}
+	return path
 }
 
 type benchChartCmd struct {

@@ -26,6 +26,9 @@ import (
 type Config struct {
 	// Command is the program that calls [Child], with its arguments.
 	Command []string
+	// Syncer is the path of the program syncer, for the row of its memory. If it is empty, Command stands
+	// for it.
+	Syncer string
 	// Rounds is how often each row is measured; plans, backfill and outage at most 3 times. Defaults to 5.
 	Rounds int
 	// Rows are the groups to run, see [Groups]; all when empty.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,8 +36,13 @@ func TestQuick(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // an idle machine takes a quarter of one
 	defer cancel()
+	syncer := filepath.Join(t.TempDir(), "syncer")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", syncer, "entitled/cmd/syncer").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
 	r, err := Run(ctx, Config{
-		Command: []string{self, "child"}, Rounds: 1, Quick: true, Progress: func(s string) { t.Log(s) },
+		Command: []string{self, "child"}, Syncer: syncer, Rounds: 1, Quick: true,
+		Progress: func(s string) { t.Log(s) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -23,14 +24,24 @@ func processCPU() time.Duration {
 // resident returns the resident memory of this process in bytes, or, if unknown, the memory that Go
 // has from the system.
 func resident() int64 {
-	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
-		if f := bytes.Fields(b); len(f) > 1 {
-			if pages, err := strconv.ParseInt(string(f[1]), 10, 64); err == nil {
-				return pages * int64(os.Getpagesize())
-			}
-		}
+	if n, err := residentOf("self"); err == nil {
+		return n
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.Sys)
+}
+
+// residentOf returns the resident memory of a process in bytes, which is known only on Linux.
+func residentOf(pid string) (int64, error) {
+	b, err := os.ReadFile("/proc/" + pid + "/statm")
+	if err != nil {
+		return 0, err
+	}
+	f := bytes.Fields(b)
+	if len(f) < 2 {
+		return 0, fmt.Errorf("/proc/%s/statm: %q has no second number", pid, b)
+	}
+	pages, err := strconv.ParseInt(string(f[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
 }
