@@ -149,6 +149,7 @@ func (b *bench) start(ctx context.Context, o order) (*child, error) {
 		b.dirs++
 		o.Dir = filepath.Join(b.dir, fmt.Sprintf("nats-%d", b.dirs))
 	}
+	o.Quick = b.Quick
 	if b.Profiles != "" {
 		b.dirs++
 		o.Profile = filepath.Join(b.Profiles, fmt.Sprintf("%02d-%s.pprof", b.dirs, o.Role))

@@ -39,6 +39,8 @@ type order struct {
 	NATS   string `json:",omitempty"`
 	Stripe string `json:",omitempty"`
 	Rate   int    `json:",omitempty"`
+	// Quick shortens the syncer's pauses, as tests do.
+	Quick bool `json:",omitempty"`
 	// Profile is the file for a CPU profile of the child's whole life.
 	Profile string `json:",omitempty"`
 }

@@ -21,6 +21,7 @@ import (
 	"entitled/internal/daemon"
 	"entitled/internal/ingest"
 	"entitled/internal/sweep"
+	"entitled/internal/timing"
 	"entitled/internal/wiring"
 	"entitled/internal/wiring/ingestd"
 	"entitled/internal/wiring/syncerd"
@@ -138,6 +139,9 @@ func (o order) syncer() (syncerd.Syncer, error) {
 	check := &daemon.Checker{}
 	y := settings.Check(check, stripeKey)
 	y.Shared = shared(check)
+	if o.Quick {
+		y.Timing = timing.Production.Divide(20)
+	}
 	return y, check.Err()
 }
 
