@@ -10,6 +10,7 @@ import (
 // A user buys, adds seats, misses a payment, pays, and cancels. The app, open in another tab, shows each change without
 // a reload, and another user's app shows none.
 func TestJourney(t *testing.T) {
+	t.Parallel()
 	shop := open(t)
 	p := enter(t, shop, browsertest.Desktop, "<b>Mira</b> & Co")
 	app, other := p.Tab(browsertest.Phone), enter(t, shop, browsertest.Desktop, "Other")
@@ -87,6 +88,7 @@ func export(p *browsertest.Page) string {
 // The same click again, after the back button or in another tab, leads to the same payment page, and a user with a
 // plan reads how to change it.
 func TestOnePurchase(t *testing.T) {
+	t.Parallel()
 	shop := open(t)
 	p := enter(t, shop, browsertest.Desktop, "Ben")
 	url := func(p *browsertest.Page) string {

@@ -56,6 +56,7 @@ func looks(t *testing.T, p *browsertest.Page, shop string, look func(name string
 // Every page is good on a phone and on a desk, in light and in dark colours: axe-core finds nothing, and nothing is
 // wider than the page.
 func TestLooks(t *testing.T) {
+	t.Parallel()
 	shop := open(t)
 	p := browsertest.Open(t, browsertest.Desktop)
 	dir := os.Getenv("SHOP_PICTURES") // for a person's eyes
@@ -78,6 +79,7 @@ func TestLooks(t *testing.T) {
 
 // The pictures of the documents show what a user sees. -update writes them.
 func TestPictures(t *testing.T) {
+	t.Parallel()
 	shop := open(t)
 	dir := t.TempDir()
 	if *update {
