@@ -84,9 +84,12 @@ func TestAccountsFailureTable(t *testing.T) {
 		}
 		writes[row.op] = row.write
 	}
-	made, calls := make(map[string]bool), make(map[string]map[string]int)
-	for name, e := range errands() {
-		calls[name] = countAccountsCalls(t, e)
+	servers := make([]*natstest.Server, 8)
+	for i := range servers {
+		servers[i] = natstest.Run(t)
+	}
+	made, calls := make(map[string]bool), countAccountsCalls(t, servers)
+	for name := range errands() {
 		for op := range calls[name] {
 			made[op] = true
 			if _, ok := writes[op]; !ok {
@@ -94,47 +97,64 @@ func TestAccountsFailureTable(t *testing.T) {
 			}
 		}
 	}
-	type cell struct {
-		errand string
-		fault  fault
-	}
-	var cells []cell
+	var cells []accountsCell
 	for name, e := range errands() {
 		for _, op := range slices.Sorted(maps.Keys(calls[name])) {
 			if calls[e.like][op] > 0 {
 				continue
 			}
 			for _, flt := range cellsOf(op, writes[op], calls[name][op]) {
-				cells = append(cells, cell{name, flt})
-			}
-		}
-	}
-	// Cells wait more than they work: several at a time, each with a server of its own, whatever
-	// -parallel says.
-	work := make(chan cell)
-	var working sync.WaitGroup
-	for range 8 {
-		srv := natstest.Run(t)
-		working.Go(func() {
-			for c := range work {
-				t.Run(fmt.Sprintf("%s/%s, call %d", c.errand, c.fault, c.fault.nth), func(t *testing.T) {
-					checkAccountsCell(t, srv, errands()[c.errand], c.fault)
+				cells = append(cells, accountsCell{
+					name: fmt.Sprintf("%s/%s, call %d", name, flt, flt.nth), lasts: isPull(op) && !flt.killed,
+					check: func(t *testing.T, srv *natstest.Server) { checkAccountsCell(t, srv, e, flt) },
 				})
 			}
-		})
-	}
-	for i, c := range cells {
-		if !testing.Short() || i%4 == 0 {
-			work <- c
 		}
 	}
-	close(work)
-	working.Wait()
+	if testing.Short() {
+		i := -1
+		cells = slices.DeleteFunc(cells, func(accountsCell) bool { i++; return i%4 != 0 })
+	}
+	checkAccountsCells(t, servers, cells)
 	for op := range writes {
 		if !made[op] {
 			t.Errorf("row %q: this call is never made", op)
 		}
 	}
+}
+
+// An accountsCell is one cell of the table, checked on a server that no other cell uses meanwhile.
+type accountsCell struct {
+	name  string
+	check func(t *testing.T, srv *natstest.Server)
+	// lasts says that the cell waits for seconds, until the heartbeats of a lost pull are missed.
+	lasts bool
+}
+
+// checkAccountsCells checks several cells at a time, whatever -parallel says: they wait more than they
+// work. Those that last have servers of their own.
+func checkAccountsCells(t *testing.T, servers []*natstest.Server, cells []accountsCell) {
+	work := make(chan accountsCell)
+	var working sync.WaitGroup
+	for _, srv := range servers {
+		working.Go(func() {
+			for c := range work {
+				t.Run(c.name, func(t *testing.T) { c.check(t, srv) })
+			}
+		})
+	}
+	for _, c := range cells {
+		if c.lasts {
+			working.Go(func() { t.Run(c.name, func(t *testing.T) { c.check(t, natstest.Run(t)) }) })
+		}
+	}
+	for _, c := range cells {
+		if !c.lasts {
+			work <- c
+		}
+	}
+	close(work)
+	working.Wait()
 }
 
 // cellsOf are what goes wrong with a call: to its first one, and with what is written for each
@@ -160,17 +180,32 @@ func cellsOf(op string, write bool, calls int) (all []fault) {
 	return all
 }
 
-// countAccountsCalls goes the errand without a fault and says how often each call was made.
-func countAccountsCalls(t *testing.T, e errand) map[string]int {
+// countAccountsCalls goes each errand without a fault and returns how often it made each call.
+func countAccountsCalls(t *testing.T, servers []*natstest.Server) map[string]map[string]int {
 	t.Helper()
-	r := newRig(t, nil)
-	ids := e.prepare(r)
-	w, s := r.process(nil)
-	if err := e.do(t.Context(), s); err != nil {
-		t.Fatal(err)
+	var mu sync.Mutex
+	calls := make(map[string]map[string]int)
+	var cells []accountsCell
+	for name, e := range errands() {
+		cells = append(cells, accountsCell{name: name + "/no fault", check: func(t *testing.T, srv *natstest.Server) {
+			r := rigOn(t, srv.Conn, topology.Options{}, nil)
+			r.wipe()
+			ids := e.prepare(r)
+			w, s := r.process(nil)
+			if err := e.do(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			e.settled(r, ids)
+			mu.Lock()
+			defer mu.Unlock()
+			calls[name] = w.made()
+		}})
 	}
-	e.settled(r, ids)
-	return w.made()
+	checkAccountsCells(t, servers, cells)
+	if t.Failed() {
+		t.FailNow()
+	}
+	return calls
 }
 
 func (e errand) settled(r *rig, ids []string) {
@@ -189,10 +224,14 @@ func (r *rig) process(kill func()) (*wire, *Syncer) {
 	s := r.operator(quiet, func(c *Config) {
 		c.NATS = r.conn(r.t, w.options()...)
 		c.Stripe.Transport = w
-	}).s
+	}, soonDead).s
 	w.begin(fault{})
 	return w, s
 }
+
+// soonDead has the note of a job that has ended taken for that of a dead syncer after a moment: nothing
+// changes it any more.
+func soonDead(c *Config) { c.Timing.ReliefDead = 20 * time.Millisecond }
 
 func checkAccountsCell(t *testing.T, srv *natstest.Server, e errand, flt fault) {
 	r := rigOn(t, srv.Conn, topology.Options{}, quiet)
@@ -208,7 +247,7 @@ func checkAccountsCell(t *testing.T, srv *natstest.Server, e errand, flt fault) 
 	}
 	if flt.killed {
 		r.standStill()
-		s = r.operator(quiet).s
+		s = r.operator(quiet, soonDead).s
 	}
 	if again := e.do(t.Context(), s); again != nil {
 		t.Errorf("after %v, tried again: %v", err, again)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -71,7 +72,9 @@ func (c *tapped) Write(p []byte) (int, error) {
 		if frame == nil {
 			break
 		}
-		if m == nil || c.w.passes(m) {
+		if m != nil {
+			out = append(out, c.w.pass(frame, m)...)
+		} else {
 			out = append(out, frame...)
 		}
 		c.pending = c.pending[len(frame):]
@@ -117,14 +120,18 @@ func firstFrame(b []byte) (frame []byte, m *nats.Msg) {
 	return b[:whole], m
 }
 
-// passes counts a call, and does to it what is to be done.
-func (w *wire) passes(m *nats.Msg) bool {
+// pass counts a call, does to it what is to be done, and returns what the server gets in place of
+// its frame.
+func (w *wire) pass(frame []byte, m *nats.Msg) []byte {
 	op := opOf(m)
 	if op == "" {
-		return true
+		return frame
 	}
 	if !w.strikes(op) {
-		return !w.isDead()
+		if w.isDead() {
+			return nil
+		}
+		return frame
 	}
 	reply := m.Reply
 	m.Reply = ""
@@ -136,12 +143,16 @@ func (w *wire) passes(m *nats.Msg) bool {
 		w.late = append(w.late, m)
 		w.mu.Unlock()
 	}
-	if !w.fault.killed && reply != "" && !strings.Contains(op, "MSG.NEXT") { // a pull that is lost has no answer
-		_ = w.past.Publish(reply, []byte(answerOfWire))
-	}
 	_ = w.past.Flush()
-	return false
+	if w.fault.killed || reply == "" || isPull(op) {
+		return nil
+	}
+	// The process publishes its answer itself, because it may subscribe to it in the same write.
+	return fmt.Appendf(nil, "PUB %s %d\r\n%s\r\n", reply, len(answerOfWire), answerOfWire)
 }
+
+// isPull reports whether a call has no answer when it is lost.
+func isPull(op string) bool { return strings.Contains(op, "MSG.NEXT") }
 
 // strikes reports whether it is this call that goes wrong.
 func (w *wire) strikes(op string) bool {
