@@ -103,9 +103,10 @@ func (p *Protocol) Decide(cur Current, next *snapshot.Snapshot,
 // errLacksFacts says that a snapshot does not have all facts that the document needs.
 var errLacksFacts = errors.New("the snapshot lacks facts that the plans document needs")
 
-// Moved reports whether another document is in force than the one that was read with cur, or, if
-// nobody had asked for the customer's entitlements, whether they are read by now. A writer that has
-// created an entry asks: deciding the bucket again may have ended before, without it.
+// Moved reports whether another document is in force than the one that was read with cur. unasked
+// says that the customer's active entitlements were not read, because the Stripe account had no
+// feature; then Moved also reports whether they are read by now. A writer that has created an entry
+// calls it, since the job that decides the bucket again may have ended before the entry was there.
 func (p *Protocol) Moved(ctx context.Context, c stripeevent.Customer, cur Current, unasked bool) (bool, error) {
 	d, err := p.Outside.Document(ctx, 0)
 	if err != nil {
@@ -127,8 +128,8 @@ type Redecision struct {
 	// Lacks says that the entry keeps its former decision, because it lacks facts that the document
 	// needs, or does not fit into a message with the new one: the customer must be synced.
 	Lacks bool
-	// Absent says that no entry was found. A replica that lags behind may not have it yet, so whoever
-	// knows that there is one decides again.
+	// Absent says that no entry was found. A replica that lags behind may not have it yet, so a caller
+	// that knows of the entry calls again.
 	Absent bool
 }
 
@@ -145,10 +146,11 @@ func (p *Protocol) DecideAgain(ctx context.Context, c stripeevent.Customer) (Red
 	return Redecision{}, fmt.Errorf("decide %s again: %w", c, errOvertaken)
 }
 
-// DecideListed is [Protocol.DecideAgain] for an entry that a reading of the whole bucket has shown, with
-// the document that was read before. Most entries are still what the reading has shown, and need no
-// reading of their own; the write over any other fails. It does not matter that the document was read
-// first: an entry that was decided under a later one is read again, with the document.
+// DecideListed is [Protocol.DecideAgain] for an entry that was read with the whole bucket. listed has
+// the entry, and the document that was read before the bucket. Most entries have not changed since,
+// and are not read again; the write over an entry that has changed fails. It does not matter that the
+// document was read first: an entry that was decided under a later one is read again, with the
+// document.
 func (p *Protocol) DecideListed(ctx context.Context, c stripeevent.Customer, listed Current) (Redecision, error) {
 	if listed.number() <= listed.Document.Revision() {
 		done, err := p.decideEntry(ctx, c, listed)

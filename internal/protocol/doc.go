@@ -21,16 +21,16 @@
 //
 // Steps that need no order run concurrently: 1 and the reading of the claim; 4 and 5. The first
 // attempt for a webhook is optimistic: it skips 1 and 2 and does not wait in 3, because usually no
-// other sync of the customer is near. If one is, step 4 or step 8 notices, and the attempts after
-// it take every step.
+// other sync of the customer is under way. If one is, step 4 or step 8 notices, and the attempts
+// after it take every step.
 //
 // # Why a snapshot cannot go back
 //
 // The fence is read before the fetch begins, the write succeeds only if no one has written since
-// the fence, and every sync writes, even if nothing changed. So the fetch behind a revision begins
-// after the revision before it was written, and therefore after the fetch behind that one ended.
-// Fetches behind consecutive revisions never overlap, and a later revision never has an older
-// state. A stale read of the fence only makes the write fail.
+// the fence, and every sync writes, even if nothing changed. So the fetch that leads to a revision
+// begins after the previous revision was written, and therefore after the fetch that led to the
+// previous one has ended. The fetches of consecutive revisions never overlap, and a later revision
+// never has an older state. A stale read of the fence only makes the write fail.
 //
 // The write of an unchanged state looks unnecessary and is not. Suppose it were skipped, and the
 // state goes from A to B and back. One sync reads B slowly. A second one reads A, sees no change
@@ -40,15 +40,18 @@
 // # Why a decision cannot go back
 //
 // Every writer reads the entry and then the plans document ([Protocol.Read]), and writes over the
-// revision that it has read. The writer before read its document before it wrote, so this one has
-// the same document or a later one; a document that is older than the snapshot is refused.
+// revision that it has read. The previous writer read its document before it wrote the entry, so
+// this writer has the same document or a later one; a document that is older than the snapshot is
+// refused.
 //
-// When another document is in force, [Protocol.DecideListed] decides each entry again, from the facts
-// in it. It gets the document that was read before the entries: an entry that was decided under a
-// later one has a greater number, and is read again. It writes unchanged content too: a sync that has read the former document and the former
-// revision then fails to write. Only an entry that is created meanwhile may escape it, so a sync
-// that creates one looks at the document once more. A decision copies the facts and says of which
-// revision they are, and fences compare that one ([Current.FactsRevision]).
+// When another document is in force, the job decide decides each entry again, from the facts in it
+// ([Protocol.DecideListed]). The job reads the document before the entries. An entry that was decided
+// under a later document has the number of that document, and is read again. The job writes unchanged
+// content too, so that a sync that has read the former document and the former revision fails to
+// write. Only an entry that is created meanwhile may escape the job, so a sync that creates an entry
+// reads the document once more (confirm). The new decision copies the facts to a higher revision. It
+// keeps the number of the revision at which they were read from Stripe, and fences compare that
+// number ([Current.FactsRevision]).
 //
 // # Why nothing is lost
 //
@@ -59,8 +62,9 @@
 //
 // # Where to change what
 //
-// The pace of a busy customer is firstWindow, longest and patience in pace.go. What an error leads
-// to is disposition.go. What a sync reads and writes is [Outside].
+// The pace of a busy customer is firstWindow, longest and patience in pace.go. The pauses and
+// deadlines of a syncer are package timing. The consequences of an error are in disposition.go. The
+// calls with which a sync reads and writes are [Outside].
 //
 // # How it is checked
 //

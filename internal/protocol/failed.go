@@ -57,9 +57,9 @@ func (p *Protocol) settle(ctx context.Context, t Task, rec record.Record, d Disp
 	case merr != nil:
 		return Settlement{Delay: p.Timing.Backoff(1)}, fmt.Errorf("look for the marker of %s: %w", t.Customer, merr)
 	case newest == 0 || newest > t.Seq:
-		// No marker would try the customer again and clear an entry, say if another syncer has
-		// synced it since. The marker is not acknowledged, because a replica that lags does not
-		// find it either.
+		// The failure is not stored: another syncer may have synced the customer since, and then
+		// no marker is left whose sync would clear the entry. The marker is not acknowledged,
+		// because it may exist: a replica that lags does not find it either.
 		return Settlement{Delay: p.Timing.Backoff(1), Stale: true}, nil
 	}
 	f, failureRevision, ferr := p.Outside.Failure(ctx, t.Customer)

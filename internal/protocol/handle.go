@@ -38,7 +38,7 @@ type Observer interface {
 type Relief interface {
 	// Covers says about a marker whether a sweep has done its work, or is about to.
 	Covers(ctx context.Context, t Task) (done, soon bool, err error)
-	// Yields is the second answer of Covers from memory.
+	// Yields reports soon as Covers does, from memory.
 	Yields(t Task) bool
 }
 

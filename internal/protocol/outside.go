@@ -55,8 +55,8 @@ type Stripe interface {
 	ReturnPermit()
 	// Throttled lowers the fleet's rate after Stripe answered 429.
 	Throttled(ctx context.Context) error
-	// Reading replaces [plans.ReadIfAny] with what follows from the features that the Stripe account
-	// has. It asks Stripe, with a permit, if that is not known.
+	// Reading returns reading, except for [plans.ReadIfAny]: then it depends on whether the Stripe
+	// account has features. It asks Stripe for them, with a permit, if that is not known.
 	Reading(ctx context.Context, account string, reading plans.Reading,
 		permit func(context.Context) error) (plans.Reading, error)
 	// Fetch reads the whole state of a customer, with its active entitlements if reading says so.

@@ -11,7 +11,7 @@ import (
 // one replaces waits no longer than its patience.
 const (
 	// firstWindow and a second window of twice its length outlast the burst of a checkout (1.5 s,
-	// at most 15 % more), so that three fetches see all of it.
+	// at most 15 % more): the fetch after the second window, the third, sees all of it.
 	firstWindow = 580 * time.Millisecond
 	longest     = 8 * time.Second
 )

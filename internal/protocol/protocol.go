@@ -45,8 +45,8 @@ const maxOvertaken = 5
 // sync that has begun to read Stripe may finish when the process is asked to stop.
 func (p *Protocol) Sync(ctx, waiting context.Context, t Task) (Result, error) {
 	rec := p.recordOf(t)
-	// Most of the time no other sync of the customer is near, and the first attempt finds that out
-	// by trying.
+	// Most of the time no other sync of the customer is under way, and the first attempt finds that
+	// out by trying.
 	a := &attempt{Protocol: p, task: t, rec: &rec, optimistic: true}
 	err := a.run(ctx, waiting)
 	for n := 0; n < maxOvertaken && errors.Is(err, ErrConflict); n++ {
@@ -92,7 +92,7 @@ type attempt struct {
 	// always absent, and steps 4 and 8 refuse an attempt that is wrong about it.
 	optimistic bool
 
-	// Step 1: the claim before this sync's.
+	// Read beside step 1, for steps 2 and 4: the claim before this sync's, and its revision.
 	last         Claim
 	lastRevision uint64
 	// Step 3: the slot is held until the attempt ends, the permit until step 6 uses it.
@@ -257,8 +257,8 @@ func (a *attempt) budget(ctx, waiting context.Context) error {
 }
 
 // budgetAtOnce is budget for an optimistic attempt: it reports false where budget would wait. Only
-// webhooks' tasks begin so. A request's task does not wait for a claim, and so has to read it to
-// renew it.
+// tasks of webhooks begin with an optimistic attempt. The task of a request does not wait for the
+// claim of another sync but replaces it, and needs its revision for that.
 func (a *attempt) budgetAtOnce() bool {
 	if a.task.kind() != stripeapi.Webhooks || a.Relief.Yields(a.task) {
 		return false
@@ -274,7 +274,8 @@ func (a *attempt) budgetAtOnce() bool {
 	return a.permit
 }
 
-// prefetch has a permit at hand for the optimistic attempt of a webhook's sync that comes soon.
+// prefetch takes a spare permit, so that the next sync of a webhook can begin with an optimistic
+// attempt.
 func (a *attempt) prefetch(ctx context.Context) error {
 	if a.task.kind() == stripeapi.Webhooks {
 		a.Outside.PrefetchPermit(ctx)
@@ -366,9 +367,10 @@ func (a *attempt) write(ctx context.Context) (err error) {
 }
 
 // confirm follows a write that created an entry. It fails with ErrConflict if another plans document
-// is in force by now, or entitlements that nobody asked for are read, so that the sync begins again:
-// the job that decides the bucket again and marks such customers may have ended without this entry.
-// It cannot have missed an entry that was there.
+// is in force by now, or if active entitlements are read by now and this sync did not read them,
+// because the Stripe account had no feature. The sync then begins again: the job decide, which brings
+// both changes to every customer in the bucket, may have ended before the entry was there. Other
+// entries cannot escape the job.
 func (a *attempt) confirm(ctx context.Context) error {
 	if a.cur.There {
 		return nil

@@ -37,7 +37,7 @@ func (r *Reading) Wait(ctx context.Context) (Result, error) {
 }
 
 // Ask returns the customer's first reading that begins from now on. sync makes it, unless another
-// request asked for it already; start runs its argument in a goroutine, which the caller of ask
+// request asked for it already; start runs its argument in a goroutine, which the caller of Ask
 // waits for.
 func (r *Readings) Ask(c stripeevent.Customer, sync func() (Result, error), start func(func())) *Reading {
 	r.mu.Lock()

@@ -12,7 +12,7 @@ import (
 type Task struct {
 	Customer stripeevent.Customer
 	Lane     stripeevent.Lane
-	// Subject, seq and received are those of the marker; a request has none.
+	// Subject, Seq and Received are those of the marker; a request has none.
 	Subject  string
 	Seq      uint64
 	Received time.Time
