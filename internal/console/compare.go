@@ -66,7 +66,7 @@ func compare(v *visit) (answer, error) {
 	return answer{template: "compare", title: "Revisions of " + c.String(), data: view}, nil
 }
 
-// chosen is the sync with a sequence, or that at a position if there is none.
+// chosen is the sync with the sequence seq, or the one at position otherwise if there is none.
 func chosen(list []*audit.Sync, seq string, otherwise int) *audit.Sync {
 	n, _ := strconv.ParseUint(seq, 10, 64) // no sync has 0
 	for _, y := range list {

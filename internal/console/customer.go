@@ -57,7 +57,8 @@ type customerView struct {
 	Unknown, UnknownHint string
 }
 
-// customerOf reads the customer from the address. For your own id it returns where to go instead.
+// customerOf reads the customer from the address. For your own id it returns the address of the
+// page to go to instead.
 func (v *visit) customerOf() (c stripeevent.Customer, location string, err error) {
 	name, err := named.Parse(v.PathValue("ref"), "")
 	if err != nil {
@@ -76,7 +77,7 @@ func (v *visit) customerOf() (c stripeevent.Customer, location string, err error
 	switch list := client.Customers("id:" + name.ID).Snapshots; len(list) {
 	case 0:
 		h := tell.NobodyHas(name.ID, v.cfg.Mode).(tell.Hinted)
-		return c, "", problem{http.StatusNotFound, "Nobody has this id", h}
+		return c, "", problem{http.StatusNotFound, "No customer has this id", h}
 	case 1:
 		return c, customerPath(stripeevent.Customer{Account: list[0].Account, ID: list[0].Customer}), nil
 	}
@@ -136,7 +137,7 @@ func (v *visit) documents() tell.Documents {
 	return b.Documents(v.ctx)
 }
 
-// stand says how the customer stands.
+// stand sets the answer about the customer: access or not, since when and why.
 func (c *customerView) stand(story *audit.Story, coverageEvery time.Duration) {
 	now := story.Now
 	switch {
@@ -155,7 +156,7 @@ func (c *customerView) stand(story *audit.Story, coverageEvery time.Duration) {
 	c.Ahead = stories.Ahead(now)
 }
 
-// hold says what the snapshot holds.
+// hold sets the content of the snapshot, with the reasons.
 func (c *customerView) hold(now audit.Present, documents tell.Documents) {
 	if c.Revision = now.Revision; now.Snapshot == nil {
 		return
@@ -175,7 +176,7 @@ func indented(s *entitlement.Snapshot) string {
 	return b.String()
 }
 
-// tell tells one page of the story.
+// tell sets one page of the story.
 func (c *customerView) tell(story *audit.Story, page int) {
 	teller, groups := stories.NewTeller(story, nil), stories.Groups(story.Steps)
 	c.Total = len(groups)

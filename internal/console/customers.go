@@ -114,8 +114,8 @@ func (v *visit) row(key string, data []byte) customerRow {
 	return rowOf(key, &s, v.now)
 }
 
-// find lists the customers with names that begin with the query. A whole key is found without the
-// directory, and alone.
+// find lists the customers with names that begin with the query. A whole key needs no directory, and
+// its customer is the only result.
 func (v *visit) find(view *customersView) error {
 	exact, err := v.exact(view.Query)
 	if err != nil {

@@ -15,7 +15,7 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	r := pipeline(t)
 	before := r.console.cfg.NATS.Stats().OutMsgs
-	r.shows("/doctor", 200, "Nobody has asked since this console started", "Examine now")
+	r.shows("/doctor", 200, "The doctor has not examined anything since this console started", "Examine now")
 	if n := r.console.cfg.NATS.Stats().OutMsgs; n != before {
 		t.Errorf("looking asks NATS %d times", n-before)
 	}

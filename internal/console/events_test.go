@@ -77,7 +77,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	r.shows(fmt.Sprintf("/events/%d", before+1), 200, "x.t0", "&lt;b&gt;", "it is the one that arrived", "27 bytes",
-		`href="/customers/cus_Ann"`, "its type marks nobody")
+		`href="/customers/cus_Ann"`, "its type marks no customer")
 	r.shows(fmt.Sprintf("/events/%d", before+121), 200, "<pre", "{</pre>")
 	for _, seq := range []string{"0", "999999", "x", "-1"} {
 		r.shows("/events/"+seq, 404, "has no event at this place")

@@ -31,7 +31,7 @@ type follower struct {
 	problem *problem
 }
 
-// look reads the new events. What it returns only wakes the streams.
+// look reads the new events. The frame that it returns only wakes the streams.
 func (f *follower) look(ctx context.Context) []byte {
 	log, err := f.console.source.openLog(ctx)
 	f.mu.Lock()
@@ -62,7 +62,7 @@ func (f *follower) look(ctx context.Context) []byte {
 	return []byte{}
 }
 
-// A followed is what a page that follows the log is sent.
+// A followed is the content of a message to a page that follows the log.
 type followed struct {
 	Events  []audit.Event
 	Left    bool // events were left out

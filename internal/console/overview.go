@@ -52,10 +52,10 @@ func (c *Console) part(page, name string, data any) []byte {
 	return hub.Message("", b.Bytes())
 }
 
-// Dirty is the number of customers that wait for a sync.
+// Dirty is the number of customers that wait for a sync. One with a marker in each lane counts twice.
 func (o overview) Dirty() uint64 { return o.Now.Len() + o.Bulk.Len() }
 
-// Since is how long before the sample a time was; 0 for the zero time.
+// Since is the time from t to the sample; 0 for the zero time.
 func (o overview) Since(t time.Time) time.Duration {
 	if t.IsZero() {
 		return 0
@@ -151,7 +151,7 @@ func (o overview) Series() (string, error) {
 	return string(b), err
 }
 
-// SweptText says how far the last nightly sweep is back, or that none was.
+// SweptText says how long ago the last nightly sweep was, or that there was none.
 func (o overview) SweptText() string {
 	if o.Swept.Ended.IsZero() {
 		return "no nightly sweep yet: the next is at 03:00 UTC"

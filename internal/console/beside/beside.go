@@ -1,7 +1,7 @@
 // Package beside puts two texts beside each other, line by line.
 package beside
 
-// A Line is a line of two texts beside each other. Of a line that only one has, the other is empty.
+// A Line is a line of the left text, of the right one, or of both. The side that lacks it is empty.
 type Line struct {
 	Left, Right     string
 	OnLeft, OnRight bool
@@ -68,7 +68,8 @@ func longest(a, b []string) [][]uint16 {
 	return table
 }
 
-// joined puts lines of the left and of the right that stand one below the other beside each other.
+// joined puts the lines between two common ones side by side: the first that only the left text has
+// beside the first that only the right one has, and so on.
 func joined(lines []Line) (out []Line) {
 	for i := 0; i < len(lines); {
 		if lines[i].Same {

@@ -12,9 +12,8 @@ import (
 	"entitled/entitlement"
 )
 
-// A Directory follows the bucket in
-// memory from the first search on, with the decisions only (some 230 bytes a customer), until nobody
-// has searched for a while.
+// A Directory follows the bucket in memory, with the decisions only (some 230 bytes a customer). It
+// begins with the first search, and ends when there was none for a while.
 type Directory struct {
 	nc   *nats.Conn
 	mode entitlement.Mode

@@ -9,9 +9,9 @@ import (
 	"entitled/entitlement"
 )
 
-// Search returns the first customers in the order of their keys, behind a key, that have a name which
-// begins with the text: their key, their id in Stripe or your own id. more reports that there are others
-// behind them. It holds no more than these in memory, and ends early with ctx.
+// Search returns the customers whose key, id in Stripe or own id begins with the text: the first limit
+// of them behind the key after, in the order of their keys. more reports that there are others behind
+// these. It holds no other in memory, and ends early with ctx.
 func Search(ctx context.Context, client *entitlement.Client, text, after string,
 	limit int) (list []entitlement.Entry, more bool) {
 	dotted := strings.Replace(text, "/", ".", 1) // acct_…/cus_…, as the commands print it

@@ -1,6 +1,6 @@
-// Package door stands before the pages of the console: it refuses hosts that are not the console's, acts that
-// another site's page makes a browser do, and visitors without the password. It sets the headers that keep a
-// browser from running or showing what is not the console's.
+// Package door stands before the pages of the console: it refuses hosts that are not the console's, requests
+// that another site's page sends to change something, and visitors without the password. It sets the headers
+// that keep a browser from running scripts, or showing content, of other sites.
 package door
 
 import (

@@ -127,7 +127,8 @@ func (h *Hub) work(ctx context.Context) {
 	}
 }
 
-// spread gives a frame to all watchers, unless the work is over: then another may have begun.
+// spread gives a frame to all watchers, unless ctx has ended: then the watchers may be those of another
+// call of work.
 func (h *Hub) spread(ctx context.Context, frame []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

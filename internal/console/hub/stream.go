@@ -25,7 +25,7 @@ func (h *Hub) Stream(render func(frame []byte) []byte) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // a proxy that buffers would hold the frames back
 		if r.Method == http.MethodHead {
-			return // a connection that waits for nothing would never be free again
+			return // it has no body; a stream without one would keep its connection for good
 		}
 		if send([]byte(":\n\n")) == nil {
 			// An error is that the browser has gone; it comes back by itself.
