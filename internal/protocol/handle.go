@@ -120,23 +120,23 @@ func (p *Protocol) settled(err error, t Task) {
 	}
 }
 
-// KeepAlive sends a sign of life for the message at every interval, until the returned function is
-// called, which waits for one that is being sent. It is a timer and not a goroutine, because a syncer
-// holds hundreds of markers.
+// KeepAlive sends a sign of life for the message at every interval, until stop is called. stop waits
+// for a sign that is being sent. A timer takes less memory than a goroutine, and a syncer has hundreds
+// of markers under way.
 func KeepAlive(m interface{ InProgress() error }, every time.Duration) (stop func()) {
-	turn := make(chan *time.Timer, 1)
-	turn <- time.AfterFunc(every, func() {
-		beat, ok := <-turn
+	timer := make(chan *time.Timer, 1)
+	timer <- time.AfterFunc(every, func() {
+		beat, ok := <-timer
 		if !ok {
 			return // stopped when it was due
 		}
-		// One that does not arrive costs a redelivery, which the next one or the ack makes harmless.
+		// A sign that does not arrive costs a redelivery, which the next sign or the ack makes harmless.
 		_ = m.InProgress()
 		beat.Reset(every)
-		turn <- beat
+		timer <- beat
 	})
 	return func() {
-		(<-turn).Stop()
-		close(turn)
+		(<-timer).Stop()
+		close(timer)
 	}
 }
