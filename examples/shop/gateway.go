@@ -132,7 +132,7 @@ func (g gateway) ask(ctx context.Context, route string, body, answer any) error 
 	defer resp.Body.Close() //nolint:errcheck // only read
 	if resp.StatusCode != http.StatusOK {
 		e := &refusal{status: resp.StatusCode}
-		_ = json.NewDecoder(resp.Body).Decode(e) // what is no JSON leaves the status
+		_ = json.NewDecoder(resp.Body).Decode(e) // without JSON, the status is all there is
 		return e
 	}
 	return json.NewDecoder(resp.Body).Decode(answer)

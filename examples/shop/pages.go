@@ -168,7 +168,7 @@ func (s *shop) manage(w http.ResponseWriter, r *http.Request, u user) error {
 	return nil
 }
 
-// export is a thing that a plan pays for. Nothing that the page believes counts: the server asks again.
+// export is a feature that a plan grants. The state of the page does not count: the server asks the gateway again.
 func (s *shop) export(w http.ResponseWriter, r *http.Request, u user) error {
 	may, err := s.gateway.allowed(r.Context(), u, "export")
 	if err != nil {
@@ -183,8 +183,8 @@ func (s *shop) export(w http.ResponseWriter, r *http.Request, u user) error {
 	return nil
 }
 
-// token gives the user's page a token for the user's own customer. The session's cookie says which that is, in a POST
-// that no other site can send.
+// token gives the user's page a token for the user's own customer. The session's cookie names the user, and the request
+// is a POST, which no other site can send.
 func (s *shop) token(w http.ResponseWriter, r *http.Request, u user) error {
 	token, err := s.gateway.token(r.Context(), u)
 	if err != nil {

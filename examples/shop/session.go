@@ -34,7 +34,7 @@ func newUser(name string) user {
 
 const sessionCookie = "shop_session"
 
-// mostSessions bounds the sessions in memory; some other one ends for a new one.
+// mostSessions bounds the sessions in memory. Beyond it, a new session ends an arbitrary other one.
 const mostSessions = 10_000
 
 // sessions are the users that are logged in, by the secret in their cookie.

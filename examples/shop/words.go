@@ -59,7 +59,7 @@ type account struct {
 	Lost       []string
 }
 
-// describe says how a subscription stands, whose paid period ends at periodEnd.
+// describe puts the state of a user's subscription into sentences. Its paid period ends at periodEnd.
 func describe(d decision, periodEnd int64) account {
 	a := account{Plan: "Free"}
 	if len(d.Plans) > 0 {
@@ -81,7 +81,7 @@ func describe(d decision, periodEnd int64) account {
 	case "past_due", "unpaid":
 		a.Subscribed, a.Trouble = true, true
 		if d.Allowed && d.Until != nil {
-			say("The last payment failed. Everything works until %s; pay with another card before.", moment(*d.Until))
+			say("The last payment failed. Everything works until %s; pay with another card before then.", moment(*d.Until))
 			a.Lost = lost(d)
 		} else if d.Allowed {
 			say("The last payment failed. Everything works for now; pay with another card.")

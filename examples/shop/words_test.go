@@ -19,7 +19,7 @@ func TestWords(t *testing.T) {
 		`{"status":"active","allowed":true}`: "Free: Renews on 1 January 2027. It is paid, but the plans document in " +
 			"force has no plan for it, so it grants nothing here.",
 		`{"status":"past_due","allowed":true,"until":1798761600,` + grants + `}`: "Pro: The last payment failed. " +
-			"Everything works until 1 January 2027, 00:00 UTC; pay with another card before. Lost: Export",
+			"Everything works until 1 January 2027, 00:00 UTC; pay with another card before then. Lost: Export",
 		`{"status":"past_due","allowed":true,"plans":["pro"]}`: "Pro: The last payment failed. Everything works for " +
 			"now; pay with another card.",
 		`{"status":"past_due"}`: "Free: The last payment failed, and the time to pay it is over. Pay with another " +
