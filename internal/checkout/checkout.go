@@ -36,7 +36,7 @@ type Config struct {
 	Key string
 	// Base is the URL of Stripe's API. Defaults to Stripe itself.
 	Base string
-	// Origins are those of return URLs.
+	// Origins are the origins that return URLs may have.
 	Origins []string
 	// Rate is in requests per second. Defaults to [DefaultRate].
 	Rate float64
@@ -44,7 +44,8 @@ type Config struct {
 	Transport http.RoundTripper
 }
 
-// An Index is what is known of customers without asking Stripe, and the way to have one read.
+// An Index finds the customers of your ids without a request to Stripe, and has a customer read from
+// Stripe.
 type Index interface {
 	// Customers returns the ids in Stripe of the customers of your own account that have an id.
 	Customers(id string) []string
@@ -251,8 +252,8 @@ func (c *Checkout) session(ctx context.Context, customer string, in Request) (*s
 	return made, err
 }
 
-// write repeats a creation under one key, and under others after errors that Stripe has saved. What a
-// failed one has made all the same does no harm.
+// write repeats a creation under one key, and under others after errors that Stripe has saved. A
+// request that failed may have created its object all the same, which does no harm.
 func (c *Checkout) write(ctx context.Context, parts []string, p *stripe.Params, request func() error) error {
 	for n := 1; ; n++ {
 		p.Context, p.IdempotencyKey = ctx, key(append(parts, strconv.Itoa(n))...)

@@ -29,7 +29,7 @@ func (c *Checkout) existing(ctx context.Context, ix Index, id string) (*entitlem
 }
 
 // choose has customers read from Stripe, and returns one with a subscription, else the one with the
-// smallest id; nil if none is there that has the id.
+// smallest id; nil if no customer in Stripe has the id.
 func (c *Checkout) choose(ctx context.Context, ix Index, id string, ids []string) (*entitlement.Snapshot, error) {
 	slices.Sort(ids)
 	var first *entitlement.Snapshot
@@ -144,7 +144,7 @@ func decide(v verdict, replayed, gone bool) course {
 	case v == done:
 		return take
 	case v == failed && !replayed:
-		// It may have taken effect, and the error may be saved under the key: the next answer tells.
+		// It may have taken effect, and the error may be saved under the key: the next answer shows it.
 		return again
 	case v == failed:
 		return lookup
@@ -155,8 +155,8 @@ func decide(v verdict, replayed, gone bool) course {
 // maxFailures bounds the requests under keys that Stripe has not saved an error for, and the keys.
 const maxFailures = 5
 
-// create makes the customer of an id. All who create it at a time send the same requests: the key
-// depends on the mode, the name, the id, and n, which changes only by what Stripe answers to all.
+// create makes the customer of an id. Concurrent callers send the same requests: the key depends on
+// the mode, the name, the id, and n, which changes only with answers that Stripe gives to all of them.
 func (c *Checkout) create(ctx context.Context, name, id string) (*stripe.Customer, error) {
 	n, failures, count := "", 0, 0
 	for {
@@ -207,7 +207,7 @@ func (c *Checkout) create(ctx context.Context, name, id string) (*stripe.Custome
 	}
 }
 
-// ownID refuses what readers take for a key.
+// ownID reports whether readers take a name for an id of yours, and not for a key.
 func ownID(id string) bool {
 	if rest, ok := strings.CutPrefix(id, "acct_"); ok {
 		_, after, _ := strings.Cut(rest, ".")

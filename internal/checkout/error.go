@@ -30,7 +30,7 @@ var (
 	errNoCustomer = &Error{Status: http.StatusNotFound, Code: "no_customer",
 		Message: "there is no customer with this id"}
 	errBusy = &Error{Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: 2,
-		Message: "no turn for a request to Stripe in time; try again"}
+		Message: "too many requests to Stripe are waiting; try again"}
 	errUnsettled = &Error{Status: http.StatusServiceUnavailable, Code: "stripe_unavailable", RetryAfter: 2,
 		Message: "Stripe gave no answer in time; try again, which does nothing twice"}
 	errRefused = &Error{Status: http.StatusBadGateway, Code: "stripe",
@@ -81,8 +81,8 @@ func missing(err error) bool {
 // An indexError is an error of [Index].Sync, which the caller of this package understands.
 type indexError struct{ error }
 
-// publish turns an error of a request to Stripe into the answer: what the caller can mend is passed
-// on with Stripe's message.
+// publish turns an error of a request to Stripe into the answer. An error that the caller can mend is
+// passed on with Stripe's message.
 func publish(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err

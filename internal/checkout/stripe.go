@@ -26,7 +26,7 @@ type api struct {
 	sessions  checkoutsession.Client
 	portals   portalsession.Client
 	prices    price.Client
-	turns     *rate.Limiter
+	limiter   *rate.Limiter
 }
 
 func newAPI(cfg Config) *api {
@@ -47,29 +47,30 @@ func newAPI(cfg Config) *api {
 	return &api{
 		customers: customer.Client{B: backend, Key: cfg.Key}, sessions: checkoutsession.Client{B: backend, Key: cfg.Key},
 		portals: portalsession.Client{B: backend, Key: cfg.Key}, prices: price.Client{B: backend, Key: cfg.Key},
-		turns: rate.NewLimiter(rate.Limit(cfg.Rate), max(int(cfg.Rate), 1)),
+		limiter: rate.NewLimiter(rate.Limit(cfg.Rate), max(int(cfg.Rate), 1)),
 	}
 }
 
-// turn waits until another request to Stripe may be made.
-func (a *api) turn(ctx context.Context) error {
-	if err := a.turns.Wait(ctx); err != nil {
+// wait waits until another request to Stripe may be made.
+func (a *api) wait(ctx context.Context) error {
+	if err := a.limiter.Wait(ctx); err != nil {
 		return errBusy
 	}
 	return nil
 }
 
-// Of a request that Stripe says to repeat, pauses grow from firstPause to longestPause.
+// The pauses between repeats of a request grow from firstPause to longestPause.
 const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 2 * time.Second
 )
 
-// repeat makes a request until it is done, refused, or failed: an answer that is lost, or says later,
-// leads to the same request again. It returns the last error, and whether that was a saved answer.
+// repeat makes a request until it is done, refused, or failed: without an answer, or with one that
+// says later, it makes the same request again. It returns the last error, and whether that was a saved
+// answer.
 func (a *api) repeat(ctx context.Context, request func() error) (v verdict, replayed bool, err error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		if err = a.turn(ctx); err != nil {
+		if err = a.wait(ctx); err != nil {
 			return later, false, err
 		}
 		err = request()
@@ -97,7 +98,7 @@ func (a *api) read(ctx context.Context, request func() error) error {
 	}
 }
 
-// key returns an Idempotency-Key that depends on its parts alone, and tells nobody what they are.
+// key returns an Idempotency-Key that depends on its parts alone, and does not reveal them.
 func key(parts ...string) *string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -161,8 +162,8 @@ func (a *api) search(ctx context.Context, name, value string) (ids []string, err
 // searchLag is how far Stripe's search may be behind.
 const searchLag = 3600 // seconds
 
-// recent returns the customer with the smallest id of those with a value of metadata that were created
-// within the hour before the newest customer, which the search may not know yet; "" without one.
+// recent lists the customers that were created within the hour before the newest one, since the search
+// may not know them yet. It returns the smallest id of those with the value of metadata; "" for none.
 func (a *api) recent(ctx context.Context, name, value string) (id string, err error) {
 	after, oldest := "", int64(0)
 	for {
