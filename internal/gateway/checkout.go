@@ -59,7 +59,8 @@ func (g *Gateway) postSession(begin sessionMaker) func(*request) *problem {
 	}
 }
 
-// unknownID has a customer read that the bucket does not have yet, and Stripe's search finds.
+// unknownID finds the customers of an id that the bucket does not have yet, by Stripe's search, and has
+// them read.
 func (g *Gateway) unknownID(q *request, id string) ([]entitlement.Snapshot, *problem) {
 	ix, p := g.index(q)
 	switch {

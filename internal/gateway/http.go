@@ -165,7 +165,7 @@ func (q *request) customer() (decision.Ref, *problem) {
 func named(name string) (decision.Ref, *problem) {
 	who := decision.ParseRef(name)
 	if who.Name == "" {
-		return decision.Ref{}, badRequest("there is nothing behind the prefix of the customer")
+		return decision.Ref{}, badRequest("the customer is a prefix, key: or id:, without a name behind it")
 	}
 	return who, nil
 }

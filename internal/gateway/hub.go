@@ -42,7 +42,7 @@ var (
 	tooManyStreams = &problem{status: http.StatusTooManyRequests, code: "too_many_streams",
 		message: "the customer has 100 streams open", retryAfter: 30}
 	gatewayFull = &problem{status: http.StatusServiceUnavailable, code: "full",
-		message: "the gateway has MAX_STREAMS streams open; ask another", retryAfter: 10}
+		message: "the gateway has MAX_STREAMS streams open; ask another gateway", retryAfter: 10}
 )
 
 // join registers a stream for the customers behind a reference. The caller calls leave.

@@ -46,7 +46,7 @@ var (
 	notReady = &problem{status: http.StatusServiceUnavailable, code: "not_ready",
 		message: "the gateway has not read the bucket yet", retryAfter: 2}
 	stopping = &problem{status: http.StatusServiceUnavailable, code: "stopping",
-		message: "the gateway is stopping; ask another", retryAfter: 1}
+		message: "the gateway is stopping; ask another gateway", retryAfter: 1}
 	internalError = &problem{status: http.StatusInternalServerError, code: "internal_error",
 		message: "the gateway has a bug; its log says more"}
 )

@@ -18,8 +18,8 @@ import (
 const (
 	// heartbeat keeps proxies from closing a silent stream.
 	heartbeat = 20 * time.Second
-	// A stream lives this long, ±20 %, so that clients spread over the gateways and a stop meets no
-	// herd.
+	// A stream lives this long, ±20 %, so that clients spread over the gateways, and do not all come
+	// back at one time.
 	streamLife = 10 * time.Minute
 	// writeWithin bounds a write, after which the reader is dropped.
 	writeWithin = 5 * time.Second

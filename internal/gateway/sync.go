@@ -41,7 +41,7 @@ func (g *Gateway) postSync(q *request) *problem {
 			}
 		}
 	} else if _, _, err := entitlement.ParseKey(who.Name); err != nil {
-		return badRequest("the customer is not a key")
+		return badRequest("the customer is not a key: cus_…, or acct_….cus_… for one of a connected account")
 	}
 	more, p := syncAll(q.Context(), q.source, keys)
 	if p != nil {

@@ -59,7 +59,7 @@ var statuses = []string{
 	"active", "trialing", "past_due", "unpaid", "paused", "incomplete", "canceled", "incomplete_expired",
 }
 
-// rank orders statuses; an unknown one is before none only.
+// rank orders statuses, the most favourable first: none is last, and an unknown one just before it.
 func rank(status string) int {
 	if status == entitlement.StatusNone {
 		return len(statuses) + 1
@@ -125,7 +125,7 @@ func Of(by Ref, f Found, stale *time.Time, now time.Time) Decision {
 	return d
 }
 
-// identify sets who the decision is about, and how new it is.
+// identify sets the fields that name the customers and their state, and AsOf and Revision.
 func (d *Decision) identify(by Ref, f Found) {
 	if by.IsID {
 		d.ID = by.Name
