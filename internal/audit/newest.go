@@ -26,8 +26,8 @@ type Newest struct {
 	Events []Event // the newest first, without bodies
 	// Next is the sequence before which the slice goes on, 0 at its end.
 	Next uint64
-	// SearchedTo is when the oldest event was stored that was looked at, if globs left out so many that
-	// the events are fewer than asked for and Next is not 0.
+	// SearchedTo is when the oldest event that was read was stored. It is set only if the globs left out
+	// so many events that the search ended early, with fewer events than the limit.
 	SearchedTo time.Time
 }
 

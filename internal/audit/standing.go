@@ -54,7 +54,7 @@ type Standing struct {
 	Unannounced bool `json:"unannounced,omitempty"`
 }
 
-// A Announcement is an event that reports a change of access.
+// An Announcement is an event that reports a change of access.
 type Announcement struct {
 	Event string `json:"event"`
 	Type  string `json:"type"`

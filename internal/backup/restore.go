@@ -197,7 +197,7 @@ func (r *restorer) streams(ctx context.Context) (map[string]map[string]string, e
 	for name := range found {
 		stream, err := r.js.Stream(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("look at stream %s: %w", name, err)
+			return nil, fmt.Errorf("read the metadata of stream %s: %w", name, err)
 		}
 		found[name] = stream.CachedInfo().Config.Metadata
 	}

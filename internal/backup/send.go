@@ -132,7 +132,8 @@ func isRefusal(r api.JSApiStreamRestoreResponse, code uint16) bool {
 	return r.Error != nil && r.Error.ErrCode == code
 }
 
-// giveUp removes a stream after a request to restore it that got no answer, unless it is somebody else's.
+// giveUp removes a stream after a request to restore it that got no answer, unless another program
+// created it.
 func (r *restorer) giveUp(ctx context.Context, name string) error {
 	s, err := r.js.Stream(ctx, name)
 	if err == nil && s.CachedInfo().Config.Metadata[topology.Restoring] != r.run {

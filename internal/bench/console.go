@@ -24,11 +24,11 @@ import (
 )
 
 const (
-	// pageWithin is what the median of each page must keep, in milliseconds.
+	// pageWithin is the target of the median of each page, in milliseconds.
 	pageWithin = 200
-	// visits is how often a page is asked for in a round.
+	// visits is the number of requests for a page in a round.
 	visits = 5
-	// stale is how old a sample of the overview is when the page does not show it any more.
+	// stale is the age of a sample that the overview does not show any more.
 	stale = 1100 * time.Millisecond
 )
 

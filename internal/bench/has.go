@@ -50,7 +50,7 @@ func runHas(ctx context.Context, b *bench) ([]Result, error) {
 		start := time.Now()
 		for i := range n {
 			if !client.Has(keys[i%customers], "sso") {
-				return nil, errors.New("a customer lacks what the bucket says it has")
+				return nil, errors.New("Client.Has is false for a feature that the bucket says the customer has")
 			}
 		}
 		elapsed := time.Since(start)

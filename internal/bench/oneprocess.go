@@ -70,7 +70,7 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// runServe starts `entitled serve` from an empty folder, and looks at its memory when nothing happens.
+// runServe starts `entitled serve` from an empty folder, and measures its memory while it is idle.
 func runServe(ctx context.Context, b *bench) ([]Result, error) {
 	sim := stripesim.New(stripesim.Config{Seed: 1, Livemode: true})
 	defer sim.Close()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A program is cmd/syncer, running as a company runs it, and not as a child. A child is the whole
-// `entitled`: more of its file is in memory than of a syncer's.
+// A program is a process of cmd/syncer, as in production. A child is a process of `entitled`, whose
+// file is larger, so more of it is in memory.
 type program struct {
 	cmd *exec.Cmd
 	log bytes.Buffer
@@ -45,7 +45,7 @@ func startSyncer(ctx context.Context, path, natsURL, stripe string) (*program, e
 		err := sleep(ctx, 20*time.Millisecond)
 		select {
 		case <-p.ended:
-			err = errors.New("it ended")
+			err = errors.New("the process has ended")
 		default:
 		}
 		if err != nil {

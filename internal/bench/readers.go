@@ -27,7 +27,7 @@ func runReaders(ctx context.Context, b *bench) ([]Result, error) {
 	if err := ensure(ctx, nc); err != nil {
 		return nil, err
 	}
-	customers := b.pick(b.Customers, 20_000) // fewer would be lost in what else the heap has
+	customers := b.pick(b.Customers, 20_000) // the memory of fewer would be lost beside the rest of the heap
 	var speed, whole, decisions, ids []float64
 	var encoded int
 	for _, own := range []bool{false, true} {

@@ -22,7 +22,7 @@ type Look struct {
 	Dark          bool
 }
 
-// Looks that a page must be good in.
+// The looks in which pages are tested.
 var (
 	Desktop = Look{Width: 1200, Height: 800}
 	Phone   = Look{Width: 400, Height: 800}
@@ -88,8 +88,8 @@ func open(t testing.TB, look Look, parent context.Context, options ...chromedp.C
 	return p
 }
 
-// Show changes size and colours of the page. The user prefers that nothing moves: pictures and axe-core would see a
-// change half made.
+// Show changes size and colours of the page. It also asks the page for reduced motion, because pictures and axe-core
+// would see transitions half done.
 func (p *Page) Show(look Look) {
 	p.t.Helper()
 	scheme := "light"
@@ -106,7 +106,7 @@ func (p *Page) Show(look Look) {
 		}))
 }
 
-// Do runs steps of chromedp, each of which has its own patience.
+// Do runs steps of chromedp. patience bounds each of them.
 func (p *Page) Do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	for i, step := range steps {
@@ -122,7 +122,7 @@ func run[T any](p *Page, step chromedp.Action[T]) (T, error) {
 	return chromedp.Run(ctx, step)
 }
 
-// Evaluate returns the value of an expression of JavaScript, of a promise the value that it comes to.
+// Evaluate returns the value of an expression of JavaScript; for a promise, the value that it resolves to.
 func Evaluate[T any](p *Page, expression string) T {
 	p.t.Helper()
 	v, err := run(p, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))

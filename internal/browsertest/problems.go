@@ -66,6 +66,6 @@ func (p *problems) take() []string {
 // Problems returns the errors that the page had so far, and forgets them, for a test that expects one.
 func (p *Page) Problems() []string {
 	p.t.Helper()
-	Evaluate[int](p, "0") // its answer comes after the events of before
+	Evaluate[int](p, "0") // its answer comes after the events so far
 	return p.problems.take()
 }
