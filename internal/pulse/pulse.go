@@ -2,8 +2,8 @@
 // the backlog, the budget of requests to Stripe, the coverage and the drift. It keeps the samples of the
 // last minutes, for charts.
 //
-// It asks NATS when [Pulse.Take] is called, and at most once an interval. What takes longer to read is
-// read less often.
+// It asks NATS when [Pulse.Take] is called, and at most once an interval. The slow readings are
+// made less often.
 package pulse
 
 import (
@@ -22,11 +22,11 @@ const (
 	within = 5 * time.Second
 	// window is the time over which the arriving webhooks are averaged.
 	window = 10 * time.Second
-	// slowly is the pause between two readings of what takes longer: it can be an entry for each failing
+	// slowly is the pause between two of the longer readings, which may read an entry for each failing
 	// customer.
 	slowly = 10 * time.Second
-	// waitsKept is how many webhooks the median and the 95th percentile are of; waitsRead bounds the
-	// records that are read for a sample.
+	// waitsKept is the number of the latest webhooks from which the median and the 95th percentile are
+	// calculated; waitsRead bounds the records that are read for a sample.
 	waitsKept, waitsRead = 100, 200
 	// kept is how far back the points reach.
 	kept = 5 * time.Minute
@@ -38,7 +38,7 @@ const (
 type Config struct {
 	// Open opens the mode's streams and buckets, or returns those that are open.
 	Open func(context.Context) (*inspect.Inspector, error)
-	// Fresh is how long a sample serves all who ask.
+	// Fresh is how long Take returns the same sample.
 	Fresh time.Duration
 	Now   func() time.Time
 }
@@ -47,7 +47,7 @@ type Config struct {
 type Pulse struct {
 	cfg Config
 
-	// mu is locked while NATS is asked, so that those who ask together cost one sample.
+	// mu is locked while NATS is asked, so that concurrent calls of Take cost one sample.
 	mu     sync.Mutex
 	last   *Sample
 	points []Point
@@ -59,16 +59,16 @@ type Pulse struct {
 // New returns a Pulse that has taken no sample yet.
 func New(cfg Config) *Pulse { return &Pulse{cfg: cfg} }
 
-// A slow is what is read less often.
+// A slow has the results of the slow readings.
 type slow struct {
 	at      time.Time
 	failing inspect.Failing
-	// unchecked is when the oldest event was stored that the coverage check has not passed.
+	// unchecked is the time at which the oldest event that the coverage check has not passed was stored.
 	unchecked, newest time.Time
 	swept             inspect.Swept
 }
 
-// A Sample is how the work stood at an instant.
+// A Sample is the state of the work at an instant.
 type Sample struct {
 	At time.Time
 	// PerSecond are the events that arrive; Newest is when the last one did, zero if none has.
@@ -77,16 +77,16 @@ type Sample struct {
 	// Now and Bulk are the customers that wait for a sync, by lane; Jobs are the jobs that are due.
 	Now, Bulk, Jobs inspect.Backlog
 	Failing         inspect.Failing
-	// Waits is of how many webhooks Median and Slow are, the newest: the time from the webhook to the
-	// snapshot that half of them, and 95 of 100, did not exceed.
+	// Median and Slow are the times from the webhook to the snapshot that half, and 95 of 100, of the
+	// newest webhooks did not exceed. Waits is the number of these webhooks.
 	Waits        int
 	Median, Slow time.Duration
 	// Budget is that of the fleet; nil before a syncer has used it. Used are the requests/s since the
 	// sample before, negative if they are not known.
 	Budget *budget.Standing
 	Used   float64
-	// Unchecked is when the oldest event was stored that the coverage check has not passed, zero if it
-	// has passed all.
+	// Unchecked is the time at which the oldest event that the coverage check has not passed was stored;
+	// zero if it has passed all.
 	Unchecked time.Time
 	// Swept is the result of the last nightly sweep; zero if there was none.
 	Swept inspect.Swept
@@ -152,7 +152,7 @@ func (p *Pulse) read(ctx context.Context) (*Sample, error) {
 	return s, nil
 }
 
-// readSlow reads what is due.
+// readSlow makes the slow readings, if they are due.
 func (p *Pulse) readSlow(ctx context.Context, i *inspect.Inspector, now time.Time) (err error) {
 	if since := now.Sub(p.slow.at); since >= 0 && since < slowly {
 		return nil
@@ -209,7 +209,7 @@ func (p *Pulse) sum(s *Sample, waits []time.Duration) {
 	s.Points = p.points
 }
 
-// quantile is the least of the values that the share q of them does not exceed.
+// quantile returns the q-quantile: at least the share q of the values is at or below it.
 func quantile(values []time.Duration, q float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]

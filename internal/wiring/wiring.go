@@ -61,7 +61,7 @@ func (h Host) Named(name string) Host {
 	return h
 }
 
-// ReadyTopology is the condition of both daemons that the streams and buckets they need exist. It
+// ReadyTopology is the condition that the streams and buckets that a daemon needs exist. It
 // takes time, so a program should not count as ready before it holds.
 const ReadyTopology = "topology"
 
