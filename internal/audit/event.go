@@ -43,7 +43,7 @@ type EventsOptions struct {
 	Bodies bool
 	// Follow continues after the end of the stream until the context ends.
 	Follow bool
-	// FollowUntil, if not zero, is until when to wait for events after the end of the stream. The
+	// FollowUntil, if not zero, ends the wait for events after the end of the stream. The
 	// existing events are read to the end however long that takes.
 	FollowUntil time.Time
 	// Total, if not nil, is called before the first event with the server's number of events in the

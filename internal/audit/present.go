@@ -28,10 +28,10 @@ type Present struct {
 	Snapshot   *entitlement.Snapshot `json:"snapshot"`
 	Revision   uint64                `json:"revision,omitempty"`
 	Unreadable string                `json:"unreadable,omitempty"`
-	// Newer says that a later version of this program wrote it: then the syncers leave it as it is,
-	// too, until they are as new.
+	// Newer says that a later version of this program wrote it. The syncers leave it as it is until
+	// they are upgraded to that version.
 	Newer bool `json:"newer,omitempty"`
-	// NextLook is when the customer is looked at by itself; nil for never.
+	// NextLook is the time of the customer's scheduled check; nil for none.
 	NextLook *time.Time `json:"next_look"`
 	// Markers are the pending ones, at most one per lane.
 	Markers []Marker `json:"markers"`

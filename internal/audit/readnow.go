@@ -19,7 +19,7 @@ const ReadNowWithin = 12 * time.Second
 
 // A Refusal is a syncer's answer that it did not read a customer.
 type Refusal struct {
-	// Code is as of HTTP, and Data has more for programs.
+	// Code is a status as of HTTP, and Data has details for programs.
 	Code, Reason string
 	Data         []byte
 }

@@ -21,9 +21,9 @@ type Standing struct {
 	Status string `json:"status,omitempty"`
 	// How says how access came to be as it is.
 	How How `json:"how"`
-	// Since is when access changed; nil if unknown. AtLeastSince is then how far back it is known
-	// to have been the same: the time of a record or, without one, of the start of the reading that
-	// saw this content.
+	// Since is when access changed; nil if unknown. AtLeastSince is then the earliest time since which
+	// access is known to have been the same: the time of a record or, without one, of the start of the
+	// reading that saw this content.
 	Since        *time.Time `json:"since"`
 	AtLeastSince *time.Time `json:"at_least_since,omitempty"`
 	// Was and Became are the status before and after the sync that changed access. Was is empty if
@@ -60,7 +60,7 @@ type Announcement struct {
 	Type  string `json:"type"`
 }
 
-// How says what made access what it is.
+// How is the way in which access came to be as it is.
 type How string
 
 const (

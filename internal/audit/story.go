@@ -93,8 +93,8 @@ type Sync struct {
 	// Forgotten reports that this is not a sync, but the record that everything earlier was erased,
 	// see [Log.Forget].
 	Forgotten bool `json:"forgotten,omitempty"`
-	// Unreadable is why this version cannot read the record; Record is then empty, and the record
-	// covers nothing.
+	// Unreadable is the reason if this version cannot read the record; Record is then empty, and the
+	// record covers nothing.
 	Unreadable string `json:"unreadable,omitempty"`
 }
 

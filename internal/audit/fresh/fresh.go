@@ -23,7 +23,7 @@ import (
 const within = 30 * time.Second
 
 // Compare reads the customer of a story from Stripe and puts the reading beside the bucket. rate is the
-// fleet's.
+// fleet's rate of requests to Stripe.
 func Compare(ctx context.Context, js jetstream.JetStream, story *audit.Story, stripe stripeapi.Config,
 	rate float64) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
