@@ -337,8 +337,7 @@ func flow(s *entitlement.Snapshot, name string) (*stripe.BillingPortalSessionFlo
 	return f, nil
 }
 
-// Fresh returns readings of the customer that Stripe's search finds for an id which the index does not
-// know.
+// Fresh returns a reading of the customer that has an id, found by the index or else by Stripe's search.
 func (c *Checkout) Fresh(ctx context.Context, ix Index, id string) ([]entitlement.Snapshot, error) {
 	if checkID(id) != nil {
 		return nil, errNoCustomer

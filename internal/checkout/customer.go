@@ -13,8 +13,8 @@ import (
 	"entitled/entitlement"
 )
 
-// existing returns what a fresh reading says of the customer that an id has in the index or in
-// Stripe's search; nil if neither knows one that is still there.
+// existing returns a fresh reading of the customer that has an id, found by the index or else by
+// Stripe's search; nil if neither finds one that still exists.
 func (c *Checkout) existing(ctx context.Context, ix Index, id string) (*entitlement.Snapshot, error) {
 	ids := ix.Customers(id)
 	s, err := c.choose(ctx, ix, id, ids)
@@ -152,7 +152,7 @@ func decide(v verdict, replayed, gone bool) course {
 	return give
 }
 
-// maxFailures bounds the requests under keys that Stripe has not saved an error for, and the keys.
+// maxFailures bounds the failed answers while a customer is created, and the keys that write tries.
 const maxFailures = 5
 
 // create makes the customer of an id. Concurrent callers send the same requests: the key depends on

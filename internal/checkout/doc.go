@@ -13,9 +13,9 @@
 // # Guarantees
 //
 // Requests for one id that run side by side, in any number of processes, and are killed or lose
-// answers anywhere, end with one customer once they are tried again. After an answer 500 to a
-// creation that took effect all the same, and that no list shows within the hour, there may be a
-// second one, an orphan.
+// answers anywhere, end with one customer once they are tried again. If Stripe answers 500 to a
+// creation that took effect, and no list shows that customer within the hour, there may be a second
+// one, an orphan.
 //
 // # Limits
 //
