@@ -13,7 +13,7 @@ import (
 // all but Fetch, Sync and Watch read memory.
 type Source interface {
 	// Find returns the customers that a reference (key:… or id:…) stands for, and the default. The
-	// entries are of known customers, and may have only what decides.
+	// entries are of known customers, and may have only the fields that decisions need.
 	Find(ref string) decision.Found
 	// Fetch reads the whole entry of a bucket key from NATS.
 	Fetch(ctx context.Context, key string) (entitlement.Entry, error)

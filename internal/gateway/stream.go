@@ -23,7 +23,7 @@ const (
 	streamLife = 10 * time.Minute
 	// writeWithin bounds a write, after which the reader is dropped.
 	writeWithin = 5 * time.Second
-	// A reader has nothing to say. One that sends so many bytes is dropped.
+	// A reader need not send anything. One that sends so many bytes is dropped.
 	mostSent = 4 << 10
 	// The pause before a browser reconnects, which each stream chooses.
 	retryLeast, retryMost = time.Second, 5 * time.Second
@@ -229,8 +229,8 @@ func (s *stream) finish(why string) string {
 	return why
 }
 
-// earliest leaves out zero times except in end. A grant that ends at an instant is looked at just
-// after it, since a timer and the clock may differ.
+// earliest returns the earliest of the times; a zero next, for no grant that ends, does not count. It
+// adds a millisecond to next, since a timer and the clock may differ, and the grant must have ended.
 func earliest(end, next, beat time.Time) time.Time {
 	if beat.Before(end) {
 		end = beat

@@ -48,7 +48,7 @@ func (g *Gateway) postSync(q *request) *problem {
 		return p
 	}
 	read = append(read, more...)
-	// A reading may have changed the customers behind an id, and the view may be behind it.
+	// The readings may have changed which customers have the id, and the view may not show it yet.
 	now := time.Now()
 	found := q.source.Find(who.String()).With(read, who)
 	body, tag := decision.Of(who, found, staleSince(q.source.Status(), now), now).Encode()

@@ -31,7 +31,7 @@ type Decision struct {
 	Plans    []string                     `json:"plans"`
 	Features []string                     `json:"features"`
 	Limits   map[string]entitlement.Limit `json:"limits"`
-	// Grants are behind all of the answers, also those that have ended: a client that loses the
+	// Grants are the reasons for all of the answers, with those that have ended: a client that loses the
 	// gateway ends each of them at its time. They are sorted by source, then customer.
 	Grants []Grant `json:"grants"`
 	// AsOf is the oldest reading of Stripe behind the answer.
