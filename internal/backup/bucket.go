@@ -23,9 +23,9 @@ const (
 	// lookAgain is the interval at which a reader that waits for entries asks the leader for the
 	// end of the bucket.
 	lookAgain = 100 * time.Millisecond
-	// enough bounds how often the end is requested and read up to while a bucket is written without
-	// a pause. A key that is missing after that was written again, each time, within the
-	// milliseconds between its write and its reading.
+	// enough bounds the rounds of requesting the end of a bucket and reading up to it, while the bucket
+	// is written without a pause. A key that is missing after them was written again in every round,
+	// within the milliseconds between its write and its reading.
 	enough = 20
 )
 
@@ -91,9 +91,9 @@ func (t *taker) record(w *watch, s source, stream *jsm.Stream, rec *backup.Recor
 		if !caughtUp || !silent && rounds > 0 && at < end {
 			continue
 		}
-		// That nothing was pending says nothing about the entries written just before; the end of
-		// the stream, requested now, does. Each entry that exists now and is not after that end
-		// existed when it was due.
+		// Without pending messages, entries that were written just before may still be missing. So
+		// the end of the stream is requested now, and everything up to it is read. An entry that
+		// exists now, at that end or before, was in the stream when the reader passed its sequence.
 		if end, err = t.lastSeq(w, s, stream, silent); err != nil {
 			return err
 		}

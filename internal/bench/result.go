@@ -25,8 +25,8 @@ type Result struct {
 	// Target is the promised bound, LessIsBetter its side. Zero without one, for a floor.
 	Target       float64 `json:"target,omitempty"`
 	LessIsBetter bool    `json:"less_is_better,omitempty"`
-	// Difference says that the value is one measurement less another: a short run may find nothing, or
-	// less than nothing.
+	// Difference says that the value is one measurement less another: in a short run it may be zero or
+	// negative.
 	Difference bool `json:"difference,omitempty"`
 	// Scale shows the absolute numbers behind the ratio.
 	Scale string `json:"scale,omitempty"`

@@ -104,7 +104,7 @@ func (b *bench) streamRound(ctx context.Context, gateway *child, nc *nats.Conn, 
 	return r, nil
 }
 
-// keyed receives n changes, and returns when each key's came.
+// keyed receives the changes of n keys, and returns the time of each key's last one.
 func keyed(ctx context.Context, changes <-chan seen, n int) (map[string]time.Time, error) {
 	at := make(map[string]time.Time, n)
 	late := time.NewTimer(patience)

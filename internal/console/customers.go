@@ -76,7 +76,7 @@ func (v *visit) recent(view *customersView) error {
 		return err
 	}
 	view.Recent = true
-	before, _ := strconv.ParseUint(v.FormValue("before"), 10, 64) // 0 for one that is none
+	before, _ := strconv.ParseUint(v.FormValue("before"), 10, 64) // 0 if it is not a number
 	// Each sync writes, so the newest entries are the customers that were read last.
 	list, next, err := streams.Newest(v.ctx, js, streams.Backwards{
 		Stream: streams.Stream(entitlement.Bucket(v.cfg.Mode)), Before: before, Limit: rowsAtOnce})

@@ -134,7 +134,7 @@ func showEvents(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	before, _ := strconv.ParseUint(v.FormValue("before"), 10, 64) // 0 for one that is none
+	before, _ := strconv.ParseUint(v.FormValue("before"), 10, 64) // 0 if it is not a number
 	found, err := log.Newest(v.ctx, slice, before, eventsAtOnce)
 	if err != nil {
 		return answer{}, err

@@ -71,7 +71,7 @@ func (q *Query) Metadata(name string) (map[string]string, *Error) {
 	return found, nil
 }
 
-// mergedMetadata merges what a request sends into what there is.
+// MergedMetadata merges the metadata of a request into that of the object.
 func (q *Query) MergedMetadata(name string, old map[string]string) (map[string]string, *Error) {
 	changes, err := q.Metadata(name)
 	if err != nil {

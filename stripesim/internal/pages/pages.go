@@ -40,7 +40,7 @@ type Portal struct {
 	Card            string // such as "visa ending in 4242", or empty
 	Subscriptions   []Subscription
 	Now             string // the date by the customer's clock
-	// Problem is what the last action failed with.
+	// Problem is the error of the last action.
 	Problem string
 }
 
