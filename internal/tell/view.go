@@ -183,7 +183,7 @@ func metadataText(m map[string]string) string {
 	return strings.Join(list, " · ")
 }
 
-// standing is a snapshot's access in one character, and its colour.
+// Standing is a snapshot's access in one character, and its colour.
 func Standing(s *entitlement.Snapshot, now time.Time) (mark string, c term.Tone) {
 	switch {
 	case !s.Allowed(now):
@@ -194,7 +194,7 @@ func Standing(s *entitlement.Snapshot, now time.Time) (mark string, c term.Tone)
 	return "✓", term.Grants
 }
 
-// status is the snapshot's status, or that the customer is no more.
+// Status is the snapshot's status; "deleted" for a deleted customer, "unknown" for an empty snapshot.
 func Status(s *entitlement.Snapshot) string {
 	switch {
 	case s.Customer == "":
@@ -205,7 +205,7 @@ func Status(s *entitlement.Snapshot) string {
 	return term.Printable(s.Status)
 }
 
-// planOf names what a subscription is to: the lookup keys of its prices, or their ids.
+// PlanOf names the prices of a subscription by their lookup keys, or else by their ids.
 func PlanOf(s *entitlement.Subscription) string {
 	text := ""
 	for i, it := range s.Items {
@@ -235,7 +235,7 @@ func PaymentMethod(pm *entitlement.PaymentMethod) string {
 	return text
 }
 
-// leaves is when a subscription is set to be cancelled, in unix seconds; nil when it is not.
+// Leaves is the time at which a subscription is set to be cancelled, in unix seconds; nil for never.
 func Leaves(s *entitlement.Subscription) *int64 {
 	switch {
 	case s.CancelAt != nil:

@@ -202,7 +202,7 @@ func clonedMap(m map[string]snapshot.Limit) map[string]snapshot.Limit {
 	return all
 }
 
-// isKnown reports whether there is a snapshot to answer with. The receiver may be nil.
+// Known reports whether there is a snapshot to answer with. The receiver may be nil.
 func (e *Entry) Known() bool { return e != nil && e.known }
 
 func has(g *snapshot.Grant, feature string) bool {

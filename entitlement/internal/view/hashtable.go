@@ -29,7 +29,7 @@ func (t *hashTable) name(e *Entry) string {
 	return e.Key
 }
 
-// Find returns the entry of the name, or nil.
+// find returns the entry of the name, or nil.
 func (t *hashTable) find(name string) *Entry {
 	slots := t.slots.Load()
 	if slots == nil {

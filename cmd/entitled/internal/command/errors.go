@@ -18,7 +18,7 @@ import (
 	"entitled/internal/topology"
 )
 
-// A usageError says that the command line itself needs attention.
+// A UsageError says that the command line itself needs attention.
 type UsageError struct{ tell.Hinted }
 
 // Misuse is an error of the command line, with the next step.
