@@ -52,7 +52,8 @@ func (c *Checkout) choose(ctx context.Context, ix Index, id string, ids []string
 	return first, nil
 }
 
-// subscribed reports whether a customer has a subscription that has not ended.
+// subscribed reports whether a customer has a subscription that has begun and has not ended: one whose
+// first payment is missing (incomplete) does not count.
 func subscribed(s *entitlement.Snapshot) bool {
 	switch s.Status { // the best status of all
 	case "active", "trialing", "past_due", "unpaid", "paused":

@@ -32,9 +32,9 @@ var (
 	errBusy = &Error{Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: 2,
 		Message: "too many requests to Stripe are waiting; try again"}
 	errUnsettled = &Error{Status: http.StatusServiceUnavailable, Code: "stripe_unavailable", RetryAfter: 2,
-		Message: "Stripe gave no answer in time; try again, which does nothing twice"}
+		Message: "Stripe gave no answer in time; try again: nothing is done twice"}
 	errRefused = &Error{Status: http.StatusBadGateway, Code: "stripe",
-		Message: "Stripe failed or refused the gateway's key"}
+		Message: "Stripe failed, or refused the gateway's key: check STRIPE_WRITE_KEY and its permissions"}
 )
 
 // A verdict says what an answer of Stripe means for the request.
