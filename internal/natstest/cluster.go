@@ -40,15 +40,47 @@ func cluster(tb testing.TB, n int, login nats.Option, options []Option) *ServerC
 	tb.Helper()
 	// The number of routes is the cluster's size, so they must be known before the first server
 	// starts. The ports are chosen here, and again if another process takes one first.
+	elections := 0
 	for range 5 {
 		c := &ServerCluster{tb: tb, login: login}
-		if c.start(n, options) {
-			c.WaitReady()
-			return c
+		if !c.start(n, options) {
+			continue
 		}
+		if elections++; elections <= restarts && !c.elects() {
+			c.shutdown()
+			continue
+		}
+		c.WaitReady()
+		return c
 	}
 	tb.Fatalf("cluster of %d: no free ports for its routes", n)
 	return nil
+}
+
+const (
+	// electsWithin is several times as long as the first election of a cluster takes. Where that one
+	// fails, the next is four to nine seconds later; servers that are started again elect sooner.
+	electsWithin = 1500 * time.Millisecond
+	// restarts is how often a cluster that has not elected is started again. On a busy machine the
+	// first election may take longer, and is waited for.
+	restarts = 2
+)
+
+// elects reports whether the servers elect a meta leader in their first election.
+func (c *ServerCluster) elects() bool {
+	for end := time.Now().Add(electsWithin); time.Now().Before(end); {
+		if c.Leader() != nil {
+			return true
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return false
+}
+
+func (c *ServerCluster) shutdown() {
+	for _, s := range c.Servers {
+		s.Shutdown()
+	}
 }
 
 func (c *ServerCluster) start(n int, options []Option) (ok bool) {
@@ -84,9 +116,7 @@ func (c *ServerCluster) start(n int, options []Option) (ok bool) {
 	}
 	for _, s := range c.Servers {
 		if !s.ReadyForConnections(startDeadline / 10) {
-			for _, s := range c.Servers {
-				s.Shutdown()
-			}
+			c.shutdown()
 			return false
 		}
 	}
