@@ -26,6 +26,8 @@ type relay struct {
 	held    bool
 	severed bool
 	closed  bool
+	// over is closed by close: what is delayed then is never delivered.
+	over chan struct{}
 	// The delay of replication towards the target, and away from it.
 	lagIn, lagOut time.Duration
 }
@@ -35,7 +37,8 @@ func newRelay(target string, route bool) (*relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{listener: l, target: target, route: route, conns: map[net.Conn]struct{}{}, flowing: make(chan struct{})}
+	r := &relay{listener: l, target: target, route: route, conns: map[net.Conn]struct{}{},
+		flowing: make(chan struct{}), over: make(chan struct{})}
 	close(r.flowing)
 	r.running.Go(r.accept)
 	return r, nil
@@ -84,6 +87,7 @@ func (r *relay) close() {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
+	close(r.over)
 	_ = r.listener.Close()
 	r.sever()
 	r.mu.Lock()
@@ -153,7 +157,11 @@ func (r *relay) pipe(to, from net.Conn, in bool) {
 	forward := func(frames <-chan frame) {
 		for f := range frames {
 			if d := time.Until(f.due); d > 0 {
-				<-time.After(d)
+				select {
+				case <-time.After(d):
+				case <-r.over:
+					continue
+				}
 			}
 			r.mu.Lock()
 			flowing := r.flowing
