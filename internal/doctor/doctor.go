@@ -28,6 +28,7 @@ import (
 	"entitled/entitlement"
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
 )
 
@@ -116,6 +117,9 @@ type Config struct {
 	Stripe *stripeapi.Config
 	// Now is this machine's clock. Defaults to time.Now.
 	Now func() time.Time
+	// Timing has the pause before a second look at the same customers. Defaults to
+	// [timing.Production].
+	Timing timing.Timing
 }
 
 // within bounds each request to NATS.
@@ -125,6 +129,9 @@ const within = 5 * time.Second
 func Examine(ctx context.Context, cfg Config) Report {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Timing == (timing.Timing{}) {
+		cfg.Timing = timing.Production
 	}
 	if cfg.Monitor == "" {
 		cfg.Monitor = monitorOf(cfg.NATS.ConnectedUrl())

@@ -59,6 +59,7 @@ func admit(t *testing.T, options ...natstest.Option) *patient {
 	return &patient{t: t, srv: srv, js: js, sim: sim, url: web.URL, cfg: Config{
 		NATS: nc, Modes: []entitlement.Mode{entitlement.Test}, Topology: topology.Options{Replicas: 1},
 		MaxBody: 1 << 20, Marks: types, CoverageEvery: 5 * time.Minute, Monitor: monitor.URL,
+		Timing: natstest.Timing,
 	}}
 }
 
@@ -80,6 +81,7 @@ func (p *patient) examination() *examination {
 	if p.cfg.Now == nil {
 		p.cfg.Now = time.Now
 	}
+	i.Timing = p.cfg.Timing
 	return &examination{Inspector: i, cfg: p.cfg, mode: m}
 }
 

@@ -60,6 +60,7 @@ func work(ctx context.Context, js jetstream.JetStream, cfg Config, m entitlement
 	if err != nil {
 		return []Check{unread("backlog", m, err)}
 	}
+	i.Timing = cfg.Timing
 	e := &examination{Inspector: i, cfg: cfg, mode: m}
 	return []Check{
 		e.one(ctx, "webhook lane", e.lane(stripeevent.Now)),
