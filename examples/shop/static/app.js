@@ -31,7 +31,8 @@ customer.onChange(({ decision, staleSince, error }) => {
   revision ??= decision?.revision;
 });
 
-// What the server knows in words is asked for again; an older answer that comes late is dropped.
+// The server writes the sentences about the subscription, so the page fetches them again. Only the answer to the latest
+// request counts.
 let asked = 0;
 async function describe() {
   const mine = ++asked;
