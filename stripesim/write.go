@@ -80,7 +80,7 @@ func (s *Sim) execute(ctx context.Context, c *call, f *Faults, struck *Answer) (
 	case err == nil && lucky(f.ResetAfter):
 		a.Status, a.Reset = 0, true
 	case lucky(f.Truncate):
-		// What is saved is whole, so the whole answer comes under the same key.
+		// The saved answer is whole: a repeat under the same key gets all of it.
 		a.truncated = true
 	}
 	return a, true

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A plan is what the shop sells. What it grants is in the plans document; these are the words for the pricing page.
+// A plan is a product of the shop, in words for the pricing page. The plans document says which features it grants.
 type plan struct {
 	ID, Name, Price, For string
 	LookupKey            string // of the price in Stripe

@@ -32,7 +32,7 @@ const (
 	stale = 1100 * time.Millisecond
 )
 
-// runConsole asks for each page of a console, with many customers, one of whom has 10,000 events.
+// runConsole asks for each page of a console. There are many customers, and one has 10,000 events.
 func runConsole(ctx context.Context, b *bench) (results []Result, err error) {
 	var all children
 	defer all.stop()

@@ -34,7 +34,7 @@ type draftPlan struct {
 	pastDue    string // "" for the document's rule
 }
 
-// What the default of a draft grants.
+// The default of a draft grants these.
 const (
 	defaultFeature  = "view"
 	defaultProjects = 1

@@ -33,13 +33,13 @@ type customerView struct {
 	Customer stripeevent.Customer
 	Name     string // as an argument of a command
 	Path     string
-	// The answer: access or not, since when and why, and what speaks against it.
+	// The answer: access or not, since when and why, and the findings that speak against it.
 	Mark            string
 	Tone            term.Tone
 	Access          string
 	Headline, Doubt string
 	Verdicts        []stories.Verdict
-	// What it has, and why.
+	// The features and limits, with the reasons.
 	Snapshot *entitlement.Snapshot
 	Revision uint64
 	Reasons  []tell.Reason

@@ -6,6 +6,7 @@
 // internal/tell and internal/audit. A page is a file with its data, and a template of the same name
 // under templates; [pages] lists all of them. Pages work without JavaScript; htmx keeps them current.
 //
-// Reading is GET and changes nothing. What changes something, or makes NATS work, is POST and refused
-// from other origins: reading a customer again, redriving parked ones, having the doctor examine.
+// Reading is GET and changes nothing. An act that changes something, or makes NATS work, is POST and is
+// refused from other origins: reading a customer again, redriving parked ones, an examination by the
+// doctor.
 package console

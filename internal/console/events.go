@@ -130,7 +130,7 @@ func showEvents(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	end, err := log.End(v.ctx) // what is stored from now on, the stream brings
+	end, err := log.End(v.ctx) // later events come by the stream
 	if err != nil {
 		return answer{}, err
 	}

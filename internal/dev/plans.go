@@ -94,8 +94,8 @@ func (d *dev) plansStory(ctx context.Context) stripesim.Story {
 // clock, not with the simulator's.
 const partnerFor = 6 * time.Second
 
-// partnerStory is the story of a customer without a subscription, to whom its metadata grants a plan
-// for a while.
+// partnerStory is the story of a customer that has no subscription, but a plan for a while, which its
+// metadata grants.
 func (d *dev) partnerStory() stripesim.Story {
 	return stripesim.Story{Name: "ines", About: "access by hand", Steps: []stripesim.Step{{
 		At: 8 * 24 * time.Hour, Say: "is a partner, and has Pro for a while",

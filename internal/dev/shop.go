@@ -27,8 +27,8 @@ func (d *dev) openShop() error {
 // local is the address of a listener, for programs on this machine.
 func local(l net.Listener) string { return "http://" + tell.LocalAddr(l.Addr()) }
 
-// startShop serves the shop, which asks the gateway over HTTP as an app does. What it sells is there before its address
-// is printed.
+// startShop serves the shop, which asks the gateway over HTTP as an app does. Its products are in Stripe before its
+// address is printed.
 func (d *dev) startShop() error {
 	if err := d.stripe.DemoCatalog(); err != nil {
 		return err

@@ -129,7 +129,7 @@ func (s *stream) run(next time.Time) string {
 	go func() { // ends when the connection does, which serve closes
 		defer close(gone)
 		p := make([]byte, 16)
-		for sent := 0; sent < mostSent; { // whatever a reader sends is ignored
+		for sent := 0; sent < mostSent; { // the bytes that a reader sends are ignored
 			n, err := s.conn.Read(p)
 			if err != nil {
 				return

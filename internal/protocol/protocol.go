@@ -88,8 +88,8 @@ type attempt struct {
 	task Task
 	// rec counts what all attempts of the sync have cost.
 	rec *record.Record
-	// optimistic skips steps 1 and 2 and does not wait in step 3. What they look for is nearly
-	// always absent, and steps 4 and 8 refuse an attempt that is wrong about it.
+	// optimistic skips steps 1 and 2 and does not wait in step 3. A newer marker, or a claim, is
+	// nearly always absent, and steps 4 and 8 refuse an attempt where it is not.
 	optimistic bool
 
 	// Read beside step 1, for steps 2 and 4: the claim before this sync's, and its revision.

@@ -2,7 +2,7 @@
 // markers and gives them to the protocol, runs the jobs of sweep and repair when they are due,
 // answers the requests of apps, and shows readiness and metrics.
 //
-// Any number of syncers share the work; none keeps anything on disk. What they guarantee together:
+// Any number of syncers share the work; none keeps anything on disk. Together they guarantee:
 //
 //   - Every marker leads to a fetch that started after the marker was stored, or to a newer marker
 //     of the same customer.

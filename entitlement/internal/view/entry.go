@@ -248,8 +248,8 @@ func (e *Entry) deciding(room []snapshot.Grant) snapshot.Snapshot {
 	return snapshot.Snapshot{Customer: e.Key, Deleted: e.deleted, Grants: room}
 }
 
-// decision returns the part of the snapshot that [View].DecisionsOnly keeps. What a snapshot says
-// of the grants as a whole follows from them.
+// decision returns the part of the snapshot that [View].DecisionsOnly keeps. Access,
+// features and limits follow from its grants.
 func (e *Entry) decision(mode snapshot.Mode) snapshot.Snapshot {
 	account, customer, err := snapshot.ParseKey(e.Key)
 	if err != nil {
