@@ -16,7 +16,7 @@ import (
 
 type consoleCmd struct {
 	Settings consoled.Settings   `embed:""`
-	Coverage string              `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it: the interval of the coverage check."`
+	Coverage string              `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"Interval of the coverage check, as the syncers have it."`
 	Marks    wiring.MarkSettings `embed:""`
 	Asked    doctorSettings      `embed:""`
 	command.ModeFlag

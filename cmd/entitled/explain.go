@@ -24,7 +24,7 @@ type explainCmd struct {
 	Since    string `narrows:"" placeholder:"TIME" help:"Leave out earlier events and syncs. Times as for --at."`
 	Plans    string `narrows:"" placeholder:"FILE" help:"Show instead what this plans document would change for the customer. Nothing is applied."`
 	JSON     bool   `name:"json" help:"Print the story as JSON."`
-	Coverage string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"As the syncer has it: the interval of the coverage check."`
+	Coverage string `name:"coverage-every" env:"COVERAGE_EVERY" default:"5m" help:"Interval of the coverage check, as the syncers have it."`
 	checkFlags
 	wiring.MarkSettings
 }
@@ -33,7 +33,7 @@ type explainCmd struct {
 type checkFlags struct {
 	Compare  bool             `name:"check" help:"Read the customer from Stripe too, with STRIPE_API_KEY, and show what differs. Nothing is written."`
 	Base     string           `name:"stripe-api-base" env:"STRIPE_API_BASE" default:"https://api.stripe.com" help:"Where Stripe's API is, for --check."`
-	Rate     string           `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"As the syncer has it, for --check."`
+	Rate     string           `name:"stripe-rate" env:"STRIPE_RATE" placeholder:"N" help:"Requests/s to Stripe, as the syncers have it, for --check."`
 	Replaced syncerd.Replaced `embed:""`
 }
 

@@ -21,7 +21,7 @@ import (
 // Settings are the settings of ingest alone.
 type Settings struct {
 	MaxBody        string `name:"max-body-bytes" env:"MAX_BODY_BYTES" default:"1 MiB" help:"Largest webhook taken. The max_payload of NATS must be larger."`
-	MaxBodies      string `name:"max-bodies-bytes" env:"MAX_BODIES_BYTES" default:"64 MiB" help:"Memory for all webhooks in flight and their connections (32 KiB each). For more, the connections that hold most for longest without a verified webhook are cut off. At least twice MAX_BODY_BYTES; GOMEMLIMIT twice this."`
+	MaxBodies      string `name:"max-bodies-bytes" env:"MAX_BODIES_BYTES" default:"64 MiB" help:"Memory for all webhooks in flight and their connections (32 KiB each). Beyond it, connections without a verified webhook are cut off, first those with the most memory for the longest time. At least twice MAX_BODY_BYTES; GOMEMLIMIT twice this."`
 	Tolerance      string `name:"signature-tolerance" env:"SIGNATURE_TOLERANCE" default:"5m" help:"How old, or how far in the future, a signature may be."`
 	PublishTimeout string `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"How long a webhook waits to be stored before it is answered with 503."`
 }
