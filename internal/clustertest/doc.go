@@ -2,8 +2,8 @@
 // that are killed, paused, restarted, cut off and slowed down while events flow: webhooks from a
 // simulated Stripe, real ingests, real syncers, three replicas, every write synced to disk.
 //
-// A run of half a minute belongs to the normal suite. Longer ones, of which the second measures
-// the cost of a server's death:
+// Three runs of a quarter of a minute, at the same time, belong to the normal suite. Longer ones, of
+// which the second measures the cost of a server's death:
 //
 //	go test ./internal/clustertest -run Rounds -cluster.rounds 12 -v -timeout 30m
 //	go test ./internal/clustertest -run Deaths -cluster.deaths 24 -v -timeout 30m

@@ -209,8 +209,11 @@ func (r *rig) events() map[string]stored {
 		if d := m.Headers().Get(stripeevent.DigestHeader); d != stripeevent.BodyDigest(m.Data()) {
 			r.t.Errorf("event %s is stored with the digest %q, which is not its own", id, d)
 		}
-		if !r.sent[body{id, sha256.Sum256(m.Data())}] {
-			r.t.Errorf("event %s is stored as it was never sent", id)
+		r.mu.Lock()
+		sent := r.sent[body{id, sha256.Sum256(m.Data())}]
+		r.mu.Unlock()
+		if !sent {
+			r.t.Errorf("event %s is stored as it was never sent or listed", id)
 		}
 		all[id] = stored{c, meta.Sequence.Stream}
 	})

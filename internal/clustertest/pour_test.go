@@ -16,9 +16,11 @@ import (
 // megabyte is 10^6 bytes, as disks count.
 const megabyte = 1_000_000
 
+// block is more than a block of the file store, which is 8 MB: only a larger log is damaged.
+const block = 9 * megabyte
+
 // pour sends events that mark no customer, of 24 to 80 KB, until size more bytes are answered 200.
-// Each is repeated until it is. A log is damaged only if it is larger than a block of the file
-// store, 8 MB.
+// Each is repeated until it is.
 func (r *rig) pour(size int) {
 	r.t.Helper()
 	r.mu.Lock()

@@ -56,8 +56,8 @@ type rig struct {
 
 	mu      sync.Mutex
 	acked   map[string]time.Time // event id: first answered 200
-	sent    map[body]bool
-	bytes   int // size of the events answered 200
+	sent    map[body]bool        // delivered or listed
+	bytes   int                  // size of the events answered 200
 	answers []answer
 	faults  []fault
 	lacks   []fault // when something had no leader
@@ -105,7 +105,7 @@ func newRig(t *testing.T, p plan) *rig {
 	r.sim = stripesim.New(stripesim.Config{Seed: 1, Livemode: true, LogSize: 1 << 20, RetryFactor: 5000})
 	t.Cleanup(r.sim.Close)
 	r.sim.SetFaults(stripesim.Faults{Latency: stripesim.Range{Min: 20 * time.Millisecond, Max: 80 * time.Millisecond}})
-	api := httptest.NewServer(r.sim)
+	api := httptest.NewServer(r.overhear(r.sim))
 	t.Cleanup(api.Close)
 	r.stripe = stripeapi.Config{Key: key, Base: api.URL}
 	options := topology.Options{Replicas: nodes, Modes: []entitlement.Mode{mode}}

@@ -1,0 +1,49 @@
+package clustertest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+)
+
+// overhear passes requests to Stripe and records the events in its lists. The job recover stores one
+// as it is listed, more compactly than a webhook, if no webhook brings it within seconds: an election
+// can take longer.
+func (r *rig) overhear(stripe http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/v1/events" {
+			stripe.ServeHTTP(w, req)
+			return
+		}
+		t := &tee{ResponseWriter: w}
+		stripe.ServeHTTP(t, req)
+		var page struct {
+			Data []json.RawMessage
+		}
+		if err := json.Unmarshal(t.body.Bytes(), &page); err != nil {
+			r.t.Errorf("Stripe's list of events: %v", err)
+			return
+		}
+		for _, raw := range page.Data {
+			var event struct{ ID string }
+			if err := json.Unmarshal(raw, &event); err != nil {
+				r.t.Errorf("an event in Stripe's list: %v", err)
+			}
+			r.mu.Lock()
+			r.sent[body{event.ID, sha256.Sum256(raw)}] = true
+			r.mu.Unlock()
+		}
+	})
+}
+
+// A tee keeps a copy of the response written through it.
+type tee struct {
+	http.ResponseWriter
+	body bytes.Buffer
+}
+
+func (t *tee) Write(b []byte) (int, error) {
+	t.body.Write(b)
+	return t.ResponseWriter.Write(b)
+}
