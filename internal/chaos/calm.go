@@ -113,17 +113,25 @@ func (s *stage) consumers(ctx context.Context) string {
 	return b.String()
 }
 
-// hasten replaces the pending markers by new ones. Each must have a reason to be pending: a failed
-// sync, which delays the next one, or too little patience.
+// hasten replaces the pending markers by new ones, and if the run is in a hurry the pending jobs too.
+// Each marker must have a reason to be pending: a failed sync, which delays the next one, or too
+// little patience.
 func (s *stage) hasten(ctx context.Context) error {
-	var subjects []string
+	var subjects, pending []string
 	// A power failure may have removed STRIPE_SYNC. Syncers recreate it.
 	err := poll(ctx, restWithin, func() (err error) {
-		subjects, _, err = s.work(ctx)
+		subjects, pending, err = s.work(ctx)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if s.hurry {
+		for _, subject := range pending {
+			if err := s.start(ctx, strings.TrimPrefix(subject, stripeevent.JobSubject(mode, ""))); err != nil {
+				return err
+			}
+		}
 	}
 	failures, err := s.entries(ctx, topology.StateBucket, "parked.>")
 	if err != nil {

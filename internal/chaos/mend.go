@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"entitled/internal/stripeevent"
 	"entitled/internal/sweep"
 	"entitled/internal/syncer"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
 	"entitled/stripesim"
 )
@@ -35,6 +37,9 @@ func (s *stage) start(ctx context.Context, job string) error {
 func (s *stage) operate(ctx context.Context, nc *nats.Conn) (*syncer.Operator, error) {
 	cfg := s.syncer
 	cfg.NATS = nc
+	// It recovers events after all webhooks were delivered: none is on the way.
+	cfg.Timing = cmp.Or(cfg.Timing, timing.Production)
+	cfg.Timing.OnTheWay = 0
 	desk, err := syncer.New(cfg)
 	if err != nil {
 		return nil, err

@@ -2,13 +2,17 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +24,7 @@ import (
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
 	"entitled/internal/syncer"
+	"entitled/internal/timing"
 	"entitled/stripesim"
 )
 
@@ -106,37 +111,54 @@ func connect(tb testing.TB, c *natsproc.Cluster) *nats.Conn {
 	return nc
 }
 
-// build makes the real programs.
-func build(tb testing.TB, names ...string) (dir string) {
-	tb.Helper()
-	dir = tb.TempDir()
-	for _, name := range names {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), "entitled/cmd/"+name).CombinedOutput()
-		if err != nil {
-			tb.Fatalf("build %s: %v\n%s", name, err, out)
-		}
+// build makes the real programs in dir, with the pauses of [natstest.Timing]: a file that is only in
+// the overlay sets them.
+func build(dir string, names ...string) error {
+	place, err := filepath.Abs("../timing/pauses.go")
+	if err != nil {
+		return err
 	}
-	return dir
+	pauses, overlay := filepath.Join(dir, "pauses.go"), filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{place: pauses}})
+	if err != nil {
+		return err
+	}
+	code := fmt.Appendf(nil, "package timing\n\nfunc init() { Production = Production.Divide(%d) }\n",
+		timing.Production.Again/natstest.Timing.Again)
+	if err := errors.Join(os.WriteFile(pauses, code, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+		return err
+	}
+	// Without its symbols a program is linked in half the time.
+	args := []string{"build", "-overlay", overlay, "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+	for _, name := range names {
+		args = append(args, "entitled/cmd/"+name)
+	}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", names, err, out)
+	}
+	return nil
 }
 
-// The real programs and the real nats.conf, each a process of its own, are killed with SIGKILL in
-// the middle of their work, again and again. Nothing that was answered 2xx is lost, and in the end
+// The real programs, but for their pauses, and the real nats.conf, each a process of its own, are
+// killed with SIGKILL in the middle of their work, again and again. Nothing that was answered 2xx is lost, and in the end
 // every snapshot is right. On one server, and on three.
 func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and kills processes")
 	}
 	t.Parallel()
-	dir := build(t, "ingest", "syncer")
+	dir := t.TempDir()
+	built := sync.OnceValue(func() error { return build(dir, "ingest", "syncer") })
+	go built() // while the servers start; the subtests wait for it
 	for _, servers := range []int{1, 3} {
 		t.Run(fmt.Sprint(servers), func(t *testing.T) {
 			t.Parallel()
-			killAll(t, dir, servers)
+			killAll(t, dir, built, servers)
 		})
 	}
 }
 
-func killAll(t *testing.T, dir string, servers int) {
+func killAll(t *testing.T, dir string, built func() error, servers int) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*kills)*10*time.Second+5*time.Minute)
 	defer cancel()
 	ports, err := natsproc.FreePorts(2)
@@ -148,11 +170,11 @@ func killAll(t *testing.T, dir string, servers int) {
 		// A killed server forgets what it had not written yet of STRIPE_SYNC: that is lossy. Three
 		// do not.
 		cfg: Config{
-			Lossy: servers == 1, Seed: *seed, Customers: 150, Patience: 2 * time.Second, Log: silent(),
-			Freight: *kills * 500_000,
+			Lossy: servers == 1, Seed: *seed, Customers: 150, Patience: time.Second, Freight: *kills * 500_000,
+			Log: logger().With("servers", servers),
 		},
 		report: Report{Seed: *seed}, said: newSaid(), fate: dice(*seed, 1), paper: dice(*seed, 3),
-		poisoned: map[string]bool{},
+		poisoned: map[string]bool{}, hurry: true,
 	}
 	defer s.close()
 	if s.marks, err = stripeevent.ParseTypes(joined(stripeevent.DefaultTypes())); err != nil {
@@ -178,6 +200,9 @@ func killAll(t *testing.T, dir string, servers int) {
 	}
 	options, err := s.options(ctx)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := built(); err != nil {
 		t.Fatal(err)
 	}
 	victims := killable(t, dir, nats, ports, api.url)
@@ -242,6 +267,7 @@ func killAll(t *testing.T, dir string, servers int) {
 		next = drawn + s.span(40, 200)
 		v, back := victims[s.fate.IntN(len(victims))], s.span(10, 200)
 		if !v.down {
+			s.cfg.Log.Debug("kill " + v.name)
 			v.kill()
 			v.down, v.back = true, time.Now().Add(back)
 			killed[v.name]++

@@ -55,6 +55,9 @@ type stage struct {
 	// coverage runs during the storms too in half of the seeds. It may repair what would show a
 	// fault without it.
 	coverage bool
+	// hurry starts the jobs again, too, that are pending when the patience is over: that of a killed
+	// syncer waits for 10 s.
+	hurry bool
 
 	nc     *nats.Conn // the oracle's own; nothing happens to it but the server's restarts
 	js     jetstream.JetStream
