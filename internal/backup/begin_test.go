@@ -115,6 +115,10 @@ func TestPresentAsksAgain(t *testing.T) {
 	const stream = topology.EventsStream
 	c := &cluster{info: `{"config":{"name":"` + stream + `","metadata":{"a":"b"}}}`, silent: 1}
 	r := c.restorer(t)
+	var err error
+	if r.js, err = jetstream.New(r.nc, jetstream.WithDefaultTimeout(200*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
 	for subject, answer := range map[string]nats.MsgHandler{
 		"$JS.API.STREAM.NAMES": func(m *nats.Msg) {
 			m.Respond([]byte(`{"total":1,"limit":10,"streams":["` + stream + `"]}`)) //nolint:errcheck // the restore fails then

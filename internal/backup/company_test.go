@@ -25,6 +25,7 @@ import (
 	"entitled/internal/stripeapi"
 	"entitled/internal/stripeevent"
 	"entitled/internal/syncer"
+	"entitled/internal/timing"
 	"entitled/internal/topology"
 	"entitled/stripesim"
 )
@@ -43,6 +44,7 @@ type company struct {
 	stripe stripeapi.Config
 	marks  stripeevent.Types
 	door   atomic.Pointer[http.Handler]
+	timing timing.Timing // of the syncers
 	// prices has the price that new customers buy, subs all subscriptions.
 	prices  map[*stripesim.Account]string
 	subs    map[*stripesim.Account][]string
@@ -58,7 +60,7 @@ type servers interface {
 func newCompany(t *testing.T) *company {
 	t.Helper()
 	c := &company{
-		t:      t,
+		t: t, timing: natstest.Timing,
 		prices: map[*stripesim.Account]string{}, subs: map[*stripesim.Account][]string{},
 	}
 	c.sim = stripesim.New(stripesim.Config{Seed: 1, RetryFactor: 1e6})
@@ -105,7 +107,7 @@ func (c *company) run(on servers, replicas int) (stop func()) {
 	c.door.Store(&handler)
 	s, err := syncer.New(syncer.Config{
 		NATS: on.Conn(c.t), Stripe: c.stripe, Rate: 1000, Marks: c.marks, CoverageEvery: time.Hour,
-		Topology: options, Timing: natstest.Timing,
+		Topology: options, Timing: c.timing,
 		Log: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {

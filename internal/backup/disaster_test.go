@@ -114,6 +114,7 @@ func (c *company) lose(on servers, replicas int) loss {
 // whole runs a company on restored servers, and waits until nothing is missing.
 func (c *company) whole(on servers, replicas int, before loss) {
 	c.t.Helper()
+	c.timing.OnTheWay = 0 // every webhook is delivered or given up: lose has waited for that
 	c.run(on, replicas)
 	js := on.JetStream(c.t)
 	c.settled(js)
