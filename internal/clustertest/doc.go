@@ -2,7 +2,7 @@
 // that are killed, paused, restarted, cut off and slowed down while events flow: webhooks from a
 // simulated Stripe, real ingests, real syncers, three replicas, every write synced to disk.
 //
-// Three runs of a quarter of a minute, at the same time, belong to the normal suite. Longer ones, of
+// Three runs of twenty seconds, at the same time, belong to the normal suite. Longer ones, of
 // which the second measures the cost of a server's death:
 //
 //	go test ./internal/clustertest -run Rounds -cluster.rounds 12 -v -timeout 30m

@@ -36,29 +36,30 @@ func TestServerLags(t *testing.T) {
 
 const logLeader, snapshotsLeader = "leader of STRIPE_EVENTS", "leader of entitlements"
 
-// A server dies that leads the log, and then one that follows it.
-func TestServersDie(t *testing.T) {
+// A server dies that leads the log, two are paused, and one is cut off.
+func TestServersFail(t *testing.T) {
 	r := newLoaded(t)
-	stop := r.load(20)
+	stop := r.load(40)
 	defer stop()
 	r.pour(block)
 	r.during(8*megabyte, func() { r.kill(logLeader, time.Second, r.awaitLeader(logLeader)) })
-	r.during(4*megabyte, func() { r.kill("follower", time.Second, (r.awaitLeader(logLeader)+1)%nodes) })
-	stop()
-	r.logSum(r.settle())
-}
-
-// Two servers are paused, one is cut off, and then all die at once.
-func TestAllServersDie(t *testing.T) {
-	r := newLoaded(t)
-	stop := r.load(20)
-	defer stop()
-	r.pour(block)
 	r.during(4*megabyte, func() { r.pause("two", 2*time.Second, 0, 1) })
 	r.during(4*megabyte, func() {
 		r.isolate(snapshotsLeader, r.awaitLeader(snapshotsLeader), true, 2*time.Second)
 	})
+	stop()
+	r.logSum(r.settle())
+}
+
+// All servers die at once, and then one that follows the log, while the syncers make up for what they
+// could not do meanwhile.
+func TestServersDie(t *testing.T) {
+	r := newLoaded(t)
+	stop := r.load(40)
+	defer stop()
+	r.pour(block)
 	r.during(8*megabyte, func() { r.kill("all", time.Second, r.cluster.All()...) })
+	r.during(4*megabyte, func() { r.kill("follower", time.Second, (r.awaitLeader(logLeader)+1)%nodes) })
 	stop()
 	r.logSum(r.settle())
 }
