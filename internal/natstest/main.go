@@ -4,32 +4,28 @@ import (
 	"flag"
 	"os"
 	"runtime/debug"
-	"strconv"
 )
 
 // Main is TestMain of a package whose tests run servers; m is the testing.M, or something that runs
-// it. It runs eight parallel tests at a time (see [MainOf]), keeps temporary directories in memory if
+// it. It runs eight parallel tests at a time (see waiting), keeps temporary directories in memory if
 // there is room for them (see inMemory), and collects garbage less often, all unless the command or
 // the environment says otherwise.
-func Main(m interface{ Run() int }) { MainOf(8, m) }
-
-// MainOf is [Main] with another number of parallel tests at a time.
-func MainOf(atATime int, m interface{ Run() int }) {
-	waiting(atATime)
+func Main(m interface{ Run() int }) {
+	waiting()
 	inMemory()
 	seldomCollect()
 	os.Exit(m.Run())
 }
 
-// waiting runs so many parallel tests at a time, unless -parallel is given. By default only as many
+// waiting runs eight parallel tests at a time, unless -parallel is given. By default only as many
 // run as there are cores, and tests that wait for servers leave these idle. With the race detector
 // they do not, and more tests at a time would only run into timeouts.
-func waiting(atATime int) {
+func waiting() {
 	flag.Parse()
 	given := underRace
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		if err := flag.Set("test.parallel", strconv.Itoa(atATime)); err != nil {
+		if err := flag.Set("test.parallel", "8"); err != nil {
 			panic(err)
 		}
 	}

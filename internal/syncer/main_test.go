@@ -6,5 +6,4 @@ import (
 	"entitled/internal/natstest"
 )
 
-// With fewer tests at a time, those that wait for seconds begin late, and the last of them would wait alone.
-func TestMain(m *testing.M) { natstest.MainOf(16, m) }
+func TestMain(m *testing.M) { natstest.Main(m) }
