@@ -2,12 +2,9 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -24,7 +21,6 @@ import (
 	"entitled/internal/natstest"
 	"entitled/internal/stripeevent"
 	"entitled/internal/syncer"
-	"entitled/internal/timing"
 	"entitled/stripesim"
 )
 
@@ -111,25 +107,9 @@ func connect(tb testing.TB, c *natsproc.Cluster) *nats.Conn {
 	return nc
 }
 
-// build makes the real programs in dir, with the pauses of [natstest.Timing]: a file that is only in
-// the overlay sets them.
+// build makes the real programs in dir. Without its symbols a program is linked in half the time.
 func build(dir string, names ...string) error {
-	place, err := filepath.Abs("../timing/pauses.go")
-	if err != nil {
-		return err
-	}
-	pauses, overlay := filepath.Join(dir, "pauses.go"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{place: pauses}})
-	if err != nil {
-		return err
-	}
-	code := fmt.Appendf(nil, "package timing\n\nfunc init() { Production = Production.Divide(%d) }\n",
-		timing.Production.Again/natstest.Timing.Again)
-	if err := errors.Join(os.WriteFile(pauses, code, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
-		return err
-	}
-	// Without its symbols a program is linked in half the time.
-	args := []string{"build", "-overlay", overlay, "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
 	for _, name := range names {
 		args = append(args, "entitled/cmd/"+name)
 	}
@@ -139,9 +119,9 @@ func build(dir string, names ...string) error {
 	return nil
 }
 
-// The real programs, but for their pauses, and the real nats.conf, each a process of its own, are
-// killed with SIGKILL in the middle of their work, again and again. Nothing that was answered 2xx is lost, and in the end
-// every snapshot is right. On one server, and on three.
+// The real programs and the real nats.conf, each a process of its own, are killed with SIGKILL in the
+// middle of their work, again and again. Nothing that was answered 2xx is lost, and in the end every
+// snapshot is right. On one server, and on three.
 func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and kills processes")
