@@ -74,9 +74,10 @@ func TestLookAtThree(t *testing.T) {
 	t.Parallel()
 	c := natstest.Cluster(t, 3, shipped(t))
 	nc := c.Servers[0].Conn(t)
-	// A server answers as soon as it has joined, which may be before it knows the others.
+	// A server answers as soon as it has joined, which may be before it knows the others. One that had not
+	// joined never heard the question, so it is asked again.
 	natstest.Eventually(t, patience, func() error {
-		f, err := Look(t.Context(), nc, patience, true)
+		f, err := Look(t.Context(), nc, patience/10, true)
 		if err != nil || names(f) != "n1 n2 n3" || f.Size != 3 || f.Missing != nil || f.Unnamed != 0 ||
 			f.Servers[2].Health == nil {
 			return fmt.Errorf("three of three: %+v, %w", f, err)
