@@ -26,15 +26,21 @@ func (r *rig) overhear(stripe http.Handler) http.Handler {
 			return
 		}
 		for _, raw := range page.Data {
-			var event struct{ ID string }
-			if err := json.Unmarshal(raw, &event); err != nil {
-				r.t.Errorf("an event in Stripe's list: %v", err)
-			}
-			r.mu.Lock()
-			r.sent[body{event.ID, sha256.Sum256(raw)}] = true
-			r.mu.Unlock()
+			r.note(raw)
 		}
 	})
+}
+
+// note records the body of an event as one that Stripe sent, and returns the event's id.
+func (r *rig) note(data []byte) string {
+	var event struct{ ID string }
+	if err := json.Unmarshal(data, &event); err != nil {
+		r.t.Errorf("an event that Stripe sent: %v", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent[body{event.ID, sha256.Sum256(data)}] = true
+	return event.ID
 }
 
 // A tee keeps a copy of the response written through it.

@@ -245,13 +245,7 @@ func (r *rig) balance(doors []http.Handler) http.Handler {
 		if err != nil {
 			return
 		}
-		var event struct{ ID string }
-		if err := json.Unmarshal(data, &event); err != nil {
-			r.t.Errorf("webhook: %v", err)
-		}
-		r.mu.Lock()
-		r.sent[body{event.ID, sha256.Sum256(data)}] = true
-		r.mu.Unlock()
+		id := r.note(data)
 		req.Body = io.NopCloser(bytes.NewReader(data))
 		begun := time.Now()
 		written := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -260,8 +254,8 @@ func (r *rig) balance(doors []http.Handler) http.Handler {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.answers = append(r.answers, answer{written.status, begun, ended})
-		if _, before := r.acked[event.ID]; !before && written.status == http.StatusOK {
-			r.acked[event.ID] = ended
+		if _, before := r.acked[id]; !before && written.status == http.StatusOK {
+			r.acked[id] = ended
 			r.bytes += len(data)
 		}
 	})
